@@ -99,10 +99,9 @@ export const TRANSITIONS: Record<JobStatus, Partial<Record<JobEvent, JobStatus>>
     quarantine: 'quarantined',
     requeue: 'retrying',
     exhaust: 'dead_letter',
-    cancel: 'cancelled',
   },
   quarantined: { release: 'succeeded', discard: 'discarded' },
-  dead_letter: { replay: 'queued', replay_park: 'pending_approval', discard: 'discarded', deny: 'denied' },
+  dead_letter: { replay: 'queued', replay_park: 'pending_approval', discard: 'discarded' },
   succeeded: {},
   rejected: {},
   expired: {},
@@ -119,4 +118,184 @@ export function transition(status: JobStatus, event: JobEvent): JobStatus | null
 /** Statuses that nothing but a person's deliberate act (or nothing at all) ever leaves; a worker never gets these. */
 export function isFinished(status: JobStatus): boolean {
   return !['pending_approval', 'queued', 'retrying', 'running', 'ambiguous'].includes(status)
+}
+
+/** A job as it stands in its row: the claim, and the lifecycle that its audit facts fold to. Instants are epoch ms. */
+export interface Job {
+  tenant: string
+  job_id: string
+  version: number
+  run_id: string
+  workflow: string | null
+  agent: string
+  agent_version: string | null
+  team: string | null
+  requested_by: string
+  topic: string
+  labels: Record<string, string>
+  risk_tags: string[]
+  environment: string | null
+  action_type: string | null
+  capability: string | null
+  action: string | null
+  asked_timeout_ms: number | null
+  asked_attempts: number | null
+  not_before: number | null
+  priority: number
+  input_ptr: string | null
+  context_ptr: string | null
+  job_hash: string
+  created_at: number
+  status: JobStatus
+  status_reason: string | null
+  attempt: number
+  budget_from: number
+  max_attempts: number
+  timeout_ms: number
+  heartbeat_ms: number
+  queue_timeout_ms: number
+  idempotent: boolean
+  due_at: number
+  queue_deadline: number | null
+  decision: string
+  decision_id: string
+  reason: string
+  rules: string[]
+  constraints: Record<string, Json>
+  enforcers: string[]
+  snapshot: string
+  high_risk: boolean
+  grant_hash: string | null
+  approval_id: string | null
+  held_limits: string[]
+  lease_id: string | null
+  cancel_requested: boolean
+  verdict: 'ALLOW' | 'REDACT' | 'QUARANTINE' | null
+  findings: Json
+  result_ptr: string | null
+  released_by: string | null
+  error_class: string | null
+  error_code: string | null
+  error_message: string | null
+  tokens: number | null
+  cost: number | null
+  owner: string | null
+  respond_within_ms: number | null
+  respond_by: number | null
+  updated_at: number
+  finished_at: number | null
+}
+
+/** Columns that audit facts carry: folding a job's facts over these gives its row back. No text an agent or worker wrote. */
+export const LIFECYCLE = [
+  'status',
+  'status_reason',
+  'attempt',
+  'budget_from',
+  'due_at',
+  'decision',
+  'decision_id',
+  'snapshot',
+  'high_risk',
+  'grant_hash',
+  'approval_id',
+  'lease_id',
+  'cancel_requested',
+  'verdict',
+  'released_by',
+  'error_class',
+  'error_code',
+  'finished_at',
+] as const satisfies readonly (keyof Job)[]
+
+/** The claim a stored job was submitted with, for asking the door again. `payload` holds what its pointers point at. */
+export function claimOf(job: Job, payload: { input: Json; context: Json }): Claim {
+  return {
+    tenant: job.tenant,
+    agent: job.agent,
+    agent_version: job.agent_version,
+    team: job.team,
+    topic: job.topic,
+    labels: job.labels,
+    risk_tags: job.risk_tags,
+    environment: job.environment,
+    action_type: job.action_type,
+    capability: job.capability,
+    action: job.action,
+    workflow: job.workflow,
+    input: payload.input,
+    context: payload.context,
+    timeout_ms: job.asked_timeout_ms,
+    max_attempts: job.asked_attempts,
+    not_before: job.not_before,
+  }
+}
+
+/** The state table says no. The edge answers 409 `illegal_transition` with the status the job is in. */
+export class IllegalTransition extends Error {
+  readonly status: JobStatus
+  readonly event: JobEvent
+  constructor(status: JobStatus, event: JobEvent) {
+    super(`A job that is ${status} takes no ${event}`)
+    this.name = 'IllegalTransition'
+    this.status = status
+    this.event = event
+  }
+}
+
+export interface Moved {
+  job: Job
+  /** The lifecycle columns this step changed, for its audit fact. */
+  changed: Record<string, string | number | boolean | null>
+  /** Concurrency limits given back, because the job left `running`. */
+  released: string[]
+}
+
+/**
+ * The only way a stored job changes state. Version, lease, held limits and finish time follow from the transition, so no
+ * use case can forget one of them.
+ */
+export function move(job: Job, event: JobEvent, at: number, patch: Partial<Job> = {}): Moved {
+  const status = transition(job.status, event)
+  if (status === null) throw new IllegalTransition(job.status, event)
+  const leaves = job.status === 'running' && status !== 'running'
+  const next: Job = {
+    ...job,
+    status_reason: null,
+    ...patch,
+    status,
+    version: job.version + 1,
+    updated_at: at,
+    finished_at: isFinished(status) ? at : null,
+  }
+  if (leaves) {
+    next.lease_id = null
+    next.held_limits = []
+    next.cancel_requested = false
+  }
+  return { job: next, changed: changes(job, next), released: leaves ? job.held_limits : [] }
+}
+
+/** A change that is no transition: cancel requested, an effect begun. The version still moves, so a stale step loses. */
+export function touch(job: Job, at: number, patch: Partial<Job> = {}): Moved {
+  const next: Job = { ...job, ...patch, status: job.status, version: job.version + 1, updated_at: at }
+  return { job: next, changed: changes(job, next), released: [] }
+}
+
+/** What a fact of a new job carries: every lifecycle column. */
+export function birth(job: Job): Record<string, string | number | boolean | null> {
+  return Object.fromEntries(LIFECYCLE.map((column) => [column, job[column]]))
+}
+
+function changes(before: Job, after: Job): Record<string, string | number | boolean | null> {
+  const changed: Record<string, string | number | boolean | null> = {}
+  for (const column of LIFECYCLE) if (before[column] !== after[column]) changed[column] = after[column]
+  return changed
+}
+
+/** Lifecycle columns from a job's facts in order. */
+export function fold(facts: readonly Record<string, unknown>[]): Record<string, unknown> {
+  const row: Record<string, unknown> = {}
+  for (const fact of facts) for (const column of LIFECYCLE) if (column in fact) row[column] = fact[column]
+  return row
 }

@@ -1,0 +1,325 @@
+-- The spine: one governed job from submit to audit. Postgres 15 dialect, run unchanged on PGlite.
+-- Every table starts with its tenant, and every key with it: no statement can reach across tenants by forgetting a join.
+-- Instants are epoch milliseconds of the store's clock (bigint): no now() in SQL, so a test owns time.
+
+-- The gate row: one per tenant. Submit, approve, lease and effect-begin read it FOR SHARE with the values their decision
+-- used; activation, stop and key revocation UPDATE it. From their return nothing commits under the old values.
+CREATE TABLE gates (
+  tenant          text   NOT NULL PRIMARY KEY,
+  snapshot        text   NULL,
+  epoch           bigint NOT NULL DEFAULT 0,
+  file_digest     text   NULL,
+  CHECK (epoch >= 0)
+);
+
+CREATE TABLE policy_snapshots (
+  tenant       text   NOT NULL,
+  digest       text   NOT NULL,
+  source       text   NOT NULL CHECK (source IN ('file', 'api')),
+  files        jsonb  NOT NULL,
+  warnings     jsonb  NOT NULL,
+  rules        int    NOT NULL,
+  note         text   NULL,
+  created_by   text   NOT NULL,
+  created_at   bigint NOT NULL,
+  activated_at bigint NULL,
+  PRIMARY KEY (tenant, digest)
+);
+
+CREATE TABLE keys (
+  tenant     text   NOT NULL,
+  key_id     text   NOT NULL,
+  hash       text   NOT NULL,
+  role       text   NOT NULL CHECK (role IN ('admin', 'operator', 'approver', 'auditor', 'viewer', 'agent', 'worker')),
+  principal  text   NOT NULL,
+  team       text   NULL,
+  topics     jsonb  NULL,
+  act_as     jsonb  NOT NULL DEFAULT '[]',
+  note       text   NULL,
+  created_at bigint NOT NULL,
+  created_by text   NOT NULL,
+  expires_at bigint NULL,
+  revoked_at bigint NULL,
+  PRIMARY KEY (tenant, key_id)
+);
+-- A presented key names only its id; the tenant comes from the row.
+CREATE UNIQUE INDEX keys_by_id ON keys (key_id);
+
+CREATE TABLE jobs (
+  tenant            text     NOT NULL,
+  job_id            text     NOT NULL,
+  version           int      NOT NULL,
+  -- the claim, as submitted: never updated
+  run_id            text     NOT NULL,
+  workflow          text     NULL,
+  agent             text     NOT NULL,
+  agent_version     text     NULL,
+  team              text     NULL,
+  requested_by      text     NOT NULL,
+  topic             text     NOT NULL,
+  labels            jsonb    NOT NULL,
+  risk_tags         jsonb    NOT NULL,
+  environment       text     NULL,
+  action_type       text     NULL,
+  capability        text     NULL,
+  action            text     NULL,
+  asked_timeout_ms  int      NULL,
+  asked_attempts    int      NULL,
+  not_before        bigint   NULL,
+  priority          smallint NOT NULL CHECK (priority BETWEEN 0 AND 9),
+  input_ptr         text     NULL,
+  context_ptr       text     NULL,
+  job_hash          text     NOT NULL,
+  created_at        bigint   NOT NULL,
+  -- the lifecycle: folding the job's audit facts gives these
+  status            text     NOT NULL CHECK (status IN ('pending_approval', 'queued', 'running', 'retrying', 'ambiguous',
+                      'succeeded', 'quarantined', 'rejected', 'expired', 'cancelled', 'dead_letter', 'discarded', 'denied')),
+  status_reason     text     NULL,
+  attempt           int      NOT NULL CHECK (attempt >= 0),
+  budget_from       int      NOT NULL DEFAULT 0, -- attempts spent before the newest replay: attempt - budget_from counts against max_attempts
+  max_attempts      int      NOT NULL,
+  timeout_ms        int      NOT NULL,
+  heartbeat_ms      int      NOT NULL,
+  queue_timeout_ms  bigint   NOT NULL,
+  idempotent        boolean  NOT NULL,
+  due_at            bigint   NOT NULL,
+  queue_deadline    bigint   NULL,
+  decision          text     NOT NULL,
+  decision_id       text     NOT NULL,
+  reason            text     NOT NULL,
+  rules             jsonb    NOT NULL,
+  constraints       jsonb    NOT NULL,
+  enforcers         jsonb    NOT NULL,
+  snapshot          text     NOT NULL,
+  high_risk         boolean  NOT NULL,
+  grant_hash        text     NULL,
+  approval_id       text     NULL,
+  held_limits       jsonb    NOT NULL DEFAULT '[]',
+  lease_id          text     NULL,
+  cancel_requested  boolean  NOT NULL DEFAULT false,
+  verdict           text     NULL CHECK (verdict IN ('ALLOW', 'REDACT', 'QUARANTINE')),
+  findings          jsonb    NULL,
+  result_ptr        text     NULL,
+  released_by       text     NULL,
+  error_class       text     NULL,
+  error_code        text     NULL,
+  error_message     text     NULL,
+  tokens            bigint   NULL,
+  cost              double precision NULL,
+  owner             text     NULL,
+  respond_within_ms bigint   NULL,
+  respond_by        bigint   NULL,
+  updated_at        bigint   NOT NULL,
+  finished_at       bigint   NULL,
+  PRIMARY KEY (tenant, job_id),
+  CHECK ((status = 'running') = (lease_id IS NOT NULL)),
+  CHECK ((status IN ('succeeded', 'quarantined', 'rejected', 'expired', 'cancelled', 'dead_letter', 'discarded', 'denied')) = (finished_at IS NOT NULL))
+);
+-- The queue. Partial, so finished jobs cost dispatch nothing.
+CREATE INDEX jobs_due ON jobs (tenant, topic, priority DESC, due_at, job_id) WHERE status IN ('queued', 'retrying');
+CREATE INDEX jobs_queue_deadline ON jobs (queue_deadline) WHERE status IN ('queued', 'retrying');
+CREATE INDEX jobs_by_run ON jobs (tenant, run_id, created_at);
+CREATE INDEX jobs_by_time ON jobs (tenant, created_at DESC, job_id DESC);
+CREATE INDEX jobs_parked ON jobs (tenant, status, created_at) WHERE status IN ('pending_approval', 'ambiguous', 'dead_letter', 'quarantined');
+
+-- Texts as they crossed the wire: JSON text, not jsonb, so bytes are kept. A sealed one is encrypted (quarantine).
+CREATE TABLE payloads (
+  tenant     text    NOT NULL,
+  ptr        text    NOT NULL,
+  kind       text    NOT NULL CHECK (kind IN ('input', 'context', 'result', 'effect', 'sealed')),
+  job_id     text    NULL,
+  body       text    NULL,
+  salt       text    NOT NULL,
+  created_at bigint  NOT NULL,
+  expires_at bigint  NULL,
+  PRIMARY KEY (tenant, ptr)
+);
+CREATE INDEX payloads_expiring ON payloads (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE decisions (
+  tenant      text    NOT NULL,
+  decision_id text    NOT NULL,
+  door        text    NOT NULL CHECK (door IN ('submit', 'approve', 'dispatch', 'replay')),
+  job_id      text    NULL,
+  at          bigint  NOT NULL,
+  agent       text    NOT NULL,
+  topic       text    NOT NULL,
+  decision    text    NOT NULL,
+  reason      text    NOT NULL,
+  rules       jsonb   NOT NULL,
+  constraints jsonb   NOT NULL,
+  high_risk   boolean NOT NULL,
+  snapshot    text    NOT NULL,
+  job_hash    text    NOT NULL,
+  standing    jsonb   NOT NULL, -- all that evaluation read beside the claim: decide() reproduces the row from it
+  claim       jsonb   NULL,     -- only where no job row holds it
+  input_ptr   text    NULL,
+  context_ptr text    NULL,
+  PRIMARY KEY (tenant, decision_id)
+);
+CREATE INDEX decisions_by_job ON decisions (tenant, job_id, at) WHERE job_id IS NOT NULL;
+
+CREATE TABLE approvals (
+  tenant       text   NOT NULL,
+  approval_id  text   NOT NULL,
+  version      int    NOT NULL,
+  job_id       text   NOT NULL,
+  status       text   NOT NULL CHECK (status IN ('pending', 'approved', 'rejected', 'expired', 'void')),
+  requested_by text   NOT NULL,
+  agent        text   NOT NULL,
+  topic        text   NOT NULL,
+  requested_at bigint NOT NULL,
+  expires_at   bigint NOT NULL,
+  valid_until  bigint NULL,
+  decision_id  text   NOT NULL,
+  reason       text   NOT NULL,
+  rules        jsonb  NOT NULL,
+  constraints  jsonb  NOT NULL,
+  specs        jsonb  NOT NULL,
+  snapshot     text   NOT NULL,
+  job_hash     text   NOT NULL,
+  grant_hash   text   NOT NULL,
+  bound_hash   text   NOT NULL, -- grant_hash without the snapshot: what an activation must leave equal
+  answers      jsonb  NOT NULL DEFAULT '[]',
+  PRIMARY KEY (tenant, approval_id)
+);
+CREATE INDEX approvals_pending ON approvals (tenant, expires_at) WHERE status = 'pending';
+CREATE INDEX approvals_by_job ON approvals (tenant, job_id);
+
+-- One row per attempt: while ended_at is null it is the fence, afterwards the attempt's history.
+CREATE TABLE leases (
+  tenant      text    NOT NULL,
+  lease_id    text    NOT NULL,
+  job_id      text    NOT NULL,
+  attempt     int     NOT NULL,
+  topic       text    NOT NULL,
+  worker      text    NOT NULL,
+  principal   text    NOT NULL,
+  claim_id    text    NOT NULL,
+  effects     text    NOT NULL CHECK (effects IN ('recorded', 'none')),
+  heartbeat_ms int    NOT NULL,
+  granted_at  bigint  NOT NULL,
+  beat_at     bigint  NOT NULL,
+  expires_at  bigint  NOT NULL, -- lost when no heartbeat has come by then
+  hard_end    bigint  NOT NULL, -- the attempt's timeout: heartbeats never move it
+  decision_id text    NOT NULL,
+  ended_at    bigint  NULL,
+  outcome     text    NULL,
+  report_hash text    NULL,     -- sha256 of the completion that ended it: a repeat is answered alike, another one is a conflict
+  error_class text    NULL,
+  error_code  text    NULL,
+  error_message text  NULL,
+  verdict     text    NULL,
+  progress    text    NULL,     -- screened JSON text
+  PRIMARY KEY (tenant, lease_id)
+);
+CREATE UNIQUE INDEX leases_one_live ON leases (tenant, job_id) WHERE ended_at IS NULL;
+CREATE INDEX leases_ending ON leases (expires_at) WHERE ended_at IS NULL;
+CREATE INDEX leases_by_claim ON leases (tenant, principal, claim_id);
+CREATE INDEX leases_by_job ON leases (tenant, job_id, attempt);
+
+CREATE TABLE effects (
+  tenant       text   NOT NULL,
+  job_id       text   NOT NULL,
+  effect_key   text   NOT NULL,
+  version      int    NOT NULL,
+  status       text   NOT NULL CHECK (status IN ('begun', 'committed', 'not_happened')),
+  lease_id     text   NOT NULL,
+  attempt      int    NOT NULL,
+  begun_at     bigint NOT NULL,
+  hard_end     bigint NOT NULL, -- of the lease that began it: "did not happen" is refused before
+  ended_at     bigint NULL,
+  result_ptr   text   NULL,
+  verdict      text   NULL,
+  settled_by   text   NULL,
+  late         boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (tenant, job_id, effect_key)
+);
+
+CREATE TABLE idempotency (
+  tenant       text   NOT NULL,
+  principal    text   NOT NULL,
+  key          text   NOT NULL,
+  request_hash text   NOT NULL,
+  answer       jsonb  NOT NULL,
+  created_at   bigint NOT NULL,
+  PRIMARY KEY (tenant, principal, key)
+);
+CREATE INDEX idempotency_age ON idempotency (created_at);
+
+-- Rule limits. Rate is a two-bucket sliding window; held counts live leases.
+CREATE TABLE limits (
+  tenant       text   NOT NULL,
+  key          text   NOT NULL,
+  window_start bigint NOT NULL DEFAULT 0,
+  current      int    NOT NULL DEFAULT 0,
+  previous     int    NOT NULL DEFAULT 0,
+  held         int    NOT NULL DEFAULT 0,
+  PRIMARY KEY (tenant, key)
+);
+
+CREATE TABLE audit_writers (
+  tenant     text   NOT NULL,
+  writer     text   NOT NULL,
+  public_key text   NOT NULL,
+  started_at bigint NOT NULL,
+  closed_at  bigint NULL,
+  PRIMARY KEY (tenant, writer)
+);
+
+CREATE TABLE audit_tiles (
+  tenant      text   NOT NULL,
+  writer      text   NOT NULL,
+  seq         bigint NOT NULL,
+  at          bigint NOT NULL,
+  count       int    NOT NULL,
+  body        text   NOT NULL,
+  prev_hash   text   NOT NULL,
+  hash        text   NOT NULL,
+  signature   text   NOT NULL,
+  first_index bigint NULL, -- place in the tenant's tree, once integrated
+  PRIMARY KEY (tenant, writer, seq)
+);
+CREATE INDEX audit_tiles_waiting ON audit_tiles (tenant, at, writer, seq) WHERE first_index IS NULL;
+CREATE INDEX audit_tiles_placed ON audit_tiles (tenant, first_index) WHERE first_index IS NOT NULL;
+
+CREATE TABLE audit_nodes (
+  tenant text   NOT NULL,
+  level  int    NOT NULL,
+  idx    bigint NOT NULL,
+  hashes bytea  NOT NULL,
+  PRIMARY KEY (tenant, level, idx)
+);
+
+CREATE TABLE audit_heads (
+  tenant     text   NOT NULL,
+  size       bigint NOT NULL,
+  root       text   NOT NULL,
+  checkpoint text   NOT NULL,
+  at         bigint NOT NULL,
+  PRIMARY KEY (tenant, size)
+);
+
+-- Search rows: made by the integrator from tiles, never the evidence itself.
+CREATE TABLE audit_entries (
+  tenant text   NOT NULL,
+  idx    bigint NOT NULL,
+  at     bigint NOT NULL,
+  kind   text   NOT NULL,
+  actor  text   NOT NULL,
+  job_id text   NULL,
+  run_id text   NULL,
+  writer text   NOT NULL,
+  seq    bigint NOT NULL,
+  line   int    NOT NULL, -- which line of that tile
+  PRIMARY KEY (tenant, idx)
+);
+CREATE INDEX audit_entries_by_job ON audit_entries (tenant, job_id, idx) WHERE job_id IS NOT NULL;
+CREATE INDEX audit_entries_by_run ON audit_entries (tenant, run_id, idx) WHERE run_id IS NOT NULL;
+
+-- Which batches were applied: resolves a lost commit answer (inserted = tombstone, conflict = applied).
+CREATE TABLE batches (
+  batch_id text   NOT NULL PRIMARY KEY,
+  at       bigint NOT NULL
+);
+CREATE INDEX batches_age ON batches (at);

@@ -1,0 +1,104 @@
+import { resolve } from 'node:path'
+import type { Command } from 'commander'
+import { type Context, offline, wholeNumber } from './command.js'
+import { CliError, EXIT, type Exit } from './exit.js'
+import { fields, type Pair, type Terminal } from './terminal.js'
+
+interface UpFlags {
+  port?: number
+  host?: string
+  dataDir?: string
+  policy?: string
+}
+
+export function registerUp(program: Command): void {
+  const up = program
+    .command('up')
+    .description('run the control plane; Ctrl-C drains and stops it, a second one ends it at once')
+    .option('--port <n>', 'SALLYPORT_PORT, else 8080', wholeNumber(0, 65_535))
+    .option('--host <host>', 'SALLYPORT_HOST, else 127.0.0.1')
+    .option('--data-dir <dir>', 'SALLYPORT_DATA_DIR, else .sallyport')
+    .option('--policy <path>', 'policy file or folder; SALLYPORT_POLICY')
+  offline<UpFlags, []>(up, serve)
+}
+
+async function serve({ terminal, env }: Context, flags: UpFlags): Promise<Exit> {
+  // Loaded here: the other commands must not wait for the server's parts.
+  const [{ loadConfig }, { start }] = await Promise.all([import('../config.js'), import('../main.js')])
+  const stopping = stopSignals(terminal)
+  let plane: Awaited<ReturnType<typeof start>>
+  try {
+    plane = await start(loadConfig(env, flags))
+  } catch (error) {
+    stopping.off()
+    throw new CliError(EXIT.no, 'cannot_start', (error as Error).message)
+  }
+  terminal.show(documentOf(plane), () => welcome(plane, env, terminal))
+  const reload = () => void plane.reloadPolicy().catch((error: Error) => terminal.note(`the policy was not reloaded: ${error.message}`))
+  process.on('SIGHUP', reload)
+  await stopping.asked
+  await plane.stop()
+  process.off('SIGHUP', reload)
+  stopping.off()
+  terminal.note('Stopped.')
+  return EXIT.done
+}
+
+/** `asked` resolves at the first SIGINT or SIGTERM, also one that comes while it starts; the second ends the process. */
+function stopSignals(terminal: Terminal): { asked: Promise<void>; off(): void } {
+  let off = () => {}
+  const asked = new Promise<void>((resolve) => {
+    let first = true
+    const onSignal = () => {
+      if (!first) process.exit(EXIT.interrupted)
+      first = false
+      terminal.note('Draining … once more ends it at once.')
+      resolve()
+    }
+    process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
+    off = () => void process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
+  })
+  return { asked, off: () => off() }
+}
+
+interface Running {
+  url: string
+  dataDir: string
+  keyFiles: Record<string, string>
+  policy: { snapshot: string; rules: number; warnings: readonly unknown[] | number } | null
+}
+
+function documentOf({ url, dataDir, keyFiles, policy }: Running): unknown {
+  return { url, api: `${url}/api/v1`, docs: `${url}/docs`, data_dir: dataDir, key_files: keyFiles, policy, pid: process.pid }
+}
+
+function welcome({ url, dataDir, keyFiles, policy }: Running, env: Context['env'], { color }: Terminal): string {
+  const keys = Object.entries(keyFiles).map(([role, file]): Pair => [`  ${role}`, resolve(file)])
+  const embedded = !env.SALLYPORT_DATABASE_URL
+  return [
+    color.bold('Sallyport is running.'),
+    '',
+    fields(
+      [
+        ['API', `${url}/api/v1`],
+        ['Docs', `${url}/docs`],
+        ['Data', resolve(dataDir)],
+        ['Policy', policyLine(policy)],
+        ['Keys', keys.length === 0 ? 'as made before' : 'one for each role, readable by you only'],
+        ...keys,
+      ],
+      color,
+    ),
+    '',
+    ...(embedded
+      ? ['The embedded store survives a crash of this process, not a power cut; SALLYPORT_DATABASE_URL is the durable choice.']
+      : []),
+    color.dim('Ctrl-C drains and stops. Another terminal: sallyport jobs submit --topic job.repo.read'),
+  ].join('\n')
+}
+
+function policyLine(policy: Running['policy']): string {
+  if (policy === null) return 'none active: nothing is let through'
+  const warnings = typeof policy.warnings === 'number' ? policy.warnings : policy.warnings.length
+  return `${policy.snapshot}, ${policy.rules} rules${warnings === 0 ? '' : `, ${warnings} warnings: see sallyport policy check`}`
+}

@@ -1,0 +1,64 @@
+/** Fine permissions; a route names the one it needs. docs/permissions.md is generated from ROLES and the routes. */
+export const PERMISSIONS = [
+  'jobs:submit',
+  'jobs:read',
+  'jobs:read_own',
+  'jobs:cancel',
+  'jobs:cancel_own',
+  'jobs:resolve',
+  'results:read',
+  'results:read_own',
+  'results:release',
+  'approvals:read',
+  'approvals:answer',
+  'policy:read',
+  'policy:write',
+  'dead_letters:read',
+  'dead_letters:write',
+  'audit:read',
+  'keys:read',
+  'keys:write',
+  'work:claim',
+  'events:read',
+] as const
+export type Permission = (typeof PERMISSIONS)[number]
+export type Role = 'admin' | 'operator' | 'approver' | 'auditor' | 'viewer' | 'agent' | 'worker'
+
+/** `*_own` reaches only what the key's principal requested. A worker sees a job by its lease and in no other way. */
+export const ROLES: Record<Role, readonly Permission[]> = {
+  admin: PERMISSIONS.filter((p) => p !== 'work:claim'),
+  operator: [
+    'jobs:read',
+    'jobs:cancel',
+    'jobs:resolve',
+    'results:read',
+    'results:release',
+    'approvals:read',
+    'policy:read',
+    'dead_letters:read',
+    'dead_letters:write',
+    'audit:read',
+    'events:read',
+  ],
+  approver: ['jobs:read', 'results:read', 'results:release', 'approvals:read', 'approvals:answer', 'policy:read', 'dead_letters:read', 'events:read'],
+  auditor: ['jobs:read', 'approvals:read', 'policy:read', 'dead_letters:read', 'audit:read', 'keys:read', 'events:read'],
+  viewer: ['jobs:read', 'approvals:read', 'policy:read', 'dead_letters:read', 'events:read'],
+  agent: ['jobs:submit', 'jobs:read_own', 'jobs:cancel_own', 'results:read_own', 'policy:read'],
+  worker: ['work:claim'],
+}
+
+/** Who is asking, as the presented key says; never from a body. */
+export interface Caller {
+  tenant: string
+  principal: string
+  role: Role
+  team: string | null
+  key_id: string
+  /** Topic patterns the key is bound to; null = any. */
+  topics: string[] | null
+  act_as: string[]
+}
+
+export function may(caller: Caller, permission: Permission): boolean {
+  return ROLES[caller.role].includes(permission)
+}

@@ -1,0 +1,158 @@
+import { type Approval, expiryOf } from './approval.js'
+import { type Fact, joined } from './audit.js'
+import type { Decision, Standing } from './door.js'
+import { jobFact } from './facts.js'
+import { birth, type Claim, type Job } from './job.js'
+import type { Json } from './json.js'
+
+/** Ids and places the shell made for a new job. */
+export interface NewJob {
+  job_id: string
+  run_id: string
+  decision_id: string
+  approval_id: string
+  requested_by: string
+  priority: number
+  input_ptr: string | null
+  context_ptr: string | null
+  /** Salted hash of the input, for the log. */
+  input_hash: string | null
+}
+
+/** What the door's yes, or its question, makes of a claim: a queued job, or a parked one with its approval. */
+export function admit(claim: Claim, decision: Decision, standing: Standing, made: NewJob): { job: Job; approval: Approval | null; facts: Fact[] } {
+  const now = standing.now
+  const { job_class } = decision.evaluation
+  const parked = decision.outcome === 'park'
+  const due_at = Math.max(now, claim.not_before ?? 0)
+  const job: Job = {
+    tenant: claim.tenant,
+    job_id: made.job_id,
+    version: 1,
+    run_id: made.run_id,
+    workflow: claim.workflow,
+    agent: claim.agent,
+    agent_version: claim.agent_version,
+    team: claim.team,
+    requested_by: made.requested_by,
+    topic: claim.topic,
+    labels: claim.labels,
+    risk_tags: claim.risk_tags,
+    environment: claim.environment,
+    action_type: claim.action_type,
+    capability: claim.capability,
+    action: claim.action,
+    asked_timeout_ms: claim.timeout_ms,
+    asked_attempts: claim.max_attempts,
+    not_before: claim.not_before,
+    priority: made.priority,
+    input_ptr: made.input_ptr,
+    context_ptr: made.context_ptr,
+    job_hash: decision.job_hash,
+    created_at: now,
+    status: parked ? 'pending_approval' : 'queued',
+    status_reason: null,
+    attempt: 0,
+    budget_from: 0,
+    ...terms(claim, decision),
+    due_at,
+    queue_deadline: parked ? null : due_at + job_class.queue_timeout_ms,
+    ...verdictOf(decision, made.decision_id),
+    approval_id: parked ? made.approval_id : null,
+    held_limits: [],
+    lease_id: null,
+    cancel_requested: false,
+    verdict: null,
+    findings: null,
+    result_ptr: null,
+    released_by: null,
+    error_class: null,
+    error_code: null,
+    error_message: null,
+    tokens: null,
+    cost: null,
+    owner: job_class.owner,
+    respond_within_ms: job_class.respond_within_ms,
+    respond_by: null,
+    updated_at: now,
+    finished_at: null,
+  }
+  const submitted = jobFact('job.submitted', job, now, made.requested_by, {
+    ...birth(job),
+    agent: job.agent,
+    job_hash: job.job_hash,
+    rules: joined(job.rules),
+    reason: job.reason,
+    ...(made.input_hash === null ? {} : { input_hash: made.input_hash }),
+  })
+  if (!parked) return { job, approval: null, facts: [submitted] }
+  const approval = ask(job, decision, made, now)
+  return { job, approval, facts: [submitted, asked(approval, job, now)] }
+}
+
+/** The effective budget: the claim may only shorten what class and constraints allow. */
+export function terms(claim: Pick<Claim, 'timeout_ms' | 'max_attempts'>, decision: Decision): Pick<Job, 'timeout_ms' | 'max_attempts' | 'heartbeat_ms' | 'queue_timeout_ms' | 'idempotent'> {
+  const { job_class, constraints } = decision.evaluation
+  const bound = typeof constraints.timeout_ms === 'number' ? constraints.timeout_ms : Number.POSITIVE_INFINITY
+  const timeout_ms = Math.min(claim.timeout_ms ?? Number.POSITIVE_INFINITY, job_class.timeout_ms, bound)
+  return {
+    timeout_ms,
+    max_attempts: Math.min(claim.max_attempts ?? job_class.attempts, job_class.attempts),
+    heartbeat_ms: Math.min(job_class.heartbeat_ms, Math.max(50, Math.floor(timeout_ms / 2))),
+    queue_timeout_ms: job_class.queue_timeout_ms,
+    idempotent: job_class.idempotent,
+  }
+}
+
+/** The columns that say what the newest decision about a job was. */
+export function verdictOf(decision: Decision, decision_id: string): Pick<Job, 'decision' | 'decision_id' | 'reason' | 'rules' | 'constraints' | 'enforcers' | 'snapshot' | 'high_risk' | 'grant_hash'> {
+  return {
+    decision: decision.decision,
+    decision_id,
+    reason: decision.reason,
+    rules: decision.rules,
+    constraints: decision.evaluation.constraints as Record<string, Json>,
+    enforcers: decision.enforcers,
+    snapshot: decision.snapshot,
+    high_risk: decision.evaluation.high_risk,
+    grant_hash: decision.grant_hash,
+  }
+}
+
+/** The approval a parked decision asks for. Its hashes are there, because the decision is REQUIRE_APPROVAL. */
+export function ask(job: Pick<Job, 'tenant' | 'job_id' | 'requested_by' | 'agent' | 'topic'>, decision: Decision, made: { approval_id: string; decision_id: string }, now: number): Approval {
+  if (decision.grant_hash === null || decision.bound_hash === null) throw new Error('an approval needs a decision that requires one')
+  return {
+    tenant: job.tenant,
+    approval_id: made.approval_id,
+    version: 1,
+    job_id: job.job_id,
+    status: 'pending',
+    requested_by: job.requested_by,
+    agent: job.agent,
+    topic: job.topic,
+    requested_at: now,
+    expires_at: expiryOf(decision.evaluation.approval, now),
+    valid_until: null,
+    decision_id: made.decision_id,
+    reason: decision.reason,
+    rules: decision.rules,
+    constraints: decision.evaluation.constraints as Record<string, Json>,
+    specs: decision.evaluation.approval,
+    snapshot: decision.snapshot,
+    job_hash: decision.job_hash,
+    grant_hash: decision.grant_hash,
+    bound_hash: decision.bound_hash,
+    answers: [],
+  }
+}
+
+export function asked(approval: Approval, job: Job, at: number): Fact {
+  return jobFact('approval.requested', job, at, approval.requested_by, {
+    approval_id: approval.approval_id,
+    grant_hash: approval.grant_hash,
+    snapshot: approval.snapshot,
+    rules: joined(approval.rules),
+    expires_at: approval.expires_at,
+  })
+}

@@ -1,0 +1,191 @@
+import { canonical, isWellFormed, sha256 } from './canonical.js'
+
+/**
+ * Everything that is ever recorded. A journey's step returns facts; the ledger turns them into entries in the same commit.
+ * The word is the entry's `kind` for good: renaming one breaks every query over retained history.
+ */
+export const FACT_KINDS = [
+  'job.submitted',
+  'job.denied', // at the first door: there is no job row, only the decision
+  'job.queued',
+  'job.parked', // waits for an approval
+  'job.refused', // at the second door
+  'job.leased',
+  'job.succeeded',
+  'job.quarantined',
+  'job.retried',
+  'job.dead_lettered',
+  'job.ambiguous',
+  'job.resolved',
+  'job.requeued',
+  'job.replayed',
+  'job.rejected',
+  'job.expired',
+  'job.cancel_requested',
+  'job.cancelled',
+  'job.discarded',
+  'lease.lost',
+  'lease.refused', // a stale fence
+  'effect.begun',
+  'effect.committed',
+  'effect.late', // evidence from a lease that had ended
+  'effect.resolved',
+  'approval.requested',
+  'approval.approved',
+  'approval.rejected',
+  'approval.expired',
+  'approval.voided',
+  'approval.rebound',
+  'approval.refused', // a stale echo, self-approval, or somebody it was not asked of
+  'result.redacted',
+  'result.released',
+  'result.discarded',
+  'result.read',
+  'policy.stored',
+  'policy.activated',
+  'policy.refused',
+  'key.created',
+  'key.revoked',
+  'key.refused',
+  'limit.refused', // in aggregate: `count` refusals between `from` and `at`
+  'payload.erased', // its retention ended
+  'audit.exported',
+  'drill.run',
+  'writer.started',
+  'writer.closed', // by the integrator, of `writer`, whose chain ends at `last_seq` and `last_hash`
+] as const
+export type FactKind = (typeof FACT_KINDS)[number]
+
+export type Scalar = string | number | boolean | null
+
+/** The fields that are known by name. More may be added freely, as long as they are flat; `undefined` is left out of the entry. */
+interface KnownFields {
+  job_id?: string
+  run_id?: string | null
+  topic?: string
+  agent?: string
+  decision_id?: string
+  approval_id?: string
+  lease_id?: string
+  decision?: string
+  reason?: string | null
+  /** Rule ids, joined: see `joined`. */
+  rules?: string
+  snapshot?: string
+  job_hash?: string
+  grant_hash?: string
+  /** Salted: `saltedHash` in core/canonical.ts. */
+  input_hash?: string
+  result_hash?: string
+  status?: string
+  attempt?: number
+  worker?: string
+  effect_key?: string
+  verdict?: string
+  error_class?: string
+  error_code?: string
+  note?: string | null
+  /** Of `writer.closed`: the writer that stopped and where its chain ends. */
+  writer?: string
+  last_seq?: number
+  last_hash?: string
+}
+
+/** One thing that happened. `at` is epoch ms of the store's clock, `actor` the principal who caused it (`system:sweeper` for loops). */
+export interface Fact extends KnownFields {
+  kind: FactKind
+  tenant: string
+  at: number
+  actor: string
+  [field: string]: Scalar | undefined
+}
+
+/** A fact that cannot be written down: a nested value, a field name out of form, or text without a UTF-8 form. A bug of the caller. */
+export class EntryError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'EntryError'
+  }
+}
+
+/** Characters of one field. Beyond it the field is abridged, never refused: a refused entry would refuse the action it records. */
+export const MAX_FIELD = 4096
+const KEPT = 3000
+const FIELD_NAME = /^[a-z][a-z0-9_]{0,63}$/
+
+/** The fact as its one line of the log: canonical JSON (RFC 8785) of flat scalars, without a line break. Throws EntryError. */
+export function entryLine(fact: Fact): string {
+  const fields = Object.keys(fact).sort()
+  let line = '{'
+  for (const field of fields) {
+    const value = fact[field]
+    if (value === undefined) continue
+    if (!FIELD_NAME.test(field)) throw new EntryError(`"${field}" is no field name of an entry`)
+    if (typeof value === 'object' && value !== null) throw new EntryError(`field ${field} of ${fact.kind} is not flat`)
+    if (line.length > 1) line += ','
+    line += `"${field}":${canonical(typeof value === 'string' ? abridged(value, field) : value)}`
+  }
+  return `${line}}`
+}
+
+function abridged(text: string, field: string): string {
+  if (!isWellFormed(text)) throw new EntryError(`field ${field} has a lone surrogate`)
+  if (text.length <= MAX_FIELD) return text
+  const head = text.slice(0, KEPT)
+  const whole = isWellFormed(head) ? head : text.slice(0, KEPT - 1) // never half a pair
+  return `${whole}… sha256:${sha256(text)}`
+}
+
+/** A list as one flat field: sorted, comma between; a comma or percent sign inside an item is percent-encoded. */
+export function joined(items: readonly string[]): string {
+  return items
+    .map((item) => item.replaceAll('%', '%25').replaceAll(',', '%2C'))
+    .sort()
+    .join(',')
+}
+
+/** The entry a line holds, or null where it is not the canonical line of a flat object. For lines from outside. */
+export function parseEntry(line: string): Record<string, Scalar> | null {
+  let value: unknown
+  try {
+    value = JSON.parse(line)
+  } catch {
+    return null
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
+  const entry = value as Record<string, Scalar>
+  for (const field of Object.values(entry)) if (typeof field === 'object' && field !== null) return null
+  try {
+    return canonical(entry) === line ? entry : null
+  } catch {
+    return null
+  }
+}
+
+/** What a `writer.closed` entry says: whose chain ends, and with which tile. */
+export interface Closing {
+  writer: string
+  last_seq: number
+  last_hash: string
+}
+
+/** The closings among the lines of one tile, with their place in it. */
+export function closingsIn(body: string, lines: readonly string[]): { at: number; closing: Closing }[] {
+  if (!body.includes(CLOSED)) return [] // one search for the whole tile: parsing every entry costs more than hashing it
+  const found: { at: number; closing: Closing }[] = []
+  for (const [at, line] of lines.entries()) {
+    const closing = line.includes(CLOSED) ? closingOf(line) : null
+    if (closing) found.push({ at, closing })
+  }
+  return found
+}
+
+const CLOSED = '"writer.closed"'
+
+function closingOf(line: string): Closing | null {
+  const entry = parseEntry(line)
+  if (entry?.kind !== 'writer.closed') return null
+  const { writer, last_seq, last_hash } = entry
+  if (typeof writer !== 'string' || typeof last_seq !== 'number' || typeof last_hash !== 'string') return null
+  return { writer, last_seq, last_hash }
+}

@@ -1,0 +1,42 @@
+/**
+ * Rule limits. `rate` is a sliding window kept in two buckets: the last full window counts by the share of it that still
+ * lies inside the sliding one. Exact logs were rejected (a row per submit), fixed windows too (twice the rate at the seam);
+ * this one is at most a few per cent off when arrivals inside a window are uneven, and never more than the limit in a fresh one.
+ */
+export interface Counter {
+  window_start: number
+  current: number
+  previous: number
+  held: number
+}
+
+export const FRESH: Counter = { window_start: 0, current: 0, previous: 0, held: 0 }
+
+export function windowStart(now: number, periodMs: number): number {
+  return Math.floor(now / periodMs) * periodMs
+}
+
+/** Spent in the sliding window that ends at `now`. */
+export function spent(counter: Counter, now: number, periodMs: number): number {
+  const start = windowStart(now, periodMs)
+  const [previous, current] =
+    counter.window_start === start
+      ? [counter.previous, counter.current]
+      : counter.window_start === start - periodMs
+        ? [counter.current, 0]
+        : [0, 0]
+  return previous * (1 - (now - start) / periodMs) + current
+}
+
+/** ms until one more fits, at least 1 s; the whole rest of the window when the current bucket alone is full. */
+export function retryAfter(counter: Counter, count: number, now: number, periodMs: number): number {
+  const start = windowStart(now, periodMs)
+  const [previous, current] = counter.window_start === start ? [counter.previous, counter.current] : [counter.current, 0]
+  if (current + 1 > count || previous === 0) {
+    // The next window weighs this one: wait until enough of it has slid out.
+    const share = Math.max(0, (count - 1) / Math.max(1, current))
+    return Math.max(1000, Math.ceil(start + periodMs + (1 - Math.min(1, share)) * periodMs - now))
+  }
+  const share = (count - 1 - current) / previous
+  return Math.max(1000, Math.ceil(start + (1 - share) * periodMs - now))
+}

@@ -1,0 +1,47 @@
+/** A set of ASCII characters as a table: one load per character, and everything above 127 is outside. */
+export type CharSet = Uint8Array
+
+export function charSet(chars: string): CharSet {
+  const set = new Uint8Array(128)
+  for (const c of chars) set[c.charCodeAt(0)] = 1
+  return set
+}
+
+const LOWER = 'abcdefghijklmnopqrstuvwxyz'
+const UPPER = LOWER.toUpperCase()
+const DIGITS = '0123456789'
+
+export const HEX = charSet('0123456789abcdefABCDEF')
+export const ALNUM = charSet(LOWER + UPPER + DIGITS)
+/** base64url, and the tail of most tokens. */
+export const TOKEN = charSet(`${LOWER + UPPER + DIGITS}_-`)
+export const BASE64 = charSet(`${LOWER + UPPER + DIGITS}+/`)
+export const SPACE = charSet(' \t\n\r')
+
+/** End of the stretch of `set` that begins at `from`, looking no further than `limit`. */
+export function stretch(text: string, from: number, set: CharSet, limit = text.length): number {
+  const stop = Math.min(limit, text.length)
+  let i = from
+  for (; i < stop; i++) {
+    const code = text.charCodeAt(i)
+    if (code > 127 || set[code] !== 1) break // a load past the end of the table would cost far more than this compare
+  }
+  return i
+}
+
+export function isDigit(code: number): boolean {
+  return code >= 48 && code <= 57
+}
+
+export function isUpper(code: number): boolean {
+  return code >= 65 && code <= 90
+}
+
+export function isLetter(code: number): boolean {
+  return (code | 32) >= 97 && (code | 32) <= 122
+}
+
+/** Letter or digit; NaN (outside the text) is neither. */
+export function isWord(code: number): boolean {
+  return code < 128 && ALNUM[code] === 1
+}

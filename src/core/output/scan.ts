@@ -1,0 +1,304 @@
+import { basicAt, emailAt, urlPasswordAt } from './addresses.js'
+import { isDigit, isUpper, isWord } from './chars.js'
+import { type Hit, rankOf } from './detectors.js'
+import { beginsAsText, hexText, isDisguise, textsIn, withoutEscapes } from './encodings.js'
+import { isPrivateKeyBytes, pemAt, puttyAt } from './keys.js'
+import { mayEndName, mayEndNameWith } from './names.js'
+import { ibanAt, mayBeNumber, numberAt } from './numbers.js'
+import { ANCHORS, awsSecretAfter, dottedAt, jwtAt, PAIRS, telegramAt, tokenAt } from './tokens.js'
+import { assignedAt, bearerAt, flagAt } from './values.js'
+
+/**
+ * One pass over the text. Most characters cost one load and one compare: only anchors (`_`, `-`, `:`, `@`, a first digit …)
+ * are looked at, each by a check whose price is bounded, so hostile text stays linear. What was tried instead, with figures,
+ * is in bench/screening/README.md.
+ */
+
+// What a character is to the pass, as bits.
+const ENDS_RUN = 1 // not of the base64 alphabets: the stretch before it is over
+const LOOK = 2 // an anchor, where LOOKS says so for the character before it
+const DIGIT = 4
+const ESCAPE = 8 // hides text behind an encoding
+const DOT = 16
+
+const KIND = new Uint8Array(65_536)
+for (let c = 0; c < 65_536; c++) {
+  const char = String.fromCharCode(c)
+  let kind = isWord(c) || '+/-_'.includes(char) ? 0 : ENDS_RUN
+  if (`${ANCHORS}:>@ `.includes(char)) kind |= LOOK
+  if (isDigit(c)) kind |= DIGIT
+  if (char === '.') kind |= DOT
+  if ('%\\&'.includes(char) || (c > 127 && isDisguise(c))) kind |= ESCAPE
+  KIND[c] = kind
+}
+
+/**
+ * LOOKS[before << 7 | anchor]: 0 where nothing can begin or end here. Most `:`, `-`, spaces … are settled by this one load.
+ * 1 = a token literal may be here, 2 = something else may.
+ */
+const LOOKS = new Uint8Array(128 * 128)
+for (let before = 0; before < 128; before++) {
+  const char = String.fromCharCode(before)
+  const allow = (anchor: string, when: boolean) => {
+    const pair = (before << 7) | anchor.charCodeAt(0)
+    if (when) LOOKS[pair] = (LOOKS[pair] as number) | 2
+  }
+  for (const sign of '=:>') allow(sign, mayEndName(before) || ' \t"\'`]'.includes(char))
+  allow(':', isWord(before)) // ://
+  allow(' ', 'rcdnty'.includes(char))
+  allow('@', isWord(before) || "._%+-'".includes(char))
+  allow('-', '- Y'.includes(char))
+  allow('J', char === 'y')
+  for (let anchor = 0; anchor < 128; anchor++) {
+    const pair = (before << 7) | anchor
+    if (PAIRS[pair] !== 0) LOOKS[pair] = (LOOKS[pair] as number) | 1
+  }
+}
+
+/** Shortest stretch worth decoding: 12 bytes, an e-mail address or a social security number. */
+const RUN_MIN = 16
+/** From here on a stretch is decoded whole, whatever it begins with. */
+const RUN_LONG = 64
+/** Shortest stretch in which a word is looked for that was glued to the front: identifiers are shorter, and many. */
+const RUN_GLUED = 28
+/** Layers of encoding taken off. */
+const DEPTH = 2
+
+const PRIVATE_KEY = rankOf('private_key')
+const AWS_ID = rankOf('aws_access_key')
+
+/** All finds in `text`, unsorted, overlapping ones included; an empty array is shared, so do not push to it. */
+export function scan(text: string): Hit[] {
+  return text.length < 6 ? NOTHING : new Pass(text, 0).run()
+}
+
+const NOTHING: Hit[] = []
+
+class Pass {
+  private readonly text: string
+  private readonly depth: number
+  private hits: Hit[] = NOTHING
+  /** Start of the current stretch of base64 characters. */
+  private runStart = 0
+  private firstEscape = -1
+  private lastEscape = -1
+  /** The stretch whose eyJ was tried: one attempt each, or `eyJeyJ…` would be decoded from every third character on. */
+  private jwtTried = -1
+
+  constructor(text: string, depth: number) {
+    this.text = text
+    this.depth = depth
+  }
+
+  run(): Hit[] {
+    const text = this.text
+    const n = text.length
+    let before = 32
+    for (let i = 0; i < n; i++) {
+      const code = text.charCodeAt(i)
+      const kind = KIND[code] as number
+      if (kind !== 0) {
+        let end = i
+        if (kind === DIGIT) {
+          // Inside a word only the check digits of an IBAN matter.
+          if (!isWord(before)) end = this.digits(i)
+          else if (isUpper(before) && isDigit(text.charCodeAt(i + 1))) end = this.iban(i)
+        } else {
+          if ((kind & LOOK) !== 0) {
+            const looks = LOOKS[((before & 127) << 7) | code] as number
+            if (looks !== 0) end = this.look(i, code, before, looks)
+          }
+          if ((kind & DOT) !== 0 && end === i && mayBeHead(i - this.runStart))
+            end = this.found(i, dottedAt(text, i, this.runStart))
+          if ((kind & ESCAPE) !== 0) this.escape(i)
+          if ((kind & ENDS_RUN) !== 0 && end === i) {
+            if (i - this.runStart >= RUN_MIN) end = this.encoded(i)
+            this.runStart = end + 1
+          }
+        }
+        if (end > i) {
+          i = end
+          before = text.charCodeAt(i)
+        } else before = code
+      } else before = code
+    }
+    if (n - this.runStart >= RUN_MIN) this.encoded(n)
+    if (this.firstEscape >= 0 && this.depth < DEPTH) this.unescaped()
+    return this.hits
+  }
+
+  private add(hit: Hit | null): boolean {
+    if (hit === null) return false
+    if (this.hits === NOTHING) this.hits = []
+    this.hits.push(hit)
+    return true
+  }
+
+  /** Keeps a find at anchor `i`; what it covers is redacted already, so the pass goes on behind it. Returns the last place dealt with. */
+  private found(i: number, hit: Hit | null): number {
+    if (hit === null) return i
+    this.add(hit)
+    if (hit.rank === AWS_ID) this.add(awsSecretAfter(this.text, hit.end))
+    this.runStart = hit.end
+    return Math.max(i, hit.end - 1)
+  }
+
+  private digits(i: number): number {
+    const text = this.text
+    let end = i + 1
+    while (isDigit(text.charCodeAt(end))) end++
+    const hit = mayBeNumber(text, i, end) ? numberAt(text, i) : null
+    return hit === null ? end - 1 : this.found(i, hit)
+  }
+
+  private iban(i: number): number {
+    return this.found(i, ibanAt(this.text, i))
+  }
+
+  /** Looks at the anchor `i` closely. */
+  private look(i: number, code: number, before: number, looks: number): number {
+    const text = this.text
+    if ((looks & 1) !== 0) {
+      const end = this.found(i, tokenAt(text, i, PAIRS[((before & 127) << 7) | code] as number))
+      if (end > i) return end
+    }
+    if ((looks & 2) === 0) return i
+    switch (code) {
+      case 32:
+        this.word(i, before)
+        return i
+      case 45:
+        return this.found(i, this.armour(i, before))
+      case 64:
+        // What stands before the @ of a URL's authority is a password, and found as one.
+        if (this.hits.at(-1)?.end !== i) this.add(emailAt(text, i))
+        return i
+      case 74:
+        if (text.charCodeAt(i - 2) !== 101 || this.jwtTried === this.runStart) return i
+        this.jwtTried = this.runStart
+        return this.found(i, jwtAt(text, i))
+      default:
+        this.sign(i, code, before)
+        return i
+    }
+  }
+
+  /** `-----BEGIN`, `---- BEGIN`, `PuTTY-` */
+  private armour(i: number, before: number): Hit | null {
+    const text = this.text
+    if (before === 89) return puttyAt(text, i)
+    const at = text.charCodeAt(i + 1) === 32 ? i + 2 : i + 1
+    return text.charCodeAt(at) === 66 ? pemAt(text, at) : null
+  }
+
+  /** Words that announce a credential without a sign: `Bearer x`, `Basic x`, `--password x`. `i` is the space. */
+  private word(i: number, before: number): void {
+    const text = this.text
+    if (before === 114) {
+      if (text.startsWith('earer', i - 5)) this.add(bearerAt(text, i + 1))
+    } else if (before === 99) {
+      if (text.startsWith('asic', i - 4)) this.add(basicAt(text, i + 1))
+    } else if (before === 100) {
+      if (text.startsWith('assword', i - 7)) this.add(flagAt(text, i, 'password'))
+    } else if (
+      text.startsWith('--token', i - 7) ||
+      text.startsWith('--secret', i - 8) ||
+      text.startsWith('-key', i - 4)
+    )
+      this.add(flagAt(text, i, 'key'))
+  }
+
+  private sign(i: number, code: number, before: number): void {
+    const text = this.text
+    if (code === 58) {
+      if (text.charCodeAt(i + 1) === 47 && text.charCodeAt(i + 2) === 47) {
+        this.add(urlPasswordAt(text, i))
+        return
+      }
+      if (text.charCodeAt(i + 1) === 65) this.add(telegramAt(text, i))
+    }
+    if (mayEndNameWith(text.charCodeAt(i - 2), before)) this.add(assignedAt(text, i))
+  }
+
+  private escape(i: number): void {
+    if (this.firstEscape < 0) this.firstEscape = i
+    this.lastEscape = i
+  }
+
+  /** The stretch of base64 characters that ends before `end`; returns the last place dealt with. */
+  private encoded(end: number): number {
+    const text = this.text
+    const start = this.runStart
+    if (this.depth >= DEPTH) return end
+    const stop = end - start >= 60 && (end - start) % 4 === 0 ? wrappedEnd(text, start, end) : end
+    const long = stop - start >= RUN_LONG
+    let found = false
+    const hex = hexText(text, start, stop)
+    if (hex !== null) found = this.inside(hex, start, stop)
+    if (!found && (long || beginsAsText(text, start))) found = this.decoded(start, start, stop)
+    // `/path/<base64>` and `key-<base64>`: separators are letters of the alphabets too.
+    if (found || stop - start < RUN_GLUED) return stop > end ? stop - 1 : end
+    for (let i = start, tries = 0; !found && tries < 4 && stop - i >= RUN_MIN && i < start + 256; i++) {
+      const c = text.charCodeAt(i)
+      if ((c === 47 || c === 45 || c === 95 || c === 43) && beginsAsText(text, i + 1)) {
+        tries++
+        found = this.decoded(i + 1, start, stop)
+      }
+    }
+    return stop > end ? stop - 1 : end
+  }
+
+  private decoded(from: number, start: number, stop: number): boolean {
+    const bytes = Buffer.from(this.text.slice(from, stop), 'base64')
+    if (isPrivateKeyBytes(bytes)) return this.add({ start, end: this.padded(stop), rank: PRIVATE_KEY })
+    let found = false
+    for (const t of textsIn(bytes)) found = this.inside(t, start, stop) || found
+    return found
+  }
+
+  /** A find inside an encoded stretch takes the whole stretch. */
+  private inside(text: string, start: number, stop: number): boolean {
+    const end = this.padded(stop)
+    const ranks = new Set(new Pass(text, this.depth + 1).run().map((h) => h.rank))
+    for (const rank of ranks) this.add({ start, end, rank })
+    return ranks.size > 0
+  }
+
+  private padded(stop: number): number {
+    let end = stop
+    while (end < stop + 2 && this.text.charCodeAt(end) === 61) end++
+    return end
+  }
+
+  private unescaped(): void {
+    const view = withoutEscapes(this.text, this.firstEscape, this.lastEscape + 1)
+    if (view === null) return
+    for (const h of new Pass(view.text, this.depth + 1).run())
+      this.add({ start: view.raw[h.start] as number, end: view.raw[h.end] as number, rank: h.rank })
+  }
+}
+
+/** Length of the stretch before the first dot of a dotted token: `SG`, or a user id in base64. */
+function mayBeHead(length: number): boolean {
+  return length === 2 || (length >= 23 && length <= 28)
+}
+
+/** base64 wrapped into lines of equal length (as mail and `base64` do): the end of the last line. */
+function wrappedEnd(text: string, start: number, end: number): number {
+  const width = end - start
+  let stop = end
+  for (;;) {
+    const next = text.charCodeAt(stop) === 13 && text.charCodeAt(stop + 1) === 10 ? stop + 2 : stop + 1
+    if (text.charCodeAt(next - 1) !== 10) return stop
+    let i = next
+    while (
+      i - next < width &&
+      KIND[text.charCodeAt(i)] !== undefined &&
+      ((KIND[text.charCodeAt(i)] as number) & ENDS_RUN) === 0
+    )
+      i++
+    if (i === next) return stop
+    stop = i
+    if (i - next < width) return stop
+  }
+}

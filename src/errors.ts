@@ -1,0 +1,65 @@
+/**
+ * The one catalogue of errors. A code is a promise: it never changes its meaning and its status.
+ * `retryable` says whether the same request may succeed later without being changed.
+ * docs/errors.md is generated from this object and a test compares the two.
+ */
+export const ERRORS = {
+  invalid: { status: 422, retryable: false, title: 'The request does not fit its schema', help: 'Mend every fault listed under `faults`; each names its path.' },
+  malformed: { status: 400, retryable: false, title: 'The body is not acceptable JSON', help: 'Send one UTF-8 JSON value without repeated keys, NUL, lone surrogates or `__proto__`, nested at most 64 deep.' },
+  too_large: { status: 413, retryable: false, title: 'The body is too large', help: 'Send at most 2 MiB; put large material elsewhere and send a reference.' },
+  unsupported_media_type: { status: 415, retryable: false, title: 'The body is not JSON', help: 'Send `Content-Type: application/json`.' },
+  unauthenticated: { status: 401, retryable: false, title: 'No valid key', help: 'Send `X-API-Key: sp_…` or `Authorization: Bearer sp_…`. Keys are made with `sallyport keys create`.' },
+  forbidden: { status: 403, retryable: false, title: 'The key may not do this', help: 'Use a key with the permission named in `needs`.' },
+  act_as_refused: { status: 403, retryable: false, title: 'The key may not act as this agent', help: 'Leave `agent` out, or use the key of that agent.' },
+  topic_refused: { status: 403, retryable: false, title: 'The key is not bound to this topic', help: 'Use a key whose topics cover it: `sallyport keys create --topics …`.' },
+  self_approval: { status: 403, retryable: false, title: 'Nobody approves what they requested', help: 'Ask another approver.' },
+  not_an_approver: { status: 403, retryable: false, title: 'The approval asks for somebody else', help: 'See `approval.from` of the approval.' },
+  policy_denied: { status: 403, retryable: false, title: 'Policy denies this action', help: 'Read `reason` and `rules`; `sallyport policy explain` shows the why-not.' },
+  result_quarantined: { status: 403, retryable: false, title: 'The result is held back', help: 'A person with `results:release` may release or discard it.' },
+  not_found: { status: 404, retryable: false, title: 'There is no such thing here', help: 'Check the id and the tenant of the key.' },
+  method_not_allowed: { status: 405, retryable: false, title: 'This method is not served here', help: 'See /docs.' },
+  idempotency_conflict: { status: 409, retryable: false, title: 'The idempotency key was used for another request', help: 'Use a new key for a new request.' },
+  illegal_transition: { status: 409, retryable: false, title: 'The state does not allow this', help: 'Read the current `status` and decide again.' },
+  approval_stale: { status: 409, retryable: false, title: 'What you saw is not what would be approved', help: 'Read the approval again and echo its new `grant_hash`.' },
+  approval_closed: { status: 409, retryable: false, title: 'The approval is already answered, expired or void', help: 'Read the approval; submit again if the work is still wanted.' },
+  result_not_ready: { status: 409, retryable: true, title: 'There is no result yet', help: 'Ask again when the job has finished.' },
+  lease_lost: { status: 409, retryable: false, title: 'The lease is no longer yours', help: 'Stop this attempt; another may hold the job.' },
+  effect_refused: { status: 409, retryable: false, title: 'The effect may not begin', help: 'The job is cancelled, stopped, or its lease is too short; stop this attempt.' },
+  effect_not_decidable: { status: 409, retryable: true, title: 'The effect may still happen', help: 'Wait until the hard end of the lease, named in `retry_after_ms`.' },
+  completion_conflict: { status: 409, retryable: false, title: 'The lease was completed with another outcome', help: 'The first completion stands.' },
+  snapshot_conflict: { status: 409, retryable: true, title: 'The active snapshot changed meanwhile', help: 'Read /policy and decide again.' },
+  policy_invalid: { status: 422, retryable: false, title: 'The policy has faults', help: 'Each fault names line and column; `sallyport policy check FILE` shows the same.' },
+  rate_limited: { status: 429, retryable: true, title: 'Too many', help: 'Wait as `Retry-After` says.' },
+  overloaded: { status: 503, retryable: true, title: 'More work than can be taken', help: 'Wait as `Retry-After` says; nothing of this request was recorded.' },
+  no_policy: { status: 503, retryable: true, title: 'No policy is active', help: 'Activate a snapshot: nothing is let through without one.' },
+  outcome_unknown: { status: 503, retryable: true, title: 'It is not known whether this was recorded', help: 'Repeat with the same Idempotency-Key: it is done at most once.' },
+  store_unavailable: { status: 503, retryable: true, title: 'The store does not answer', help: 'Nothing is let through while it is gone; try again.' },
+  draining: { status: 503, retryable: true, title: 'This node is stopping', help: 'Ask another node, or again in a moment.' },
+  internal: { status: 500, retryable: true, title: 'An unexpected fault', help: 'The log has the cause under `request_id`.' },
+} as const satisfies Record<string, { status: number; retryable: boolean; title: string; help: string }>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** One fault of an invalid request or file: where, and what would mend it. */
+export interface FaultDetail {
+  path: string
+  message: string
+}
+
+/**
+ * The only exception that reaches a caller. `detail` and `extra` are public; `cause` is for the log alone.
+ * Denials are values, not exceptions, until the edge turns them into an answer.
+ */
+export class Problem extends Error {
+  readonly code: ErrorCode
+  readonly extra: Record<string, unknown>
+  constructor(code: ErrorCode, detail?: string, extra: Record<string, unknown> = {}, cause?: unknown) {
+    super(detail ?? ERRORS[code].title, cause === undefined ? undefined : { cause })
+    this.name = 'Problem'
+    this.code = code
+    this.extra = extra
+  }
+  get status(): number {
+    return ERRORS[this.code].status
+  }
+}

@@ -1,0 +1,56 @@
+import { timingSafeEqual } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Caller } from '../core/access.js'
+import { Problem } from '../errors.js'
+import { hashSecret, KEY_FORM } from '../journey/keys.js'
+import { findKey, type KeyRow } from '../store/keys.js'
+import type { World } from '../store/world.js'
+
+/** A key read this recently is not read again. Revocation on this node empties the cache, so this bounds other nodes only. */
+const FRESH_MS = 1000
+const KEPT = 10_000
+
+/** Finds who is asking. One answer for every wrong key, and a comparison whose time says nothing about it. */
+export class Authenticator {
+  readonly #world: World
+  readonly #rows = new Map<string, { row: KeyRow | null; at: number }>()
+
+  constructor(world: World) {
+    this.#world = world
+  }
+
+  /** Throws Problem `unauthenticated`, `forbidden` (a tenant header that is not the key's). */
+  async authenticate(headers: IncomingHttpHeaders): Promise<Caller> {
+    const [, id, secret] = KEY_FORM.exec(presented(headers)) ?? []
+    if (id === undefined || secret === undefined) throw new Problem('unauthenticated')
+    const row = await this.#row(`key_${id}`)
+    const same = timingSafeEqual(Buffer.from(hashSecret(secret), 'hex'), Buffer.from(row?.hash ?? '0'.repeat(64), 'hex'))
+    const now = this.#world.clock.now()
+    if (row === null || !same || row.revoked_at !== null || (row.expires_at !== null && row.expires_at <= now)) throw new Problem('unauthenticated')
+    const tenant = headers['x-tenant-id']
+    if (tenant !== undefined && tenant !== row.tenant) throw new Problem('forbidden', 'X-Tenant-ID is not the tenant of this key', { needs: 'a key of that tenant' })
+    return { tenant: row.tenant, principal: row.principal, role: row.role, team: row.team, key_id: row.key_id, topics: row.topics, act_as: row.act_as }
+  }
+
+  /** After a key was made or revoked on this node. */
+  forget(): void {
+    this.#rows.clear()
+  }
+
+  async #row(key_id: string): Promise<KeyRow | null> {
+    const now = this.#world.clock.now()
+    const kept = this.#rows.get(key_id)
+    if (kept !== undefined && now - kept.at < FRESH_MS && now >= kept.at) return kept.row
+    const row = await findKey(this.#world.db, key_id)
+    if (this.#rows.size >= KEPT) this.#rows.clear()
+    this.#rows.set(key_id, { row, at: now })
+    return row
+  }
+}
+
+function presented(headers: IncomingHttpHeaders): string {
+  const key = headers['x-api-key']
+  if (typeof key === 'string') return key
+  const bearer = headers.authorization
+  return bearer?.toLowerCase().startsWith('bearer ') ? bearer.slice(7).trim() : ''
+}

@@ -1,0 +1,45 @@
+import type { IncomingMessage } from 'node:http'
+import type { TSchema } from 'typebox'
+import type { Caller, Permission } from '../core/access.js'
+import type { ErrorCode } from '../errors.js'
+
+/** One route of the API: what the server serves, OpenAPI describes and the permissions table lists are all this object. */
+export interface Route {
+  method: 'GET' | 'POST' | 'DELETE'
+  /** OpenAPI form, e.g. /jobs/{job_id}; prefixed with /api/v1 unless `root`. */
+  path: string
+  root?: boolean
+  /** Any one of these; null = public. */
+  permission: readonly Permission[] | null
+  tag: string
+  summary: string
+  description?: string
+  query?: TSchema
+  body?: TSchema
+  /** Accepts an absent body as {}. */
+  optionalBody?: boolean
+  headers?: { name: string; description: string }[]
+  success: { status: number; schema?: TSchema; description: string; contentType?: string }
+  errors: readonly ErrorCode[]
+  example?: { request?: unknown; response?: unknown }
+  handler(call: Call): Promise<Reply>
+}
+
+export interface Call {
+  caller: Caller
+  params: Record<string, string>
+  /** Validated against the route's schemas. */
+  query: Record<string, unknown>
+  body: unknown
+  headers: IncomingMessage['headers']
+  /** Aborts when the caller hangs up. */
+  signal: AbortSignal
+}
+
+export interface Reply {
+  status?: number
+  body?: unknown
+  headers?: Record<string, string>
+  /** Streamed as it comes, for exports and events. */
+  stream?: AsyncIterable<string>
+}

@@ -1,0 +1,43 @@
+import type { Dispatcher } from '../../loops/dispatcher.js'
+import type { World } from '../../store/world.js'
+import type { Authenticator } from '../auth.js'
+import { docsPage } from '../docs.js'
+import { openapi } from '../openapi.js'
+import type { Route } from '../route.js'
+import { SubmitGuard } from '../submit-guard.js'
+import { approvalRoutes } from './approvals.js'
+import { type AuditEvents, auditRoutes } from './audit.js'
+import { deadLetterRoutes } from './dead-letters.js'
+import { decisionRoutes } from './decisions.js'
+import { jobRoutes } from './jobs.js'
+import { keyRoutes } from './keys.js'
+import { policyRoutes } from './policy.js'
+import { type Health, systemRoutes } from './system.js'
+import { workerRoutes } from './workers.js'
+
+export interface Served {
+  world: World
+  auth: Authenticator
+  dispatcher: Dispatcher
+  publicKey: Uint8Array
+  events: AuditEvents
+  health: Health
+  version: string
+}
+
+/** Every route there is. What is not in this list is not served, not documented and not permitted to anyone. */
+export function allRoutes({ world, auth, dispatcher, publicKey, events, health, version }: Served): Route[] {
+  const api: Route[] = [
+    ...jobRoutes(world, new SubmitGuard(world.clock)),
+    ...decisionRoutes(world),
+    ...approvalRoutes(world),
+    ...policyRoutes(world),
+    ...deadLetterRoutes(world),
+    ...workerRoutes(world, dispatcher),
+    ...auditRoutes(world, publicKey, events),
+    ...keyRoutes(world, auth),
+  ]
+  const document = { openapi: () => openapi(routes, version), docs: () => docsPage(routes, version) }
+  const routes: Route[] = [...api, ...systemRoutes(health, document)]
+  return routes
+}

@@ -1,0 +1,68 @@
+import * as Approvals from '../../contract/approvals.js'
+import type { Approval } from '../../core/approval.js'
+import { Problem } from '../../errors.js'
+import { approve, reject } from '../../journey/approve.js'
+import { type ApprovalFilter, getApproval, listApprovals, pendingHashesLike } from '../../store/approvals.js'
+import { getJob, loadPayload } from '../../store/jobs.js'
+import type { World } from '../../store/world.js'
+import type { Route } from '../route.js'
+import { viewApproval } from '../views.js'
+
+export function approvalRoutes(world: World): Route[] {
+  const view = async (approval: Approval) => viewApproval(approval, await pendingHashesLike(world.db, approval.tenant, approval.grant_hash))
+  return [
+    {
+      method: 'GET',
+      path: '/approvals',
+      permission: ['approvals:read'],
+      tag: 'approvals',
+      summary: 'List approvals, newest first',
+      query: Approvals.ApprovalQuery,
+      success: { status: 200, schema: Approvals.ApprovalPage, description: 'A page' },
+      errors: ['invalid'],
+      async handler({ caller, query }) {
+        const page = await listApprovals(world.db, caller.tenant, query as ApprovalFilter)
+        return { body: { items: await Promise.all(page.items.map(view)), next_cursor: page.next_cursor } }
+      },
+    },
+    {
+      method: 'GET',
+      path: '/approvals/{approval_id}',
+      permission: ['approvals:read'],
+      tag: 'approvals',
+      summary: 'Everything a reviewer approves, with the hashes to echo',
+      success: { status: 200, schema: Approvals.Approval, description: 'The approval with what the job would do' },
+      errors: ['not_found'],
+      async handler({ caller, params }) {
+        const approval = await getApproval(world.db, caller.tenant, params.approval_id as string)
+        const job = approval === null ? null : await getJob(world.db, caller.tenant, approval.job_id)
+        if (approval === null || job === null) throw new Problem('not_found')
+        const alike = await pendingHashesLike(world.db, caller.tenant, approval.grant_hash)
+        return { body: viewApproval(approval, alike, { job, ...(await loadPayload(world.db, job)) }) }
+      },
+    },
+    {
+      method: 'POST',
+      path: '/approvals/{approval_id}/approve',
+      permission: ['approvals:answer'],
+      tag: 'approvals',
+      summary: 'Approve exactly what was seen',
+      description: 'Echo `grant_hash`, or `job_hash` with `policy_snapshot`. The door is asked first: a DENY now wins.',
+      body: Approvals.Approve,
+      success: { status: 200, schema: Approvals.Approval, description: 'The approval' },
+      errors: ['not_found', 'approval_stale', 'approval_closed', 'self_approval', 'not_an_approver', 'policy_denied', 'invalid'],
+      handler: async ({ caller, params, body }) => ({ body: await view(await approve(world, caller, params.approval_id as string, body as Approvals.Approve)) }),
+    },
+    {
+      method: 'POST',
+      path: '/approvals/{approval_id}/reject',
+      permission: ['approvals:answer'],
+      tag: 'approvals',
+      summary: 'Reject',
+      body: Approvals.Reject,
+      success: { status: 200, schema: Approvals.Approval, description: 'The approval' },
+      errors: ['not_found', 'approval_stale', 'approval_closed', 'self_approval', 'not_an_approver', 'invalid'],
+      handler: async ({ caller, params, body }) => ({ body: await view(await reject(world, caller, params.approval_id as string, body as Approvals.Reject)) }),
+    },
+  ]
+}

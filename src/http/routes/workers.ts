@@ -1,0 +1,85 @@
+import * as Workers from '../../contract/workers.js'
+import type { Caller } from '../../core/access.js'
+import { topicMatches } from '../../core/policy/topics.js'
+import { Problem } from '../../errors.js'
+import { effect } from '../../journey/effect.js'
+import { heartbeat } from '../../journey/heartbeat.js'
+import { settle } from '../../journey/settle.js'
+import type { Dispatcher } from '../../loops/dispatcher.js'
+import { newestHead } from '../../store/audit.js'
+import type { World } from '../../store/world.js'
+import type { Route } from '../route.js'
+
+const WORK = ['work:claim'] as const
+
+/** A claim names topics its key is bound to; anything else would let one worker's key read another's work. */
+function assertTopics(caller: Caller, topics: readonly string[]): void {
+  const bound = caller.topics
+  if (bound === null) return
+  const refused = topics.filter((topic) => !bound.some((pattern) => topicMatches(pattern, topic)))
+  if (refused.length > 0) throw new Problem('topic_refused', `This key is not bound to ${refused.join(', ')}`, { topics: bound })
+}
+
+export function workerRoutes(world: World, dispatcher: Dispatcher): Route[] {
+  return [
+    {
+      method: 'POST',
+      path: '/workers/claim',
+      permission: WORK,
+      tag: 'workers',
+      summary: 'Ask for work: long poll, several leases at once',
+      body: Workers.Claim,
+      success: { status: 200, schema: Workers.Claimed, description: 'Leases, perhaps none' },
+      errors: ['invalid', 'topic_refused', 'no_policy', 'draining'],
+      async handler({ caller, body, signal }) {
+        const claim = body as Workers.Claim
+        assertTopics(caller, claim.topics)
+        const claiming = {
+          tenant: caller.tenant,
+          principal: caller.principal,
+          worker: claim.worker_id,
+          claim_id: claim.claim_id,
+          topics: claim.topics,
+          capacity: claim.capacity,
+          enforces: claim.enforces ?? [],
+          effects: claim.effects ?? 'recorded',
+        }
+        const leases = await dispatcher.claim(claiming, claim.wait_ms ?? 0, signal)
+        return { body: { leases, head: (await newestHead(world.db, caller.tenant))?.checkpoint ?? null } }
+      },
+    },
+    {
+      method: 'POST',
+      path: '/leases/heartbeat',
+      permission: WORK,
+      tag: 'workers',
+      summary: 'Say that attempts live; learn which to stop',
+      body: Workers.Heartbeat,
+      success: { status: 200, schema: Workers.HeartbeatAnswer, description: 'ok, cancel or lost for each lease' },
+      errors: ['invalid'],
+      handler: async ({ caller, body }) => ({ body: await heartbeat(world, caller, body as Workers.Heartbeat) }),
+    },
+    {
+      method: 'POST',
+      path: '/leases/effects',
+      permission: WORK,
+      tag: 'workers',
+      summary: 'Record that an outside action begins, or that it is done',
+      body: Workers.Effect,
+      success: { status: 200, schema: Workers.EffectAnswer, description: 'The effect; when it was committed before, its recorded result' },
+      errors: ['invalid', 'lease_lost', 'effect_refused'],
+      handler: async ({ caller, body }) => ({ body: await effect(world, caller, body as Workers.Effect) }),
+    },
+    {
+      method: 'POST',
+      path: '/leases/complete',
+      permission: WORK,
+      tag: 'workers',
+      summary: 'Report how attempts ended',
+      body: Workers.Complete,
+      success: { status: 200, schema: Workers.CompleteAnswer, description: 'ok, lost or conflict for each lease' },
+      errors: ['invalid'],
+      handler: async ({ caller, body }) => ({ body: { leases: await Promise.all((body as Workers.Completion[]).map((completion) => settle(world, caller, completion))) } }),
+    },
+  ]
+}

@@ -1,0 +1,93 @@
+import { Readable } from 'node:stream'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import type { Caller } from '../core/access.js'
+import { may } from '../core/access.js'
+import { Problem } from '../errors.js'
+import type { Log } from '../platform/log.js'
+import type { Authenticator } from './auth.js'
+import { parseStrict } from './json.js'
+import { asProblem, problemBody, retryAfter } from './problem.js'
+import type { Reply, Route } from './route.js'
+import { coerceQuery, type Validator, validator } from './validate.js'
+
+export const PREFIX = '/api/v1'
+const BODY_LIMIT = 2 * 1024 * 1024
+
+/** Nobody is asked for on public routes; their handlers never look. */
+const NOBODY: Caller = { tenant: '', principal: 'anonymous', role: 'viewer', team: null, key_id: '', topics: [], act_as: [] }
+
+/** Serves the routes: authenticate, authorise, parse strictly, validate, handle; every fault becomes a problem answer. */
+export function createServer(routes: readonly Route[], auth: Authenticator, log: Log, requestId: () => string): FastifyInstance {
+  const app = Fastify({ logger: false, bodyLimit: BODY_LIMIT, genReqId: requestId, exposeHeadRoutes: false, forceCloseConnections: 'idle', routerOptions: { maxParamLength: 300, ignoreTrailingSlash: false } })
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+    try {
+      done(null, body.length === 0 ? undefined : parseStrict(body as Buffer))
+    } catch (error) {
+      done(error as Error)
+    }
+  })
+  app.addHook('onSend', async (_request, reply, payload) => {
+    reply.header('x-content-type-options', 'nosniff')
+    if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store')
+    return payload
+  })
+  app.setErrorHandler((error, request, reply) => fail(reply, request, asProblem(error), log))
+  app.setNotFoundHandler((request, reply) => fail(reply, request, new Problem(isKnownPath(routes, request.url) ? 'method_not_allowed' : 'not_found'), log))
+  for (const route of routes) mount(app, route, auth, log)
+  return app
+}
+
+function mount(app: FastifyInstance, route: Route, auth: Authenticator, log: Log): void {
+  const body: Validator | null = route.body === undefined ? null : validator(route.body)
+  const query: Validator | null = route.query === undefined ? null : validator(route.query)
+  const callers = new WeakMap<FastifyRequest, Caller>()
+  app.route({
+    method: route.method,
+    url: (route.root ? '' : PREFIX) + route.path.replaceAll(/\{(\w+)\}/g, ':$1'),
+    // Before the body is read: whoever has no key gets no work out of this process.
+    onRequest: async (request) => {
+      if (route.permission === null) return
+      const caller = await auth.authenticate(request.headers)
+      if (!route.permission.some((permission) => may(caller, permission))) throw new Problem('forbidden', undefined, { needs: route.permission })
+      callers.set(request, caller)
+    },
+    handler: async (request, reply) => {
+      const found = (request.query ?? {}) as Record<string, unknown>
+      const values = route.query === undefined ? {} : coerceQuery(route.query, found)
+      query?.(values)
+      const sent = request.body === undefined && route.optionalBody ? {} : request.body
+      if (body !== null && sent === undefined) throw new Problem('invalid', 'A JSON body is required', { faults: [{ path: '/', message: 'send Content-Type: application/json and a body' }] })
+      body?.(sent)
+      const hungUp = new AbortController()
+      reply.raw.once('close', () => hungUp.abort())
+      const answer = await route.handler({ caller: callers.get(request) ?? NOBODY, params: request.params as Record<string, string>, query: values, body: sent, headers: request.headers, signal: hungUp.signal })
+      return send(reply, route, answer, log)
+    },
+  })
+}
+
+function send(reply: FastifyReply, route: Route, answer: Reply, log: Log): FastifyReply {
+  reply.code(answer.status ?? route.success.status).headers(answer.headers ?? {})
+  if (answer.stream !== undefined) {
+    const stream = Readable.from(answer.stream)
+    stream.on('error', (error) => log.error({ err: error, route: route.path }, 'a stream broke'))
+    return reply.send(stream)
+  }
+  if (typeof answer.body === 'string') return reply.send(answer.body)
+  return reply.header('content-type', 'application/json; charset=utf-8').send(JSON.stringify(answer.body ?? {}))
+}
+
+function fail(reply: FastifyReply, request: FastifyRequest, problem: Problem, log: Log): FastifyReply {
+  if (problem.status >= 500 && problem.code !== 'overloaded' && problem.code !== 'draining' && problem.code !== 'no_policy')
+    log.error({ err: problem.cause ?? problem, code: problem.code, request_id: request.id, method: request.method, route: request.routeOptions.url }, 'a request failed')
+  const wait = retryAfter(problem)
+  if (wait !== null) reply.header('retry-after', String(wait))
+  if (problem.status === 401) reply.header('www-authenticate', 'Bearer realm="sallyport"')
+  return reply.code(problem.status).header('content-type', 'application/problem+json; charset=utf-8').send(JSON.stringify(problemBody(problem, request.id)))
+}
+
+function isKnownPath(routes: readonly Route[], url: string): boolean {
+  const path = url.split('?')[0] ?? ''
+  return routes.some((route) => new RegExp(`^${route.root ? '' : PREFIX}${route.path.replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(path))
+}

@@ -1,0 +1,120 @@
+import type { Approval as WireApproval } from '../contract/approvals.js'
+import type { Job as WireJob, Run, Timeline } from '../contract/jobs.js'
+import type { Key } from '../contract/keys.js'
+import type { Snapshot } from '../contract/policy.js'
+import type { Approval } from '../core/approval.js'
+import { shortForm } from '../core/binding.js'
+import type { Job } from '../core/job.js'
+import type { Json } from '../core/json.js'
+import type { Effect, Lease } from '../core/lease.js'
+import type { KeyRow } from '../store/keys.js'
+import type { SnapshotRow } from '../store/snapshots.js'
+
+/** Rows as the wire shows them. What is not named here never leaves: secrets' hashes, salts, sealed texts. */
+export function viewJob(job: Job, more: { effects?: Effect[]; lease?: Lease | null } = {}): WireJob {
+  return {
+    job_id: job.job_id,
+    tenant: job.tenant,
+    run_id: job.run_id,
+    workflow: job.workflow,
+    agent: job.agent,
+    requested_by: job.requested_by,
+    topic: job.topic,
+    labels: job.labels,
+    risk_tags: job.risk_tags,
+    environment: job.environment,
+    action_type: job.action_type,
+    capability: job.capability,
+    action: job.action,
+    priority: job.priority,
+    status: job.status,
+    status_reason: job.status_reason,
+    attempt: job.attempt,
+    max_attempts: job.max_attempts,
+    timeout_ms: job.timeout_ms,
+    decision: job.decision as WireJob['decision'],
+    decision_id: job.decision_id,
+    reason: job.reason,
+    rules: job.rules,
+    constraints: job.constraints,
+    policy_snapshot: shortForm(job.snapshot),
+    high_risk: job.high_risk,
+    job_hash: job.job_hash,
+    grant_hash: job.grant_hash,
+    approval_id: job.approval_id,
+    context_ptr: job.context_ptr,
+    input_ptr: job.input_ptr,
+    result_ptr: job.status === 'succeeded' ? job.result_ptr : null,
+    verdict: job.verdict,
+    error: job.error_code === null ? null : { class: job.error_class ?? '', code: job.error_code, message: job.error_message ?? '' },
+    progress: more.lease?.progress == null ? null : (JSON.parse(more.lease.progress) as Json),
+    cancel_requested: job.cancel_requested,
+    owner: job.owner,
+    respond_by: job.respond_by,
+    created_at: job.created_at,
+    updated_at: job.updated_at,
+    due_at: job.due_at,
+    finished_at: job.finished_at,
+    ...(more.effects === undefined ? {} : { effects: more.effects.map((e) => ({ key: e.effect_key, status: e.status, attempt: e.attempt, begun_at: e.begun_at, ended_at: e.ended_at })) }),
+  }
+}
+
+export function viewApproval(approval: Approval, alike: readonly string[], shown?: { job: Job; input: Json; context: Json }): WireApproval {
+  return {
+    approval_id: approval.approval_id,
+    status: approval.status,
+    job_id: approval.job_id,
+    topic: approval.topic,
+    agent: approval.agent,
+    requested_by: approval.requested_by,
+    requested_at: approval.requested_at,
+    expires_at: approval.expires_at,
+    valid_until: approval.valid_until,
+    reason: approval.reason,
+    rules: approval.rules,
+    constraints: approval.constraints,
+    policy_snapshot: shortForm(approval.snapshot),
+    job_hash: approval.job_hash,
+    grant_hash: approval.grant_hash,
+    short_hash: shortForm(approval.grant_hash, alike),
+    specs: approval.specs,
+    answers: approval.answers.map(({ by, answer, at, note }) => ({ by, answer, at, note })),
+    ...(shown === undefined
+      ? {}
+      : { job: { labels: shown.job.labels, risk_tags: shown.job.risk_tags, environment: shown.job.environment, action_type: shown.job.action_type, input: shown.input, context: shown.context } }),
+  }
+}
+
+export function viewRun(run_id: string, jobs: readonly Job[], by_status: Record<string, number>): Run {
+  return {
+    run_id,
+    workflow: jobs.find((j) => j.workflow !== null)?.workflow ?? null,
+    created_at: Math.min(...jobs.map((j) => j.created_at)),
+    updated_at: Math.max(...jobs.map((j) => j.updated_at)),
+    jobs: Object.values(by_status).reduce((a, b) => a + b, 0),
+    by_status,
+    items: jobs.map((job) => viewJob(job)),
+  }
+}
+
+export function viewKey(row: KeyRow): Key {
+  const { hash: _hash, tenant: _tenant, ...key } = row
+  return key
+}
+
+export function viewSnapshot(row: SnapshotRow, active: string | null, files = false): Snapshot {
+  return {
+    policy_snapshot: shortForm(row.digest),
+    digest: row.digest,
+    active: row.digest === active,
+    source: row.source,
+    created_by: row.created_by,
+    created_at: row.created_at,
+    activated_at: row.activated_at,
+    rules: row.rules,
+    warnings: row.warnings as Json[],
+    ...(files ? { files: row.files } : {}),
+  }
+}
+
+export type TimelineItem = Timeline['items'][number]

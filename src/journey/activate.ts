@@ -1,0 +1,95 @@
+import { shortForm } from '../core/binding.js'
+import { compilePolicy } from '../core/policy/compile.js'
+import { type Fault, parsePolicy } from '../core/policy/parse.js'
+import type { Json } from '../core/json.js'
+import { Problem } from '../errors.js'
+import { findSnapshot, type SnapshotRow } from '../store/snapshots.js'
+import { getGate } from '../store/standing.js'
+import type { World } from '../store/world.js'
+
+export interface PolicyFile {
+  path: string
+  text: string
+}
+
+export interface Stored {
+  snapshot: SnapshotRow
+  activated: boolean
+}
+
+const TRIES = 6
+
+/** Parses, compiles and keeps a policy; with `activate` it is the active one from this call's return. Throws Problem `policy_invalid`. */
+export async function storeSnapshot(world: World, tenant: string, actor: string, files: PolicyFile[], options: { source: 'file' | 'api'; activate: boolean; note: string | null }): Promise<Stored> {
+  const { document, faults } = parsePolicy(files)
+  if (document === null) throw invalid(faults)
+  const policy = compilePolicy(document)
+  const now = world.clock.now()
+  const snapshot: SnapshotRow = {
+    tenant,
+    digest: policy.digest,
+    source: options.source,
+    files,
+    warnings: faults.filter((f) => f.severity === 'warning') as unknown as Json,
+    rules: document.rules.length,
+    note: options.note,
+    created_by: actor,
+    created_at: now,
+    activated_at: options.activate ? now : null,
+  }
+  await commit(world, tenant, actor, snapshot, options.activate, options.source)
+  return { snapshot, activated: options.activate }
+}
+
+/** Makes a stored snapshot the active one. From its return nothing is submitted, approved or leased under the one before. */
+export async function activate(world: World, tenant: string, actor: string, id: string): Promise<Stored> {
+  const snapshot = await findSnapshot(world.db, tenant, id)
+  if (snapshot === null) throw new Problem('not_found')
+  await commit(world, tenant, actor, { ...snapshot, activated_at: world.clock.now() }, true, 'api')
+  return { snapshot, activated: true }
+}
+
+/**
+ * The policy file of the configuration. The store's active snapshot wins; the file activates only when its digest differs from
+ * the last file digest the store saw, so that a restart does not undo what was activated through the API.
+ */
+export async function activateFile(world: World, tenant: string, files: PolicyFile[]): Promise<Stored | null> {
+  const { document, faults } = parsePolicy(files)
+  if (document === null) throw invalid(faults)
+  const digest = compilePolicy(document).digest
+  const gate = await getGate(world.db, tenant)
+  if (gate?.file_digest === digest) return null
+  return storeSnapshot(world, tenant, 'system:file', files, { source: 'file', activate: true, note: null })
+}
+
+async function commit(world: World, tenant: string, actor: string, snapshot: SnapshotRow, active: boolean, source: 'file' | 'api'): Promise<void> {
+  for (let tries = 0; tries < TRIES; tries++) {
+    const gate = await getGate(world.db, tenant)
+    const now = world.clock.now()
+    const fact = { tenant, at: now, actor, snapshot: snapshot.digest, source, rule_count: snapshot.rules }
+    const file_digest = source === 'file' ? snapshot.digest : (gate?.file_digest ?? null)
+    const receipt = await world.ledger.commit({
+      tenant,
+      gate: null,
+      alone: [],
+      rows: {},
+      admin: { snapshots: [snapshot], gates: active ? [{ tenant, snapshot: snapshot.digest, epoch: (gate?.epoch ?? 0) + 1, file_digest }] : [] },
+      facts: active ? [{ ...fact, kind: 'policy.activated', before: gate?.snapshot ?? null }] : [{ ...fact, kind: 'policy.stored' }],
+    })
+    if (receipt.ok) {
+      await world.policies.refresh(tenant)
+      return
+    }
+  }
+  throw new Problem('snapshot_conflict')
+}
+
+function invalid(faults: Fault[]): Problem {
+  const errors = faults.filter((f) => f.severity === 'error')
+  return new Problem('policy_invalid', `The policy has ${errors.length} fault${errors.length === 1 ? '' : 's'}`, {
+    faults: faults.map((f) => ({ ...f, path: `${f.file}:${f.line}:${f.column}`, at: f.path })),
+  })
+}
+
+/** What people call a snapshot. */
+export const snapshotName = (digest: string) => shortForm(digest)

@@ -1,0 +1,149 @@
+import type { LeasedJob } from '../contract/workers.js'
+import { shortForm } from '../core/binding.js'
+import { decide, limitKeys, type Standing } from '../core/door.js'
+import { dispatch as step, type Waiter } from '../core/dispatch.js'
+import { claimOf, type Job } from '../core/job.js'
+import type { Json } from '../core/json.js'
+import { decisionRow } from '../store/decisions.js'
+import { dueJobs, getJobs } from '../store/jobs.js'
+import { effectsOfJobs, leasesOfClaim } from '../store/leases.js'
+import type { Intent } from '../store/ledger/queue.js'
+import { loadValues } from '../store/payloads.js'
+import type { Active } from '../store/policies.js'
+import { loadCounters, loadGrant } from '../store/standing.js'
+import type { World } from '../store/world.js'
+
+/** One worker's open claim. */
+export interface Claiming extends Waiter {
+  tenant: string
+  topics: string[]
+  capacity: number
+  enforces: string[]
+}
+
+export interface Dispatched {
+  leases: LeasedJob[]
+  /** When a job of these topics could be had that a full limit held back now, ms from now; null = only a hint or due time. */
+  retry_in_ms: number | null
+}
+
+/** Rows looked at beyond the capacity, so that jobs behind a full limit do not hide the ones after them. */
+const LOOK_AHEAD = 32
+
+/**
+ * The second door. Due jobs of the claim's topics pass through the same `decide` under the snapshot that is active now; those
+ * that pass get a fenced lease in the same commit, before the worker hears of them. Allowed an hour ago and denied now is denied.
+ */
+export async function dispatch(world: World, claiming: Claiming): Promise<Dispatched> {
+  const skip: string[] = []
+  const granted: string[] = []
+  let retry_in_ms: number | null = null
+  while (granted.length < claiming.capacity) {
+    const room = claiming.capacity - granted.length
+    const due = await dueJobs(world.db, claiming.tenant, claiming.topics, world.clock.now(), room + LOOK_AHEAD, skip)
+    const takable: Job[] = []
+    for (const job of due) {
+      skip.push(job.job_id)
+      if (takable.length < room) takable.push(job)
+      else skip.pop()
+    }
+    if (takable.length === 0) break
+    const outcomes = await passThrough(world, claiming, takable)
+    for (const outcome of outcomes) {
+      if (outcome.kind === 'leased') granted.push(outcome.job_id)
+      if (outcome.kind === 'wait') retry_in_ms = Math.min(retry_in_ms ?? Number.POSITIVE_INFINITY, outcome.retry_in_ms)
+    }
+    // Everything asked about is now leased, moved away, or in `skip`; a lost race leaves a row for the next look.
+    if (takable.length < room) break
+  }
+  return { leases: granted.length === 0 ? [] : await leasesFor(world, claiming), retry_in_ms }
+}
+
+/** What this claim was given already: the answer to a repeat, so that a lost answer loses no lease. */
+export async function leasesFor(world: World, claiming: Pick<Claiming, 'tenant' | 'principal' | 'claim_id'>): Promise<LeasedJob[]> {
+  const leases = (await leasesOfClaim(world.db, claiming.tenant, claiming.principal, claiming.claim_id)).filter((l) => l.ended_at === null)
+  if (leases.length === 0) return []
+  const ids = leases.map((l) => l.job_id)
+  const jobs = new Map((await getJobs(world.db, claiming.tenant, ids)).map((j) => [j.job_id, j]))
+  const effects = (await effectsOfJobs(world.db, claiming.tenant, ids)).filter((e) => e.status === 'committed')
+  const values = await loadValues(world.db, claiming.tenant, [...[...jobs.values()].flatMap((j) => [j.input_ptr, j.context_ptr]), ...effects.filter((e) => e.verdict !== 'QUARANTINE').map((e) => e.result_ptr)])
+  const value = (ptr: string | null): Json => (ptr === null ? null : (values.get(ptr) ?? null))
+  const now = world.clock.now()
+  return leases.flatMap((lease): LeasedJob[] => {
+    const job = jobs.get(lease.job_id)
+    if (job === undefined) return []
+    return [
+      {
+        lease: lease.lease_id,
+        attempt: lease.attempt,
+        remaining_ms: Math.max(0, lease.hard_end - now),
+        heartbeat_ms: lease.heartbeat_ms,
+        constraints: job.constraints,
+        job: {
+          job_id: job.job_id,
+          run_id: job.run_id,
+          tenant: job.tenant,
+          agent: job.agent,
+          topic: job.topic,
+          labels: job.labels,
+          risk_tags: job.risk_tags,
+          environment: job.environment,
+          action_type: job.action_type,
+          capability: job.capability,
+          action: job.action,
+          workflow: job.workflow,
+          input: value(job.input_ptr),
+          context: value(job.context_ptr),
+          job_hash: job.job_hash,
+          policy_snapshot: shortForm(job.snapshot),
+          max_attempts: job.max_attempts,
+        },
+        effects: effects.filter((e) => e.job_id === job.job_id).map((e) => ({ key: e.effect_key, status: e.status, result: value(e.verdict === 'QUARANTINE' ? null : e.result_ptr) })),
+      },
+    ]
+  })
+}
+
+type Outcome = { kind: 'leased'; job_id: string } | { kind: 'moved' } | { kind: 'lost' } | { kind: 'wait'; retry_in_ms: number } | { kind: 'unfit' }
+
+async function passThrough(world: World, claiming: Claiming, jobs: Job[]): Promise<Outcome[]> {
+  const active = await world.policies.active(claiming.tenant)
+  const values = await loadValues(world.db, claiming.tenant, jobs.flatMap((j) => [j.input_ptr, j.context_ptr]))
+  const payload = (job: Job) => ({ input: values.get(job.input_ptr ?? '') ?? null, context: values.get(job.context_ptr ?? '') ?? null })
+  return Promise.all(jobs.map((job) => one(world, claiming, active, job, payload(job))))
+}
+
+async function one(world: World, claiming: Claiming, active: Active, job: Job, payload: { input: Json; context: Json }): Promise<Outcome> {
+  const claim = claimOf(job, payload)
+  const now = world.clock.now()
+  const standing: Standing = {
+    door: 'dispatch',
+    now,
+    counters: await loadCounters(world.db, job.tenant, limitKeys(active.policy, claim, now)),
+    grant: await loadGrant(world.db, job.tenant, job.approval_id),
+  }
+  const decision = decide(active.policy, claim, standing)
+  if (decision.outcome === 'wait') return { kind: 'wait', retry_in_ms: decision.wait?.retry_after_ms ?? 1000 }
+  if (decision.outcome === 'pass' && decision.enforcers.some((name) => !claiming.enforces.includes(name))) return { kind: 'unfit' }
+  const made = { lease_id: world.ids.id('lease', now), decision_id: world.ids.id('dec', now), approval_id: world.ids.id('apr', now) }
+  const result = step(job, claim, decision, standing, made, claiming)
+  const intent: Intent = {
+    tenant: job.tenant,
+    gate: active.gate,
+    alone: [job.job_id],
+    rows: {
+      updateJobs: [result.job],
+      decisions: [{ ...decisionRow(claim, decision, standing, made.decision_id), job_id: job.job_id, input_ptr: job.input_ptr, context_ptr: job.context_ptr }],
+      insertLeases: result.lease === null ? [] : [result.lease],
+      insertApprovals: result.approval === null ? [] : [result.approval],
+    },
+    spends: decision.evaluation.limits.flatMap((l) =>
+      result.lease !== null && l.concurrent !== undefined ? [{ tenant: job.tenant, key: l.key, kind: 'held' as const, max: l.concurrent, window_start: 0, period_ms: 1, at: now }] : [],
+    ),
+    facts: result.facts,
+  }
+  const receipt = await world.ledger.commit(intent)
+  if (receipt.ok) return result.lease === null ? { kind: 'moved' } : { kind: 'leased', job_id: job.job_id }
+  if (receipt.why === 'gate') await world.policies.refresh(job.tenant)
+  return receipt.why === 'limit' ? { kind: 'wait', retry_in_ms: 1000 } : { kind: 'lost' }
+}

@@ -1,0 +1,96 @@
+import { parseEntry } from '../core/audit.js'
+import { originOf, signCheckpoint } from '../core/audit/checkpoint.js'
+import { base64, fromBase64 } from '../core/audit/hash.js'
+import { integrate as plan } from '../core/audit/integrate.js'
+import { type SigningKey, signatureChecker } from '../core/audit/keys.js'
+import { type Chain, chainAfter, startChain, tileLines } from '../core/audit/tile.js'
+import { loadEdge } from '../core/audit/tree.js'
+import { closeWriter, type EntryRow, type HeadRow, lastPlacedTiles, lastTileOf, listWriters, newestHead, openWriters, readNodes, type StoredTile, tenantsWaiting, waitingTiles, writeIntegration } from '../store/audit.js'
+import type { World } from '../store/world.js'
+
+/** Tiles per round: about 1 MB of entries, so that a backlog is worked off in pieces and a head is never far away. */
+const ROUND = 500
+
+export interface Integrated {
+  tenant: string
+  entries: number
+  head: HeadRow
+  refused: { writer: string; seq: number; fault: string }[]
+}
+
+/** One round for every tenant with waiting tiles: tiles → tree → signed head → search rows, in one statement each. Reads no leaves. */
+export async function integrate(world: World, key: SigningKey): Promise<Integrated[]> {
+  const done: Integrated[] = []
+  for (const tenant of await tenantsWaiting(world.db)) {
+    const result = await integrateTenant(world, key, tenant)
+    if (result !== null) done.push(result)
+  }
+  return done
+}
+
+async function integrateTenant(world: World, key: SigningKey, tenant: string): Promise<Integrated | null> {
+  const tiles = await waitingTiles(world.db, tenant, ROUND)
+  if (tiles.length === 0) return null
+  const head = await newestHead(world.db, tenant)
+  const edge = await loadEdge(head?.size ?? 0, (wanted) => readNodes(world.db, tenant, wanted))
+  const writers = await chainEnds(world, key, tenant, tiles)
+  const now = world.clock.now()
+  const result = plan({ origin: originOf(tenant), edge, signedRoot: head === null ? null : fromBase64(head.root), writers }, tiles, now)
+  if (result.head === null) return null
+  const row: HeadRow = { tenant, size: result.head.size, root: base64(result.head.root), checkpoint: signCheckpoint(result.head, key), at: now }
+  const byName = new Map(tiles.map((tile) => [`${tile.writer}/${tile.seq}`, tile]))
+  const entries = result.placements.flatMap((p) => searchRows(byName.get(`${p.writer}/${p.seq}`) as StoredTile, p.first_index))
+  await writeIntegration(world.db, tenant, result.placements, result.writes, entries, row)
+  return { tenant, entries: entries.length, head: row, refused: result.refused }
+}
+
+/** Where each waiting writer's integrated chain ends. A writer with another key than this installation's is nobody's. */
+async function chainEnds(world: World, key: SigningKey, tenant: string, tiles: readonly StoredTile[]) {
+  const names = [...new Set(tiles.map((t) => t.writer))]
+  const last = new Map((await lastPlacedTiles(world.db, tenant, names)).map((t) => [t.writer, t]))
+  const own = base64(key.publicKey)
+  const known = new Set((await listWriters(world.db, tenant)).filter((w) => w.public_key === own).map((w) => w.writer))
+  const check = signatureChecker(key.publicKey)
+  const ends = new Map<string, { chain: Chain; check: typeof check }>()
+  for (const name of names) {
+    if (!known.has(name)) continue
+    const placed = last.get(name)
+    ends.set(name, { chain: placed === undefined ? startChain(tenant, name, key.publicKey) : chainAfter(placed), check })
+  }
+  return ends
+}
+
+function searchRows(tile: StoredTile, first: number): EntryRow[] {
+  return tileLines(tile).map((line, n): EntryRow => {
+    const entry = parseEntry(line) ?? {}
+    const text = (value: unknown) => (typeof value === 'string' ? value : null)
+    return {
+      tenant: tile.tenant,
+      idx: first + n,
+      at: typeof entry.at === 'number' ? entry.at : tile.at,
+      kind: text(entry.kind) ?? 'unreadable',
+      actor: text(entry.actor) ?? 'unknown',
+      job_id: text(entry.job_id),
+      run_id: text(entry.run_id),
+      writer: tile.writer,
+      seq: tile.seq,
+      line: n,
+    }
+  })
+}
+
+/**
+ * Ends the chains of writers that are gone with a signed entry, so that a cut at the end of one can be told from its natural
+ * end. The caller knows they are gone: on the embedded store because it holds the directory alone.
+ */
+export async function closeWriters(world: World, ownWriter: string): Promise<number> {
+  const gone = await openWriters(world.db, ownWriter)
+  for (const { tenant, writer } of gone) {
+    const last = await lastTileOf(world.db, tenant, writer)
+    const now = world.clock.now()
+    if (last !== null)
+      await world.ledger.commit({ tenant, gate: null, alone: [], rows: {}, facts: [{ kind: 'writer.closed', tenant, at: now, actor: 'system:integrator', writer, last_seq: last.seq, last_hash: last.hash }] })
+    await closeWriter(world.db, tenant, writer, now)
+  }
+  return gone.length
+}

@@ -1,0 +1,69 @@
+import { createHash } from 'node:crypto'
+import type { CreateKey } from '../contract/keys.js'
+import type { Role } from '../core/access.js'
+import type { Fact } from '../core/audit.js'
+import { joined } from '../core/audit.js'
+import { Problem } from '../errors.js'
+import { type KeyRow, listKeys } from '../store/keys.js'
+import { getGate } from '../store/standing.js'
+import type { World } from '../store/world.js'
+
+/** `sp_<26 characters of the key id>_<43 characters of secret>`: the id finds the row, the secret (256 random bits) proves it. */
+export const KEY_FORM = /^sp_([0-9a-z]{26})_([A-Za-z0-9_-]{43})$/
+
+export const hashSecret = (secret: string) => createHash('sha256').update(secret).digest('hex')
+
+export function newKeyText(world: Pick<World, 'ids' | 'clock'>): string {
+  return `sp_${world.ids.id('key', world.clock.now()).slice(4)}_${Buffer.from(world.ids.bytes(32)).toString('base64url')}`
+}
+
+/** Makes a key; its text is returned once and kept nowhere. `text` is given only for the first admin key of a configuration. */
+export async function createKey(world: World, tenant: string, actor: string, body: CreateKey, text = newKeyText(world)): Promise<{ row: KeyRow; key: string }> {
+  const [, id, secret] = KEY_FORM.exec(text) ?? []
+  if (id === undefined || secret === undefined) throw new Problem('invalid', 'The key is not of the form sp_<id>_<secret>')
+  const now = world.clock.now()
+  const role = body.role as Role
+  const row: KeyRow = {
+    tenant,
+    key_id: `key_${id}`,
+    hash: hashSecret(secret),
+    role,
+    principal: body.principal ?? `${role}:${id.slice(-8)}`,
+    team: body.team ?? null,
+    topics: body.topics ?? null,
+    act_as: body.act_as ?? [],
+    note: body.note ?? null,
+    created_at: now,
+    created_by: actor,
+    expires_at: body.expires_at ?? null,
+    revoked_at: null,
+  }
+  const fact: Fact = { kind: 'key.created', tenant, at: now, actor, key_id: row.key_id, role, principal: row.principal, expires_at: row.expires_at, topics: row.topics === null ? null : joined(row.topics) }
+  await world.ledger.commit({ tenant, gate: null, alone: [], rows: {}, admin: { keys: [row] }, facts: [fact] })
+  return { row, key: text }
+}
+
+/** From its return the key opens nothing more: the gate's epoch moves, so what it had under way does not commit either. */
+export async function revokeKey(world: World, tenant: string, actor: string, key_id: string): Promise<KeyRow> {
+  for (let tries = 0; tries < 6; tries++) {
+    const row = (await listKeys(world.db, tenant)).find((k) => k.key_id === key_id)
+    if (row === undefined) throw new Problem('not_found')
+    if (row.revoked_at !== null) return row
+    const gate = await getGate(world.db, tenant)
+    const now = world.clock.now()
+    const revoked = { ...row, revoked_at: now }
+    const receipt = await world.ledger.commit({
+      tenant,
+      gate: null,
+      alone: [],
+      rows: {},
+      admin: { keys: [revoked], gates: [{ tenant, snapshot: gate?.snapshot ?? null, epoch: (gate?.epoch ?? 0) + 1, file_digest: gate?.file_digest ?? null }] },
+      facts: [{ kind: 'key.revoked', tenant, at: now, actor, key_id, principal: row.principal }],
+    })
+    if (receipt.ok) {
+      await world.policies.refresh(tenant)
+      return revoked
+    }
+  }
+  throw new Problem('snapshot_conflict')
+}

@@ -1,0 +1,49 @@
+import { type Decision, decide, type Standing } from '../core/door.js'
+import { claimOf } from '../core/job.js'
+import { rebind as step } from '../core/rebind.js'
+import { approvalsUnderOther } from '../store/approvals.js'
+import { decisionRow } from '../store/decisions.js'
+import { getJob, loadPayload } from '../store/jobs.js'
+import type { World } from '../store/world.js'
+
+/**
+ * After an activation: every pending approval asked under another snapshot is put to the door again. Nothing depends on its
+ * speed, because answering asks the door too; it only keeps what reviewers are shown up to date.
+ */
+export async function rebindPending(world: World, tenant: string): Promise<number> {
+  const { gate, policy } = await world.policies.active(tenant)
+  let count = 0
+  for (let after = ''; ; ) {
+    const approvals = await approvalsUnderOther(world.db, tenant, policy.digest, after)
+    if (approvals.length === 0) return count
+    after = approvals.at(-1)?.approval_id ?? after
+    for (const approval of approvals) {
+      const job = await getJob(world.db, tenant, approval.job_id)
+      if (job === null || job.status !== 'pending_approval') continue
+      const now = world.clock.now()
+      const claim = claimOf(job, await loadPayload(world.db, job))
+      const standing: Standing = { door: 'approve', now, counters: {}, grant: null }
+      const decision: Decision = decide(policy, claim, standing)
+      const made = { approval_id: world.ids.id('apr', now), decision_id: world.ids.id('dec', now) }
+      const rebound = step(approval, job, decision, made, now)
+      const receipt = await world.ledger.commit({
+        tenant,
+        gate,
+        alone: [job.job_id],
+        rows: {
+          updateJobs: [rebound.job],
+          updateApprovals: [rebound.approval],
+          insertApprovals: rebound.opened === null ? [] : [rebound.opened],
+          decisions: [{ ...decisionRow(claim, decision, standing, made.decision_id), job_id: job.job_id, input_ptr: job.input_ptr, context_ptr: job.context_ptr }],
+        },
+        facts: rebound.facts,
+      })
+      // Another activation came between: its own rebinding takes over from here.
+      if (!receipt.ok && receipt.why === 'gate') return count
+      if (receipt.ok) {
+        count++
+        if (rebound.job.status === 'queued') world.bus.hint(tenant, job.topic)
+      }
+    }
+  }
+}

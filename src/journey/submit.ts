@@ -1,0 +1,234 @@
+import type { Accepted, SubmitJob } from '../contract/jobs.js'
+import type { Caller } from '../core/access.js'
+import { admit } from '../core/admit.js'
+import { joined } from '../core/audit.js'
+import { shortForm } from '../core/binding.js'
+import { canonical, digestOf, saltedHash } from '../core/canonical.js'
+import { type Decision, decide, limitKeys, type Standing } from '../core/door.js'
+import type { Claim } from '../core/job.js'
+import type { Json } from '../core/json.js'
+import { windowStart } from '../core/limits.js'
+import { validateInput } from '../core/policy/evaluate.js'
+import { topicMatches } from '../core/policy/topics.js'
+import { Problem } from '../errors.js'
+import { decisionRow } from '../store/decisions.js'
+import { getIdempotent } from '../store/idempotency.js'
+import type { Intent } from '../store/ledger/queue.js'
+import type { Spend } from '../store/ledger/write.js'
+import type { PayloadRow } from '../store/payloads.js'
+import type { Active } from '../store/policies.js'
+import { loadCounters } from '../store/standing.js'
+import type { World } from '../store/world.js'
+
+export interface Submitted {
+  answer: Accepted
+  /** True when an earlier request with the same idempotency key was answered so. */
+  replayed: boolean
+}
+
+/** A node that loses this often against gate, limits or keys is told to come back rather than spin. */
+const TRIES = 8
+
+/**
+ * The first door. Answers only when the commit is durable. A denial is recorded with its decision and no job row, and thrown
+ * as Problem `policy_denied`; a full limit as `rate_limited`.
+ */
+export async function submit(world: World, caller: Caller, body: SubmitJob, idempotencyKey: string | null): Promise<Submitted> {
+  const claim = claimFrom(caller, body)
+  const request_hash = idempotencyKey === null ? '' : digestOf('request', body as Json)
+  const earlier = async () => (idempotencyKey === null ? null : replayOf(world, caller, idempotencyKey, request_hash))
+  for (let tries = 0; tries < TRIES; tries++) {
+    const active = await world.policies.active(claim.tenant)
+    const standing = await load(world, active, claim)
+    const decision = decide(active.policy, claim, standing)
+    if (decision.outcome !== 'pass' && decision.outcome !== 'park') {
+      // A repeat is answered as the first time, whatever policy says by now.
+      const first = await earlier()
+      if (first !== null) return first
+    }
+    if (decision.outcome === 'deny') {
+      // Before the schema: a denied action is recorded as denied even when its input is also malformed.
+      await refuse(world, caller, claim, active, standing, decision)
+      continue
+    }
+    const faults = validateInput(active.policy, claim)
+    if (faults.length > 0) throw new Problem('invalid', 'The input does not fit the schema of its job class', { faults: faults.map((f) => ({ path: `/input${f.path}`, message: f.message })) })
+    if (decision.wait !== null) {
+      world.refusals.add(claim.tenant, claim.agent, decision.wait.rule, standing.now)
+      throw new Problem('rate_limited', `Rule ${decision.wait.rule} lets no more through now`, { retry_after_ms: decision.wait.retry_after_ms, rules: [decision.wait.rule] })
+    }
+    const { intent, answer } = accept(world, caller, claim, active, standing, decision, body, idempotencyKey, request_hash)
+    const receipt = await world.ledger.commit(intent)
+    if (receipt.ok) {
+      if (answer.status === 'queued') world.bus.hint(claim.tenant, claim.topic)
+      return { answer, replayed: false }
+    }
+    if (receipt.why === 'idempotency') {
+      const first = await earlier()
+      if (first !== null) return first
+    }
+    if (receipt.why === 'gate') await world.policies.refresh(claim.tenant)
+  }
+  throw new Problem('overloaded', 'Policy or limits changed faster than this could be decided', { retry_after_ms: 1000 })
+}
+
+function claimFrom(caller: Caller, body: SubmitJob): Claim {
+  const agent = body.agent ?? caller.principal
+  if (agent !== caller.principal && !caller.act_as.includes(agent)) throw new Problem('act_as_refused', `This key is ${caller.principal} and may not act as ${agent}`)
+  if (caller.topics !== null && !caller.topics.some((pattern) => topicMatches(pattern, body.topic))) throw new Problem('topic_refused', `This key is not bound to ${body.topic}`, { topics: caller.topics })
+  return {
+    tenant: caller.tenant,
+    agent,
+    agent_version: null,
+    team: agent === caller.principal ? caller.team : null,
+    topic: body.topic,
+    labels: body.labels ?? {},
+    risk_tags: [...(body.risk_tags ?? [])].sort(),
+    environment: body.environment ?? null,
+    action_type: body.action_type ?? null,
+    capability: body.capability ?? null,
+    action: body.action ?? null,
+    workflow: body.workflow ?? null,
+    input: (body.input ?? null) as Json,
+    context: (body.context ?? null) as Json,
+    timeout_ms: body.timeout_ms ?? null,
+    max_attempts: body.max_attempts ?? null,
+    not_before: body.not_before ?? null,
+  }
+}
+
+async function load(world: World, active: Active, claim: Claim): Promise<Standing> {
+  const now = world.clock.now()
+  const keys = limitKeys(active.policy, claim, now)
+  return { door: 'submit', now, counters: await loadCounters(world.db, claim.tenant, keys), grant: null }
+}
+
+async function replayOf(world: World, caller: Caller, key: string, request_hash: string): Promise<Submitted | null> {
+  const row = await getIdempotent(world.db, caller.tenant, caller.principal, key)
+  if (row === null) return null
+  if (row.request_hash !== request_hash) throw new Problem('idempotency_conflict')
+  return { answer: row.answer as unknown as Accepted, replayed: true }
+}
+
+/** Records the denial and throws it; returns only when the gate moved meanwhile, so that it is decided again. */
+async function refuse(world: World, caller: Caller, claim: Claim, active: Active, standing: Standing, decision: Decision): Promise<void> {
+  const now = standing.now
+  const decision_id = world.ids.id('dec', now)
+  const { payloads, input_ptr, context_ptr, input_hash } = payloadsOf(world, claim, null, now)
+  const { input: _input, context: _context, ...said } = claim
+  const receipt = await world.ledger.commit({
+    tenant: claim.tenant,
+    gate: active.gate,
+    alone: [],
+    rows: { payloads, decisions: [{ ...decisionRow(claim, decision, standing, decision_id), claim: said, input_ptr, context_ptr }] },
+    facts: [
+      {
+        kind: 'job.denied',
+        tenant: claim.tenant,
+        at: now,
+        actor: caller.principal,
+        agent: claim.agent,
+        topic: claim.topic,
+        decision_id,
+        decision: 'DENY',
+        reason: decision.reason,
+        rules: joined(decision.rules),
+        snapshot: decision.snapshot,
+        job_hash: decision.job_hash,
+        high_risk: decision.evaluation.high_risk,
+        ...(input_hash === null ? {} : { input_hash }),
+      },
+    ],
+  })
+  if (!receipt.ok) {
+    await world.policies.refresh(claim.tenant)
+    return
+  }
+  throw new Problem('policy_denied', decision.reason, {
+    decision: 'DENY',
+    decision_id,
+    reason: decision.reason,
+    rules: decision.rules,
+    policy_snapshot: shortForm(decision.snapshot),
+  })
+}
+
+function accept(world: World, caller: Caller, claim: Claim, active: Active, standing: Standing, decision: Decision, body: SubmitJob, idempotencyKey: string | null, request_hash: string): { intent: Intent; answer: Accepted } {
+  const now = standing.now
+  const job_id = world.ids.id('job', now)
+  const { payloads, input_ptr, context_ptr, input_hash } = payloadsOf(world, claim, job_id, now)
+  const made = {
+    job_id,
+    run_id: body.run_id ?? world.ids.id('run', now),
+    decision_id: world.ids.id('dec', now),
+    approval_id: world.ids.id('apr', now),
+    requested_by: caller.principal,
+    priority: body.priority ?? 5,
+    input_ptr,
+    context_ptr,
+    input_hash,
+  }
+  const { job, approval, facts } = admit(claim, decision, standing, made)
+  const answer: Accepted = {
+    job_id,
+    status: job.status,
+    decision: decision.decision,
+    decision_id: made.decision_id,
+    reason: decision.reason,
+    rules: decision.rules,
+    constraints: job.constraints,
+    policy_snapshot: shortForm(decision.snapshot),
+    job_hash: decision.job_hash,
+    run_id: job.run_id,
+    ...(approval === null ? {} : { approval_id: approval.approval_id, grant_hash: approval.grant_hash }),
+  }
+  const intent: Intent = {
+    tenant: claim.tenant,
+    gate: active.gate,
+    alone: idempotencyKey === null ? [] : [`idempotency/${caller.tenant}/${caller.principal}/${idempotencyKey}`],
+    rows: {
+      insertJobs: [job],
+      payloads,
+      decisions: [{ ...decisionRow(claim, decision, standing, made.decision_id), job_id, input_ptr, context_ptr }],
+      insertApprovals: approval === null ? [] : [approval],
+      idempotency: idempotencyKey === null ? [] : [{ tenant: claim.tenant, principal: caller.principal, key: idempotencyKey, request_hash, answer: answer as unknown as Json, created_at: now }],
+    },
+    spends: rateSpends(claim, decision, now),
+    facts,
+  }
+  return { intent, answer }
+}
+
+function rateSpends(claim: Claim, decision: Decision, now: number): Spend[] {
+  return decision.evaluation.limits.flatMap((limit): Spend[] =>
+    limit.rate ? [{ tenant: claim.tenant, key: limit.key, kind: 'rate', max: limit.rate.count, window_start: windowStart(now, limit.rate.period_ms), period_ms: limit.rate.period_ms, at: now }] : [],
+  )
+}
+
+/** Input and context as payload rows of their own; the log gets the input's salted hash only, so both can be erased. */
+function payloadsOf(world: World, claim: Claim, job_id: string | null, now: number): { payloads: PayloadRow[]; input_ptr: string | null; context_ptr: string | null; input_hash: string | null } {
+  const payloads: PayloadRow[] = []
+  const keep = (kind: 'input' | 'context', value: Json): PayloadRow | null => {
+    if (value === null) return null
+    const row: PayloadRow = {
+      tenant: claim.tenant,
+      ptr: world.ids.id('ptr', now),
+      kind,
+      job_id,
+      body: canonical(value),
+      salt: Buffer.from(world.ids.bytes(16)).toString('base64'),
+      created_at: now,
+      expires_at: null,
+    }
+    payloads.push(row)
+    return row
+  }
+  const input = keep('input', claim.input)
+  const context = keep('context', claim.context)
+  return {
+    payloads,
+    input_ptr: input?.ptr ?? null,
+    context_ptr: context?.ptr ?? null,
+    input_hash: input === null ? null : saltedHash(input.salt, claim.input),
+  }
+}

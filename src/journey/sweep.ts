@@ -1,0 +1,87 @@
+import { jobFact } from '../core/facts.js'
+import { move } from '../core/job.js'
+import { settle } from '../core/settle.js'
+import { expiredApprovals } from '../store/approvals.js'
+import { pruneIdempotency } from '../store/idempotency.js'
+import { getJob, overdueInQueue } from '../store/jobs.js'
+import { effectsOfJob, lostLeases } from '../store/leases.js'
+import { releases } from '../store/ledger/write.js'
+import { expiredPayloads } from '../store/payloads.js'
+import type { World } from '../store/world.js'
+
+/** What nobody reports: lost leases, queues without a worker, approvals nobody answered, expired texts. Safe to run anywhere, at any time. */
+export async function sweep(world: World): Promise<void> {
+  await endLostLeases(world)
+  await expireQueued(world)
+  await expireApprovals(world)
+  await eraseExpired(world)
+  await writeRefusals(world)
+  await pruneIdempotency(world.db, world.clock.now())
+}
+
+async function endLostLeases(world: World): Promise<void> {
+  await Promise.all(
+    (await lostLeases(world.db, world.clock.now())).map(async (lease) => {
+      const job = await getJob(world.db, lease.tenant, lease.job_id)
+      if (job === null || job.lease_id !== lease.lease_id) return
+      const effects = await effectsOfJob(world.db, job.tenant, job.job_id)
+      const now = world.clock.now()
+      const why = now >= lease.hard_end ? 'timeout' : 'heartbeat'
+      const result = settle(job, lease, effects, { outcome: 'lost', why }, now, 'system:sweeper', world.ids.fraction())
+      const receipt = await world.ledger.commit({
+        tenant: job.tenant,
+        gate: null,
+        alone: [job.job_id, lease.lease_id],
+        rows: { updateJobs: [result.job], updateLeases: [result.lease], effects: result.effect === null ? [] : [result.effect] },
+        spends: releases(job.tenant, result.released, now),
+        facts: result.facts,
+      })
+      if (receipt.ok) world.bus.hint(job.tenant, job.topic)
+    }),
+  )
+}
+
+async function expireQueued(world: World): Promise<void> {
+  await Promise.all(
+    (await overdueInQueue(world.db, world.clock.now())).map(async (job) => {
+      const now = world.clock.now()
+      const moved = move(job, 'queue_timeout', now, { status_reason: 'no_worker', queue_deadline: null })
+      await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [job.job_id], rows: { updateJobs: [moved.job] }, facts: [jobFact('job.expired', moved.job, now, 'system:sweeper', moved.changed)] })
+    }),
+  )
+}
+
+/** A timeout never allows. Escalation to others comes with flows; until then an unanswered question ends the job. */
+async function expireApprovals(world: World): Promise<void> {
+  await Promise.all(
+    (await expiredApprovals(world.db, world.clock.now())).map(async (approval) => {
+      const job = await getJob(world.db, approval.tenant, approval.job_id)
+      if (job === null || job.status !== 'pending_approval' || job.approval_id !== approval.approval_id) return
+      const now = world.clock.now()
+      const moved = move(job, 'approval_expired', now, { status_reason: 'approval_expired' })
+      await world.ledger.commit({
+        tenant: job.tenant,
+        gate: null,
+        alone: [job.job_id],
+        rows: { updateJobs: [moved.job], updateApprovals: [{ ...approval, version: approval.version + 1, status: 'expired' }] },
+        facts: [jobFact('approval.expired', job, now, 'system:sweeper', { approval_id: approval.approval_id }), jobFact('job.expired', moved.job, now, 'system:sweeper', moved.changed)],
+      })
+    }),
+  )
+}
+
+async function eraseExpired(world: World): Promise<void> {
+  const now = world.clock.now()
+  const expired = await expiredPayloads(world.db, now)
+  for (const tenant of new Set(expired.map((p) => p.tenant))) {
+    const erase = expired.filter((p) => p.tenant === tenant)
+    await world.ledger.commit({ tenant, gate: null, alone: erase.map((e) => e.ptr), rows: { erase }, facts: [{ kind: 'payload.erased', tenant, at: now, actor: 'system:sweeper', count: erase.length }] })
+  }
+}
+
+async function writeRefusals(world: World): Promise<void> {
+  const refusals = world.refusals.take(world.clock.now())
+  for (const tenant of new Set(refusals.map((fact) => fact.tenant))) {
+    await world.ledger.commit({ tenant, gate: null, alone: [], rows: {}, facts: refusals.filter((fact) => fact.tenant === tenant) })
+  }
+}

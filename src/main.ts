@@ -1,0 +1,237 @@
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import type { Config } from './config.js'
+import type { Role } from './core/access.js'
+import type { AuditSource } from './core/audit/export.js'
+import { formatVkey, readSigningKey, type SigningKey, signingKeyPem } from './core/audit/keys.js'
+import { originOf } from './core/audit/checkpoint.js'
+import { shortForm } from './core/binding.js'
+import { Problem } from './errors.js'
+import { Authenticator } from './http/auth.js'
+import { auditEvents } from './http/events.js'
+import { allRoutes } from './http/routes/all.js'
+import { createServer } from './http/server.js'
+import { activateFile } from './journey/activate.js'
+import { closeWriters } from './journey/integrate.js'
+import { createKey, newKeyText } from './journey/keys.js'
+import { checkpointKeeper } from './loops/checkpoints.js'
+import { Dispatcher } from './loops/dispatcher.js'
+import { integrator } from './loops/integrator.js'
+import type { Loop } from './loops/loop.js'
+import { sweeper } from './loops/sweeper.js'
+import { memoryBus } from './platform/bus/memory.js'
+import { type Clock, systemClock } from './platform/clock.js'
+import { lockDirectory } from './platform/db/lock.js'
+import { openPglite, openPgliteThread } from './platform/db/pglite.js'
+import type { Db } from './platform/db/seam.js'
+import { type Ids, systemIds } from './platform/ids.js'
+import { createLog, type Log } from './platform/log.js'
+import { watchPath } from './platform/watch.js'
+import { auditSource } from './store/audit-source.js'
+import { listKeys } from './store/keys.js'
+import { WriterChains } from './store/ledger/chain.js'
+import { Ledger } from './store/ledger/queue.js'
+import { migrate } from './store/migrate.js'
+import { Policies } from './store/policies.js'
+import { Refusals } from './store/refusals.js'
+import { Sealer } from './store/sealer.js'
+import { getSnapshot } from './store/snapshots.js'
+import { getGate, listGates } from './store/standing.js'
+import type { World } from './store/world.js'
+
+export { ConfigError, loadConfig } from './config.js'
+export type { Config } from './config.js'
+export { DirectoryLocked } from './platform/db/lock.js'
+
+const DEFAULT_TENANT = 'default'
+/** One key of each at first start, so that a newcomer can submit, work and approve as three different principals. */
+const FIRST_KEYS: Role[] = ['admin', 'agent', 'worker', 'approver']
+
+/** A running control plane. */
+export interface Plane {
+  url: string
+  dataDir: string
+  /** Files, 0600, that hold the first keys. */
+  keyFiles: Record<string, string>
+  policy: { snapshot: string; rules: number; warnings: number }
+  world: World
+  /** Reads the policy file again; a broken one is logged and changes nothing. Throws Problem `policy_invalid`. */
+  reloadPolicy(): Promise<{ activated: boolean }>
+  /** Stops taking work, finishes what is under way, closes the store. */
+  stop(): Promise<void>
+}
+
+/** What a test may put in place of the real ones. */
+export interface Seams {
+  clock?: Clock
+  ids?: Ids
+  log?: Log
+  /** In memory instead of on disk; nothing is locked or kept. */
+  memory?: boolean
+  /** In this thread: slower under load, quicker to start. */
+  thread?: boolean
+}
+
+/**
+ * The composition root: the only place where seams, store, journeys, loops and server meet.
+ * Throws ConfigError, DirectoryLocked, MigrationError, KeyError, Problem `policy_invalid`; then nothing is left running.
+ */
+export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
+  const clock = seams.clock ?? systemClock
+  const ids = seams.ids ?? systemIds()
+  const log = seams.log ?? createLog(config.logLevel)
+  const undo: (() => Promise<unknown>)[] = []
+  try {
+    mkdirSync(config.dataDir, { recursive: true, mode: 0o700 })
+    if (!seams.memory) undo.push((await lockDirectory(config.dataDir)).release)
+    const db = await openDb(config, seams)
+    undo.push(() => db.close())
+    await migrate(db, join(config.packageRoot, 'migrations'), clock.now())
+    const { key, pem } = signingKey(config.signingKey, ids)
+    const chains = new WriterChains(ids.id('wr', clock.now()), key)
+    const ledger = new Ledger(db, chains, clock, ids)
+    undo.push(() => ledger.close())
+    const world: World = { db, ledger, policies: new Policies(db), refusals: new Refusals(), sealer: new Sealer(pem, ids), bus: memoryBus(), clock, ids }
+    // The directory is ours alone: every other writer that is still open died without closing its chain.
+    await closeWriters(world, chains.writer)
+    const reloadPolicy = async () => ({ activated: (await activateFile(world, DEFAULT_TENANT, policyFiles(config.policy))) !== null })
+    await firstPolicy(world, config, log, reloadPolicy)
+    const keyFiles = await firstKeys(world, config)
+    const auth = new Authenticator(world)
+    const dispatcher = new Dispatcher(world, log)
+    undo.push(() => dispatcher.stop())
+    const integrate = integrator(world, key, clock, log)
+    const loops: Loop[] = [integrate, sweeper(world, clock, log)]
+    if (config.checkpoints !== null) loops.push(checkpointKeeper(world, clock, log, config.checkpoints))
+    undo.push(() => Promise.all(loops.map((each) => each.stop())))
+    let draining = false
+    const health = { unready: () => unready(world, () => draining) }
+    const version = packageVersion(config.packageRoot)
+    const routes = allRoutes({ world, auth, dispatcher, publicKey: key.publicKey, events: auditEvents(world, integrate), health, version })
+    const app = createServer(routes, auth, log, () => ids.id('req', clock.now()))
+    const address = await app.listen({ host: config.host, port: config.port })
+    undo.push(() => app.close())
+    undo.push(watchPath(config.policy, clock, () => reloadPolicy().then(reportReload(log), (error) => log.error({ err: error, faults: faultsOf(error) }, 'the policy on disk is broken; the active one stays'))))
+    const stop = once(async () => {
+      draining = true
+      // Long polls first: their workers go elsewhere; then requests, loops, the queued commits, a last head, the store.
+      await dispatcher.stop()
+      for (const step of undo.slice().reverse().slice(0, 2)) await step()
+      integrate.wake()
+      for (const step of undo.slice().reverse().slice(2)) await step()
+    })
+    return { url: address.replace('[::1]', 'localhost'), dataDir: config.dataDir, keyFiles, policy: await policyInfo(world), world, reloadPolicy, stop }
+  } catch (error) {
+    for (const step of undo.reverse()) await step().catch(() => {})
+    throw error
+  }
+}
+
+function openDb(config: Config, seams: Seams): Promise<Db> {
+  if (seams.memory) return openPglite(null)
+  const dir = join(config.dataDir, 'pgdata')
+  return seams.thread === false ? openPglite(dir) : openPgliteThread(dir)
+}
+
+/** The installation's key: made once, 0600. Whoever holds it can sign the log, so it never enters the database. */
+function signingKey(file: string, ids: Ids): { key: SigningKey; pem: string } {
+  if (!existsSync(file)) writeFileSync(file, signingKeyPem(ids.bytes(32)), { mode: 0o600, flag: 'wx' })
+  chmodSync(file, 0o600)
+  const pem = readFileSync(file, 'utf8')
+  return { key: readSigningKey(pem), pem }
+}
+
+/** A file, or every .yaml and .yml of a folder in order of name. */
+function policyFiles(path: string): { path: string; text: string }[] {
+  if (!statSync(path).isDirectory()) return [{ path: path.split('/').at(-1) ?? path, text: readFileSync(path, 'utf8') }]
+  return readdirSync(path, { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.ya?ml$/.test(name))
+    .sort()
+    .map((name) => ({ path: relative(path, join(path, name)), text: readFileSync(join(path, name), 'utf8') }))
+}
+
+/** Without any active snapshot a broken file stops the start; with one, it is only reported. */
+async function firstPolicy(world: World, config: Config, log: Log, reload: () => Promise<{ activated: boolean }>): Promise<void> {
+  try {
+    await reload()
+  } catch (error) {
+    const gate = await getGate(world.db, DEFAULT_TENANT)
+    if (gate?.snapshot == null) throw error
+    log.error({ err: error, file: config.policy, faults: faultsOf(error) }, 'the policy on disk is broken; the active one stays')
+  }
+}
+
+async function firstKeys(world: World, config: Config): Promise<Record<string, string>> {
+  const dir = join(config.dataDir, 'keys')
+  const files = Object.fromEntries(FIRST_KEYS.map((role) => [role, join(dir, `${role}.key`)]))
+  if ((await listKeys(world.db, DEFAULT_TENANT)).length > 0) return files
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  for (const role of FIRST_KEYS) {
+    const text = role === 'admin' && config.adminKey !== null ? config.adminKey : newKeyText(world)
+    // File first: a crash in between leaves a file that the next start writes again, never a key nobody has.
+    writeFileSync(files[role] as string, `${text}\n`, { mode: 0o600 })
+    await createKey(world, DEFAULT_TENANT, 'system:first-start', { role: role as never, principal: `${role}:first`, note: 'made at first start' }, text)
+  }
+  return files
+}
+
+async function unready(world: World, draining: () => boolean): Promise<string | null> {
+  if (draining()) return 'draining'
+  try {
+    const gates = await listGates(world.db)
+    return gates.some((gate) => gate.snapshot !== null) ? null : 'no policy is active'
+  } catch {
+    return 'the store does not answer'
+  }
+}
+
+async function policyInfo(world: World): Promise<Plane['policy']> {
+  const { policy } = await world.policies.active(DEFAULT_TENANT)
+  const row = await getSnapshot(world.db, DEFAULT_TENANT, policy.digest)
+  return { snapshot: shortForm(policy.digest), rules: policy.document.rules.length, warnings: Array.isArray(row?.warnings) ? row.warnings.length : 0 }
+}
+
+const faultsOf = (error: unknown) => (error instanceof Problem ? error.extra.faults : undefined)
+const reportReload = (log: Log) => (done: { activated: boolean }) => done.activated && log.info('the policy on disk changed and is active')
+
+function packageVersion(root: string): string {
+  return (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version
+}
+
+function once(work: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | null = null
+  return () => {
+    done ??= work()
+    return done
+  }
+}
+
+/** A log that no server holds open, for offline verification. Throws DirectoryLocked while one does. */
+export interface AuditArchive {
+  tenants(): Promise<string[]>
+  source(tenant: string): Promise<AuditSource>
+  /** Verifier key of the installation, as its signing key file says it. */
+  key(tenant: string): string
+  close(): Promise<void>
+}
+
+export async function openAudit(dataDir: string, signingKeyFile = join(dataDir, 'signing.key')): Promise<AuditArchive> {
+  if (!existsSync(join(dataDir, 'pgdata'))) throw new Problem('not_found', `${dataDir} holds no database`)
+  const { publicKey } = readSigningKey(readFileSync(signingKeyFile, 'utf8'))
+  const lock = await lockDirectory(dataDir)
+  try {
+    const db = await openPglite(join(dataDir, 'pgdata'))
+    return {
+      tenants: async () => (await db.query<{ tenant: string }>('SELECT DISTINCT tenant FROM audit_writers ORDER BY tenant')).map((row) => row.tenant),
+      source: (tenant) => auditSource(db, tenant, publicKey, systemClock.now()),
+      key: (tenant) => formatVkey(originOf(tenant), publicKey),
+      async close() {
+        await db.close()
+        await lock.release()
+      },
+    }
+  } catch (error) {
+    await lock.release()
+    throw error
+  }
+}

@@ -1,0 +1,42 @@
+/** Time as everything else sees it: epoch ms, and timers that a test can own. */
+export interface Clock {
+  now(): number
+  /** Runs `fn` after `ms`; the returned function cancels it. Timers never keep the process alive by themselves. */
+  after(ms: number, fn: () => void): () => void
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  after(ms, fn) {
+    const timer = setTimeout(fn, ms)
+    timer.unref()
+    return () => clearTimeout(timer)
+  },
+}
+
+/** A clock that moves only when told. `advance` runs due timers in order of their instant. */
+export function manualClock(start = 1_700_000_000_000): Clock & { advance(ms: number): void } {
+  let now = start
+  let timers: { at: number; fn: () => void }[] = []
+  return {
+    now: () => now,
+    after(ms, fn) {
+      const timer = { at: now + ms, fn }
+      timers.push(timer)
+      return () => {
+        timers = timers.filter((t) => t !== timer)
+      }
+    },
+    advance(ms) {
+      const end = now + ms
+      for (;;) {
+        const due = timers.filter((t) => t.at <= end).sort((a, b) => a.at - b.at)[0]
+        if (due === undefined) break
+        timers = timers.filter((t) => t !== due)
+        now = Math.max(now, due.at)
+        due.fn()
+      }
+      now = end
+    },
+  }
+}

@@ -1,0 +1,45 @@
+import { entryLine, type Fact } from '../../core/audit.js'
+import type { SigningKey } from '../../core/audit/keys.js'
+import { type Chain, chainAfter, sealTile, startChain } from '../../core/audit/tile.js'
+import type { TileWrites } from './write.js'
+
+/**
+ * This process's chain in every tenant's log. A process start is a new writer; its first tile of a tenant registers it.
+ * `seal` proposes; only `advance`, after the commit, moves the chain: a batch that lost is sealed again without its losers.
+ */
+export class WriterChains {
+  readonly writer: string
+  readonly #key: SigningKey
+  readonly #chains = new Map<string, Chain>()
+
+  constructor(writer: string, key: SigningKey) {
+    this.writer = writer
+    this.#key = key
+  }
+
+  seal(at: number, facts: readonly Fact[]): TileWrites {
+    const byTenant = new Map<string, Fact[]>()
+    for (const fact of facts) {
+      const list = byTenant.get(fact.tenant)
+      if (list) list.push(fact)
+      else byTenant.set(fact.tenant, [fact])
+    }
+    const writes: TileWrites = { tiles: [], writers: [] }
+    for (const [tenant, list] of byTenant) {
+      let chain = this.#chains.get(tenant)
+      const lines = list.map(entryLine)
+      if (chain === undefined) {
+        chain = startChain(tenant, this.writer, this.#key.publicKey)
+        const public_key = Buffer.from(this.#key.publicKey).toString('base64')
+        writes.writers.push({ tenant, writer: this.writer, public_key, started_at: at, closed_at: null })
+        lines.unshift(entryLine({ kind: 'writer.started', tenant, at, actor: 'system:node', writer: this.writer, public_key }))
+      }
+      writes.tiles.push(sealTile(chain, at, lines, this.#key))
+    }
+    return writes
+  }
+
+  advance(writes: TileWrites): void {
+    for (const tile of writes.tiles) this.#chains.set(tile.tenant, chainAfter(tile))
+  }
+}

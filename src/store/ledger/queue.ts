@@ -1,0 +1,185 @@
+import { Problem } from '../../errors.js'
+import type { Fact } from '../../core/audit.js'
+import type { Clock } from '../../platform/clock.js'
+import { type Db, DbError } from '../../platform/db/seam.js'
+import type { Ids } from '../../platform/ids.js'
+import type { WriterChains } from './chain.js'
+import { wasApplied } from './resolve.js'
+import { type AdminRows, type Conflict, type Entry, type GateView, type Loser, type Rows, type Spend, writeAdmin, writeBatch } from './write.js'
+
+/** What a step wants to happen at once: rows, what they spend, and the facts that say so. All or nothing. */
+export interface Intent {
+  tenant: string
+  /** The values the decision used; null for a step that only records what happened outside. */
+  gate: GateView | null
+  /** Names of what this step must have alone in a batch: job ids, lease ids, idempotency keys. */
+  alone: string[]
+  rows: Rows
+  admin?: AdminRows
+  spends?: Spend[]
+  facts: Fact[]
+}
+
+/** `conflict`: something the step read is no longer so; nothing was written; load and decide again. */
+export type Receipt = { ok: true } | { ok: false; why: Conflict }
+
+interface Waiting {
+  intent: Intent
+  resolve(receipt: Receipt): void
+  reject(error: Error): void
+}
+
+/** A batch of more gains nothing (the statement's cost is linear by then) and makes its first caller wait. */
+const BATCH = 256
+/** About a second of work at 4,000 a second: beyond it a caller is told at once instead of waiting to time out. */
+const QUEUE = 4096
+
+/**
+ * The only writer of this node. Arrivals during a commit form the next batch and an idle queue flushes at once: a fixed
+ * window was measured at 1.1× and cost 2.2 ms when idle, natural batching at 2.9–3.3×. Tenants take turns in a batch.
+ */
+export class Ledger {
+  readonly #db: Db
+  readonly #chains: WriterChains
+  readonly #clock: Clock
+  readonly #ids: Ids
+  readonly #queues = new Map<string, Waiting[]>()
+  #size = 0
+  #running: Promise<void> | null = null
+  #closed = false
+
+  constructor(db: Db, chains: WriterChains, clock: Clock, ids: Ids) {
+    this.#db = db
+    this.#chains = chains
+    this.#clock = clock
+    this.#ids = ids
+  }
+
+  get depth(): number {
+    return this.#size
+  }
+
+  /**
+   * Resolves when the commit is durable as the engine defines it.
+   * Throws Problem `overloaded` (nothing written), `outcome_unknown`, `store_unavailable`, `draining`.
+   */
+  commit(intent: Intent): Promise<Receipt> {
+    if (this.#closed) return Promise.reject(new Problem('draining'))
+    if (this.#size >= QUEUE) return Promise.reject(new Problem('overloaded', undefined, { retry_after_ms: 1000 }))
+    return new Promise((resolve, reject) => {
+      const queue = this.#queues.get(intent.tenant)
+      if (queue) queue.push({ intent, resolve, reject })
+      else this.#queues.set(intent.tenant, [{ intent, resolve, reject }])
+      this.#size++
+      // A microtask later, so that the intents of one tick share the first batch.
+      this.#running ??= Promise.resolve().then(() => this.#drain())
+    })
+  }
+
+  /** Finishes what is queued, refuses what comes after. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#running
+  }
+
+  async #drain(): Promise<void> {
+    try {
+      for (let batch = this.#next(); batch.length > 0; batch = this.#next()) await this.#flush(batch)
+    } finally {
+      this.#running = null
+    }
+  }
+
+  /** Up to BATCH intents, tenants in turn, none of which shares what must be alone. An admin intent goes by itself. */
+  #next(): Waiting[] {
+    const batch: Waiting[] = []
+    const taken = new Set<string>()
+    let progress = true
+    while (progress && batch.length < BATCH) {
+      progress = false
+      for (const [tenant, queue] of this.#queues) {
+        const at = queue.findIndex((w) => !w.intent.alone.some((name) => taken.has(name)) && (batch.length === 0 || !w.intent.admin))
+        if (at === -1) continue
+        const [waiting] = queue.splice(at, 1) as [Waiting]
+        if (queue.length === 0) this.#queues.delete(tenant)
+        this.#size--
+        for (const name of waiting.intent.alone) taken.add(name)
+        batch.push(waiting)
+        progress = true
+        if (waiting.intent.admin) return batch
+        if (batch.length === BATCH) break
+      }
+    }
+    return batch
+  }
+
+  async #flush(batch: Waiting[]): Promise<void> {
+    let rest = batch
+    while (rest.length > 0) {
+      let losers: Loser[]
+      try {
+        losers = await this.#send(rest)
+      } catch (error) {
+        // One poisonous intent must not fail its neighbours: alone it fails alone.
+        if (rest.length > 1 && error instanceof DbError) {
+          for (const waiting of rest) await this.#flush([waiting])
+        } else for (const waiting of rest) waiting.reject(asProblem(error))
+        return
+      }
+      if (losers.length === 0) {
+        for (const waiting of rest) waiting.resolve({ ok: true })
+        return
+      }
+      const why = new Map(losers.map((l) => [l.n, l.why]))
+      for (const [n, waiting] of rest.entries()) {
+        const reason = why.get(n)
+        if (reason !== undefined) waiting.resolve({ ok: false, why: reason })
+      }
+      rest = rest.filter((_, n) => !why.has(n))
+    }
+  }
+
+  async #send(batch: Waiting[]): Promise<Loser[]> {
+    const at = this.#clock.now()
+    const batchId = this.#ids.id('batch', at)
+    const audit = this.#chains.seal(at, batch.flatMap((w) => w.intent.facts))
+    const admin = batch[0]?.intent.admin
+    try {
+      const losers = admin
+        ? await writeAdmin(this.#db, batchId, at, admin, audit)
+        : await writeBatch(this.#db, batchId, at, batch.map(({ intent }, n): Entry => ({ n, tenant: intent.tenant, gate: intent.gate, rows: intent.rows, spends: intent.spends ?? [] })), audit)
+      if (losers.length === 0) this.#chains.advance(audit)
+      return losers
+    } catch (error) {
+      if (!(error instanceof DbError) || !isLost(error)) throw error
+      if (await this.#wasApplied(batchId, at)) {
+        this.#chains.advance(audit)
+        return []
+      }
+      throw error
+    }
+  }
+
+  async #wasApplied(batchId: string, at: number): Promise<boolean> {
+    try {
+      return await wasApplied(this.#db, batchId, at)
+    } catch (cause) {
+      throw new Problem('outcome_unknown', undefined, {}, cause)
+    }
+  }
+}
+
+/** Class 08: the connection is gone, and with it the answer. */
+function isLost(error: DbError): boolean {
+  return error.state.startsWith('08')
+}
+
+function asProblem(error: unknown): Error {
+  if (error instanceof Problem) return error
+  if (error instanceof DbError) {
+    if (isLost(error)) return new Problem('store_unavailable', undefined, {}, error)
+    // A unique index saw a race the checks did not: the same as a conflict, and the step decides again.
+    return new Problem('internal', undefined, {}, error)
+  }
+  return error instanceof Error ? error : new Error(String(error))
+}

@@ -1,0 +1,34 @@
+import type { Json } from '../core/json.js'
+import type { Db } from '../platform/db/seam.js'
+
+export interface PayloadRow {
+  tenant: string
+  ptr: string
+  kind: 'input' | 'context' | 'result' | 'effect' | 'sealed'
+  job_id: string | null
+  /** JSON text, or the sealed form; null once erased. */
+  body: string | null
+  salt: string
+  created_at: number
+  expires_at: number | null
+}
+
+const GET = 'SELECT * FROM payloads WHERE tenant = $1 AND ptr = $2'
+const MANY = 'SELECT ptr, body FROM payloads WHERE tenant = $1 AND ptr IN (SELECT json_array_elements_text($2::json))'
+const EXPIRED = 'SELECT tenant, ptr, job_id FROM payloads WHERE expires_at <= $1 AND body IS NOT NULL ORDER BY expires_at LIMIT 200'
+
+export async function getPayload(db: Db, tenant: string, ptr: string): Promise<PayloadRow | null> {
+  return (await db.query<PayloadRow>(GET, [tenant, ptr]))[0] ?? null
+}
+
+/** Values by pointer; a pointer that is null or erased gives null. */
+export async function loadValues(db: Db, tenant: string, ptrs: readonly (string | null)[]): Promise<Map<string, Json>> {
+  const wanted = ptrs.filter((p): p is string => p !== null)
+  if (wanted.length === 0) return new Map()
+  const rows = await db.query<{ ptr: string; body: string | null }>(MANY, [tenant, JSON.stringify(wanted)])
+  return new Map(rows.map((row) => [row.ptr, row.body === null ? null : (JSON.parse(row.body) as Json)]))
+}
+
+export function expiredPayloads(db: Db, now: number): Promise<{ tenant: string; ptr: string; job_id: string | null }[]> {
+  return db.query(EXPIRED, [now])
+}
