@@ -63,3 +63,13 @@ export class Problem extends Error {
     return ERRORS[this.code].status
   }
 }
+
+/** The engine said no: `state` is the SQLSTATE. A lost connection has state '08006'. */
+export class DbError extends Error {
+  readonly state: string
+  constructor(message: string, state: string, cause?: unknown) {
+    super(message, { cause })
+    this.name = 'DbError'
+    this.state = state
+  }
+}

@@ -108,7 +108,7 @@ export interface WorkerPlane extends StandIn {
   report(lease: string): Promise<Completion>
   until<T>(value: () => T | undefined): Promise<T>
   /** Consulted before the plane's own answer to a request. */
-  intercept: ((request: Seen) => Reply | Promise<Reply> | undefined) | null
+  intercept: ((request: Seen) => Reply | undefined | Promise<Reply | undefined>) | null
   /** Paths whose next answer is lost after the plane acted on the request. */
   losing: Set<string>
   /** What heartbeats answer, by lease; `ok` otherwise. */

@@ -60,7 +60,9 @@ const clean = rows.filter((r) => r.kind === 'clean')
 const cleanAll = clean.length === 0 ? Number.NaN : clean.length / clean.reduce((n, r) => n + 1 / r.median, 0)
 
 console.log(`Output screening, ${rounds} rounds, median MB/s, Node ${process.versions.node}`)
-console.log(`${'subject'.padEnd(38)}${'kind'.padEnd(10)}${'MB/s'.padStart(8)}${'lowest'.padStart(9)}${'× clean per byte'.padStart(18)}  verdicts`)
+console.log(
+  `${'subject'.padEnd(38)}${'kind'.padEnd(10)}${'MB/s'.padStart(8)}${'lowest'.padStart(9)}${'× clean per byte'.padStart(18)}  verdicts`,
+)
 for (const r of rows) {
   const ratio = (cleanAll / r.median).toFixed(2)
   console.log(

@@ -25,8 +25,10 @@ const fill = (size, line) => {
   return lines.join('\n')
 }
 
-const words = (random, count) => Array.from({ length: count }, () => WORDS[Math.floor(random() * WORDS.length)]).join(' ')
-const hex = (random, count) => Array.from({ length: count }, () => '0123456789abcdef'[Math.floor(random() * 16)]).join('')
+const words = (random, count) =>
+  Array.from({ length: count }, () => WORDS[Math.floor(random() * WORDS.length)]).join(' ')
+const hex = (random, count) =>
+  Array.from({ length: count }, () => '0123456789abcdef'[Math.floor(random() * 16)]).join('')
 const stamp = (random) =>
   `2025-0${1 + Math.floor(random() * 9)}-1${Math.floor(random() * 10)}T0${Math.floor(random() * 10)}:3${Math.floor(random() * 10)}:1${Math.floor(random() * 10)}.${String(Math.floor(random() * 1000)).padStart(3, '0')}Z`
 
@@ -65,7 +67,8 @@ const records = (random, size) => {
   return items
 }
 
-const chunks = (text, size) => Array.from({ length: Math.ceil(text.length / size) }, (_, i) => text.slice(i * size, (i + 1) * size))
+const chunks = (text, size) =>
+  Array.from({ length: Math.ceil(text.length / size) }, (_, i) => text.slice(i * size, (i + 1) * size))
 
 /** Texts without anything in them, then the same with one find in every 4 KB. */
 export function ordinary(size) {
@@ -82,8 +85,14 @@ export function ordinary(size) {
   const insert = (text, what) => `${text.slice(0, 2000)} ${what} ${text.slice(2000)}`
   const hits = [
     ['prose, a token', chunks(prose(random, size), 4096).map((t) => insert(t, token()))],
-    ['log lines, an e-mail address', chunks(logs(random, size), 4096).map((t, i) => insert(t, `user=jane${i}@example.com`))],
-    ['source code, an assigned secret', chunks(code(random, size), 4096).map((t) => insert(t, `const api_key = "${hex(random, 32)}"`))],
+    [
+      'log lines, an e-mail address',
+      chunks(logs(random, size), 4096).map((t, i) => insert(t, `user=jane${i}@example.com`)),
+    ],
+    [
+      'source code, an assigned secret',
+      chunks(code(random, size), 4096).map((t) => insert(t, `const api_key = "${hex(random, 32)}"`)),
+    ],
     ['JSON records, a token', chunks(records(random, size), 18).map((r) => [...r, { note: token() }])],
   ].map(([name, values]) => ({ name, kind: 'hit/4KB', values }))
   return [...clean, ...hits]
@@ -135,6 +144,9 @@ export function hostile(size) {
     ['array of one-character strings', [Array.from({ length: size / 4 }, () => 'a')]],
     ['array of half tokens', [Array.from({ length: size / 10 }, () => 'ghp_abcdef')]],
     ['many keys', [Object.fromEntries(Array.from({ length: size / 12 }, (_, i) => [`password${i}`, 'x']))]],
-    ['nested 200 deep', Array.from({ length: 50 }, () => JSON.parse(`${'['.repeat(200)}"${'a'.repeat(2000)}"${']'.repeat(200)}`))],
+    [
+      'nested 200 deep',
+      Array.from({ length: 50 }, () => JSON.parse(`${'['.repeat(200)}"${'a'.repeat(2000)}"${']'.repeat(200)}`)),
+    ],
   ].map(([name, values]) => ({ name, kind: 'hostile', values }))
 }

@@ -1,6 +1,9 @@
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import type { Approval, ApprovalStatus } from '../contract/approvals.js'
+import type { Job } from '../contract/jobs.js'
+import type { Client } from '../sdk/client.js'
+import { SallyportError } from '../sdk/errors.js'
 import { oneOf, online, type ServerContext, wholeNumber } from './command.js'
 import { CliError, EXIT, type Exit, usage } from './exit.js'
 import { approvalText, moreLine, paintWord } from './render.js'
@@ -22,8 +25,8 @@ export function registerApprovals(program: Command): void {
 
   const show = approvals.command('show').description('everything you would approve').argument('<approval>', 'its id')
   online<object, [string]>(show, 'approver', async ({ client, terminal }, _flags, id) => {
-    const approval = await client.approvals.get(id)
-    terminal.show(approval, () => approvalText(approval, terminal, Date.now()))
+    const { approval, job } = await seen(client, id)
+    terminal.show(approval, () => approvalText(approval, job, terminal, Date.now()))
   })
 
   const approve = approvals
@@ -106,7 +109,7 @@ interface ApproveFlags {
 }
 
 async function approveOne({ client, terminal }: ServerContext, flags: ApproveFlags, id: string): Promise<Exit> {
-  const grant_hash = flags.grantHash ?? (await confirm(await client.approvals.get(id), terminal))
+  const grant_hash = flags.grantHash ?? (await confirm(client, id, terminal))
   const approval = await client.approvals.approve(id, {
     grant_hash,
     ...(flags.note === undefined ? {} : { note: flags.note }),
@@ -115,14 +118,25 @@ async function approveOne({ client, terminal }: ServerContext, flags: ApproveFla
   return EXIT.done
 }
 
+/** The approval with its job; null where this key may not read jobs. */
+async function seen(client: Client, id: string): Promise<{ approval: Approval; job: Job | null }> {
+  const approval = await client.approvals.get(id)
+  const job = await client.jobs.get(approval.job_id).catch((error: unknown) => {
+    if (error instanceof SallyportError && (error.status === 403 || error.status === 404)) return null
+    throw error
+  })
+  return { approval, job }
+}
+
 /** Shows what would be approved and asks; the hash is that of what was on the screen, so a change in between is refused. */
-async function confirm(approval: Approval, terminal: Terminal): Promise<string> {
+async function confirm(client: Client, id: string, terminal: Terminal): Promise<string> {
   if (!terminal.interactive)
     throw usage(
       'What you see is what you approve: --grant-hash is needed where nobody can be asked',
-      `See it with \`sallyport approvals show ${approval.approval_id}\` and echo its grant hash.`,
+      `See it with \`sallyport approvals show ${id}\` and echo its grant hash.`,
     )
-  terminal.line(approvalText(approval, terminal, Date.now()))
+  const { approval, job } = await seen(client, id)
+  terminal.line(approvalText(approval, job, terminal, Date.now()))
   const lines = createInterface({ input: process.stdin, output: process.stderr })
   try {
     const answer = await lines.question(`\nApprove exactly this? Type ${terminal.color.bold('yes')}: `)

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { type AuditRecord, readExport, recordsOf } from '../core/audit/export.js'
 import { KeyError, parsePublicKey } from '../core/audit/keys.js'
+import type { AuditArchive } from '../main.js'
 import type { Client } from '../sdk/client.js'
 import { SallyportError } from '../sdk/errors.js'
 import { type Context, onlineContext } from './command.js'
@@ -57,10 +58,14 @@ export async function openLogs(context: Context, flags: SourceFlags): Promise<{ 
   return {
     logs: tenants.map((tenant) => ({
       name: `${dir}, tenant ${tenant}`,
-      records: () => recordsOf(opened.source(tenant)),
+      records: () => recordsIn(opened, tenant),
     })),
     close: () => opened.close(),
   }
+}
+
+async function* recordsIn(archive: AuditArchive, tenant: string): AsyncGenerator<AuditRecord> {
+  yield* recordsOf(await archive.source(tenant))
 }
 
 function linesOf(file: string): AsyncIterable<string> {

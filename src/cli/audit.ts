@@ -30,7 +30,7 @@ interface ListFlags {
 function listCommand(audit: Command): void {
   const list = audit
     .command('list')
-    .description('entries, newest first')
+    .description('entries, oldest first')
     .option('--kind <kind>', 'e.g. job.denied, approval.approved, policy.activated')
     .option('--actor <name>', 'who did it')
     .option('--job <id>', 'of this job')

@@ -1,7 +1,16 @@
 import { type Command, CommanderError, InvalidArgumentError } from 'commander'
 import type { Client } from '../sdk/client.js'
 import { SallyportError } from '../sdk/errors.js'
-import { type ConnectionFlags, connect, DEFAULT_URL, type LocalKey, noServer, serverUrl } from './connection.js'
+import {
+  type ConnectionFlags,
+  connect,
+  DEFAULT_URL,
+  findPartKey,
+  type LocalKey,
+  noServer,
+  type Part,
+  serverUrl,
+} from './connection.js'
 import { EXIT, type Exit, told } from './exit.js'
 import { createTerminal, type Terminal } from './terminal.js'
 
@@ -14,8 +23,8 @@ export interface Context {
 export interface ServerContext extends Context {
   client: Client
   url: string
-  /** A client with another of the keys on this machine, for a command that plays two parts. */
-  as(role: LocalKey): Promise<Client>
+  /** The key of another part, for a command that plays several. */
+  keyOf(part: Part): Promise<string>
 }
 
 // biome-ignore lint/suspicious/noConfusingVoidType: an action that returns nothing has done what it should
@@ -46,8 +55,9 @@ export function online<Flags extends object, Args extends unknown[]>(
 
 /** What an online command works with; for those that are online only sometimes. */
 export async function onlineContext(context: Context, flags: ConnectionFlags, role: LocalKey): Promise<ServerContext> {
-  const as = (other: LocalKey) => connect(flags, other, context.env)
-  return { ...context, client: await as(role), url: serverUrl(flags, context.env), as }
+  const url = serverUrl(flags, context.env)
+  const keyOf = (part: Part) => findPartKey(flags, url, part, context.env)
+  return { ...context, client: await connect(flags, role, context.env), url, keyOf }
 }
 
 /** Options by which a command finds its server. `--data-dir` is left to those that mean more by it. */

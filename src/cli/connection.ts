@@ -5,11 +5,17 @@ import { CliError, EXIT } from './exit.js'
 
 /** The keys that a server's first start puts beside its data. */
 export type LocalKey = 'admin' | 'agent' | 'approver' | 'worker'
+/** Whom a drill plays beside itself. */
+export type Part = Exclude<LocalKey, 'admin'>
 
 export interface ConnectionFlags {
   url?: string
   keyFile?: string
   dataDir?: string
+  /** Of commands that play several parts. */
+  agentKeyFile?: string
+  approverKeyFile?: string
+  workerKeyFile?: string
 }
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -61,7 +67,24 @@ export async function findKey(
   })
 }
 
-export function dataDir(flags: ConnectionFlags, env: Environment): string {
+/**
+ * The key of one part of a drill: its own flag, else the one on this machine, else SALLYPORT_API_KEY. A part has to be another
+ * principal, so the one key that may stand in the environment comes last.
+ */
+export async function findPartKey(flags: ConnectionFlags, url: string, part: Part, env: Environment): Promise<string> {
+  const keyFile = { agent: flags.agentKeyFile, approver: flags.approverKeyFile, worker: flags.workerKeyFile }[part]
+  const { SALLYPORT_API_KEY, ...rest } = env
+  const key = (await findKey({ ...flags, keyFile }, url, part, rest)) ?? (SALLYPORT_API_KEY || null)
+  if (key !== null) return key.trim()
+  throw new CliError(
+    EXIT.forbidden,
+    'no_key',
+    `No ${part} key for ${originOf(url)}`,
+    `Give one with --${part}-key-file.`,
+  )
+}
+
+export function dataDir(flags: Pick<ConnectionFlags, 'dataDir'>, env: Environment): string {
   return flags.dataDir ?? (env.SALLYPORT_DATA_DIR || '.sallyport')
 }
 

@@ -57,7 +57,14 @@ async function main(argv: readonly string[]): Promise<void> {
     process.exitCode = asked ? EXIT.done : EXIT.usage
     if (asked || !json) return
     const message = error.message.replace(/^error: /, '')
-    createTerminal(process, process.env, { json, stdinTTY: false }).error({ exit: EXIT.usage, code: 'usage', message, help: null, faults: [], details: {} })
+    createTerminal(process, process.env, { json, stdinTTY: false }).error({
+      exit: EXIT.usage,
+      code: 'usage',
+      message,
+      help: null,
+      faults: [],
+      details: {},
+    })
   }
 }
 

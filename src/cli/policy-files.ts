@@ -21,7 +21,9 @@ async function yamlFiles(path: string): Promise<string[]> {
   const found = await stat(path).catch(cannotRead(path))
   if (!found.isDirectory()) return [path]
   const names = (await readdir(path, { recursive: true }).catch(cannotRead(path))).sort()
-  const files = names.filter((name) => /\.ya?ml$/.test(name) && !/(^|[/\\])\./.test(name)).map((name) => join(path, name))
+  const files = names
+    .filter((name) => /\.ya?ml$/.test(name) && !/(^|[/\\])\./.test(name))
+    .map((name) => join(path, name))
   if (files.length === 0) throw new CliError(EXIT.notFound, 'no_policy_file', `${path} holds no .yaml file`)
   return files
 }
@@ -42,7 +44,13 @@ export class PolicyFaults extends CliError {
     const errors = found.filter(({ severity }) => severity === 'error')
     const first = errors[0]
     const where = first === undefined ? '' : `: ${first.file}:${first.line}:${first.column} ${first.message}`
-    super(EXIT.no, 'policy_invalid', `The policy has ${errors.length} errors${where}`, 'See them all with `sallyport policy check`.', { faults: found })
+    super(
+      EXIT.no,
+      'policy_invalid',
+      `The policy has ${errors.length} errors${where}`,
+      'See them all with `sallyport policy check`.',
+      { faults: found },
+    )
     this.found = found
   }
 }

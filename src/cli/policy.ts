@@ -11,16 +11,18 @@ import { evaluate, validateInput } from '../core/policy/evaluate.js'
 import { explain, type Why } from '../core/policy/explain.js'
 import { type FixtureResult, fixtureClaim, runFixtures } from '../core/policy/fixtures.js'
 import { type Fault, parsePolicy } from '../core/policy/parse.js'
-import { type Context, offline, online, onlineContext, type ServerContext, withServer, wholeNumber } from './command.js'
+import { type Context, offline, online, onlineContext, type ServerContext, wholeNumber, withServer } from './command.js'
 import type { ConnectionFlags } from './connection.js'
 import { CliError, EXIT, type Exit, usage } from './exit.js'
-import { type JobFlags, jobFrom, withJobFlags } from './jobs.js'
+import { type JobFlags, jobFrom, withJobFlags } from './job-flags.js'
 import { compiledFrom, documentOf, readPolicyFiles } from './policy-files.js'
 import { moreLine, paintWord, settings } from './render.js'
 import { fields, instant, jsonLine, printable, type Terminal, table } from './terminal.js'
 
 export function registerPolicy(program: Command): void {
-  const policy = program.command('policy').description('check, test and explain policies; look at and change the one of a server')
+  const policy = program
+    .command('policy')
+    .description('check, test and explain policies; look at and change the one of a server')
   checkCommand(policy)
   testCommand(policy)
   explainCommand(policy)
@@ -49,8 +51,14 @@ async function check({ terminal }: Context, { strict }: { strict?: boolean }, pa
   const about = { rules: document?.rules.length ?? null, tests: document?.tests.length ?? null }
   const snapshot = digest === null ? null : shortForm(digest)
   terminal.show({ ok, errors, warnings, policy_snapshot: snapshot, digest, ...about, faults }, () => {
-    const summary = snapshot === null ? `${errors} errors, ${warnings} warnings` : `${snapshot}  ${about.rules} rules, ${warnings} warnings`
-    return [...faults.map((fault) => faultLine(fault, terminal)), ok ? terminal.color.green(summary) : terminal.color.red(summary)].join('\n')
+    const summary =
+      snapshot === null
+        ? `${errors} errors, ${warnings} warnings`
+        : `${snapshot}  ${about.rules} rules, ${warnings} warnings`
+    return [
+      ...faults.map((fault) => faultLine(fault, terminal)),
+      ok ? terminal.color.green(summary) : terminal.color.red(summary),
+    ].join('\n')
   })
   return ok ? EXIT.done : EXIT.no
 }
@@ -64,7 +72,10 @@ function faultLine({ file, line, column, severity, message, hint }: Fault, { col
 // test
 
 function testCommand(policy: Command): void {
-  const command = policy.command('test').description('run the `tests:` of a policy').argument('<path...>', 'files and folders of one policy')
+  const command = policy
+    .command('test')
+    .description('run the `tests:` of a policy')
+    .argument('<path...>', 'files and folders of one policy')
   offline<object, [string[]]>(command, test)
 }
 
@@ -75,7 +86,10 @@ async function test({ terminal }: Context, _flags: object, paths: string[]): Pro
   const ok = failed === 0 && results.length > 0
   terminal.show({ ok, passed: results.length - failed, failed, results }, () => {
     const summary = results.length === 0 ? 'there are no tests' : `${results.length - failed} passed, ${failed} failed`
-    return [...results.map((result) => fixtureText(result, terminal)), ok ? terminal.color.green(summary) : terminal.color.red(summary)].join('\n')
+    return [
+      ...results.map((result) => fixtureText(result, terminal)),
+      ok ? terminal.color.green(summary) : terminal.color.red(summary),
+    ].join('\n')
   })
   return ok ? EXIT.done : EXIT.no
 }
@@ -83,7 +97,11 @@ async function test({ terminal }: Context, _flags: object, paths: string[]): Pro
 function fixtureText({ name, pass, differences, reason }: FixtureResult, { color }: Terminal): string {
   const line = `${pass ? color.green('pass') : color.red('FAIL')}  ${printable(name)}`
   if (pass) return line
-  return [line, ...differences.map((difference) => `      ${printable(difference)}`), `      reason: ${printable(reason)}`].join('\n')
+  return [
+    line,
+    ...differences.map((difference) => `      ${printable(difference)}`),
+    `      reason: ${printable(reason)}`,
+  ].join('\n')
 }
 
 // explain and evaluate: the same question, to a file and to a server
@@ -102,7 +120,16 @@ async function explainFile({ terminal }: Context, flags: JobFlags, paths: string
   const now = Date.now()
   const { decision, reason, rules, constraints, approval, limits, high_risk, effective } = evaluate(policy, claim, now)
   const input_faults = validateInput(policy, claim)
-  const answer = { decision, reason, rules, constraints: { ...constraints }, high_risk, policy_snapshot: shortForm(policy.digest), effective, why: explain(policy, claim, now) }
+  const answer = {
+    decision,
+    reason,
+    rules,
+    constraints: { ...constraints },
+    high_risk,
+    policy_snapshot: shortForm(policy.digest),
+    effective,
+    why: explain(policy, claim, now),
+  }
   terminal.show({ ...answer, approval, limits, input_faults }, () => {
     const faults = input_faults.map(({ path, message }) => `${path || '(whole)'} ${message}`).join('\n')
     return `${evaluatedText(answer, terminal)}${faults === '' ? '' : `\n${fields([['input', faults]], terminal.color)}`}`
@@ -117,7 +144,10 @@ function evaluateCommand(policy: Command): void {
     .option('--snapshot <id>', 'instead of the active one')
   online<JobFlags & { snapshot?: string }, []>(withJobFlags(command), 'admin', async ({ client, terminal }, flags) => {
     const job: SubmitJob = await jobFrom(flags)
-    const answer = await client.policy.evaluate({ job, ...(flags.snapshot === undefined ? {} : { policy_snapshot: flags.snapshot }) })
+    const answer = await client.policy.evaluate({
+      job,
+      ...(flags.snapshot === undefined ? {} : { policy_snapshot: flags.snapshot }),
+    })
     terminal.show(answer, () => evaluatedText(answer, terminal))
     return answer.decision === 'DENY' ? EXIT.no : EXIT.done
   })
@@ -126,14 +156,17 @@ function evaluateCommand(policy: Command): void {
 function evaluatedText(answer: Evaluated, { color }: Terminal): string {
   const why = answer.why as Why | null
   const matched = (why?.matched ?? []).map(({ rule, decision, reason, on }) => {
-    const how = on === 'server' ? '' : on === 'claim' ? ' (only as the agent describes it)' : ' (could not be evaluated)'
+    const how =
+      on === 'server' ? '' : on === 'claim' ? ' (only as the agent describes it)' : ' (could not be evaluated)'
     return `${rule}  ${decision}${how}${reason === null ? '' : `  ${reason}`}`
   })
   const nearly = (why?.nearly ?? []).map(({ rule, decision, failed }) => {
     const missing = failed.map(({ condition, expected, actual }) => `${condition} is ${actual}, not ${expected}`)
     return `${rule}  ${decision}  ${missing.join('; ')}`
   })
-  const overruled = (why?.overruled ?? []).map(({ key, claimed, held }) => `${key}: claimed ${claimed ?? 'nothing'}, held ${held ?? 'nothing'}`)
+  const overruled = (why?.overruled ?? []).map(
+    ({ key, claimed, held }) => `${key}: claimed ${claimed ?? 'nothing'}, held ${held ?? 'nothing'}`,
+  )
   return fields(
     [
       ['decision', answer.decision, paintWord(answer.decision, color)],
@@ -163,12 +196,21 @@ function diffCommand(policy: Command): void {
   offline<ConnectionFlags & { exitCode?: boolean }, [string, string]>(withServer(command, 'admin'), diff)
 }
 
-async function diff(context: Context, flags: ConnectionFlags & { exitCode?: boolean }, before: string, after: string): Promise<Exit> {
+async function diff(
+  context: Context,
+  flags: ConnectionFlags & { exitCode?: boolean },
+  before: string,
+  after: string,
+): Promise<Exit> {
   const { terminal } = context
   const [a, b] = [await documentAt(context, flags, before), await documentAt(context, flags, after)]
   const changes = diffPolicies(a, b)
   const digests = { before: compilePolicy(a).digest, after: compilePolicy(b).digest }
-  terminal.show({ ...digests, changes }, () => (changes.length === 0 ? 'no difference in meaning' : changes.map((change) => changeText(change, terminal)).join('\n')))
+  terminal.show({ ...digests, changes }, () =>
+    changes.length === 0
+      ? 'no difference in meaning'
+      : changes.map((change) => changeText(change, terminal)).join('\n'),
+  )
   return flags.exitCode === true && changes.length > 0 ? EXIT.no : EXIT.done
 }
 
@@ -188,7 +230,10 @@ function changeText({ change, what, id, fields: changed, effect }: Change, { col
   const paint = { added: color.green, removed: color.red, changed: color.yellow }[change]
   const way = effect === null ? '' : effect === 'looser' ? color.red('  looser') : color.green('  tighter')
   const head = `${paint(`${MARKS[change]} ${what}`)}${id === '' ? '' : ` ${printable(id)}`}${way}`
-  return [head, ...changed.map(({ path, before, after }) => `    ${printable(path)}: ${jsonLine(before)} → ${jsonLine(after)}`)].join('\n')
+  return [
+    head,
+    ...changed.map(({ path, before, after }) => `    ${printable(path)}: ${jsonLine(before)} → ${jsonLine(after)}`),
+  ].join('\n')
 }
 
 // snapshots of a server
@@ -214,10 +259,17 @@ function snapshotCommands(policy: Command): void {
     if (more !== null) terminal.note(more)
   })
 
-  const show = policy.command('show').description('the files of a snapshot').argument('[snapshot]', 'the active one by default')
+  const show = policy
+    .command('show')
+    .description('the files of a snapshot')
+    .argument('[snapshot]', 'the active one by default')
   online<object, [string?]>(show, 'admin', async ({ client, terminal }, _flags, id) => {
     const snapshot = await client.policy.snapshot(id ?? (await client.policy.get()).digest)
-    terminal.show(snapshot, () => (snapshot.files ?? []).map(({ path, text }) => `# ${printable(path)}\n${printable(text, { lines: true })}`).join('\n'))
+    terminal.show(snapshot, () =>
+      (snapshot.files ?? [])
+        .map(({ path, text }) => `# ${printable(path)}\n${printable(text, { lines: true })}`)
+        .join('\n'),
+    )
   })
 
   const push = policy
@@ -228,14 +280,21 @@ function snapshotCommands(policy: Command): void {
     .option('--note <text>', 'kept with it')
   online<{ activate?: boolean; note?: string }, [string[]]>(push, 'admin', pushFiles)
 
-  const activate = policy.command('activate').description('let a snapshot decide from now on; also to go back').argument('<snapshot>', 'v1:… or the digest')
+  const activate = policy
+    .command('activate')
+    .description('let a snapshot decide from now on; also to go back')
+    .argument('<snapshot>', 'v1:… or the digest')
   online<object, [string]>(activate, 'admin', async ({ client, terminal }, _flags, id) => {
     const snapshot = await client.policy.activate(id)
     terminal.show(snapshot, () => snapshotText(snapshot, terminal))
   })
 }
 
-async function pushFiles({ client, terminal }: ServerContext, flags: { activate?: boolean; note?: string }, paths: string[]): Promise<void> {
+async function pushFiles(
+  { client, terminal }: ServerContext,
+  flags: { activate?: boolean; note?: string },
+  paths: string[],
+): Promise<void> {
   const files = await readPolicyFiles(paths)
   if (files.length > 200) throw usage(`${files.length} files; a snapshot holds at most 200`)
   const snapshot = await client.policy.create({

@@ -31,12 +31,15 @@ export function paintWord(word: string, color: Colors): Paint {
 
 const listed = (words: readonly string[]): string | null => (words.length === 0 ? null : words.join(', '))
 
-/** `name=value` of each; null for none. */
+/** `name=value` of each; null for none. A value that could be read as more than one of them is quoted. */
 export function settings(values: Record<string, unknown> | null | undefined): string | null {
   const entries = Object.entries(values ?? {})
   if (entries.length === 0) return null
-  return entries.map(([name, value]) => `${name}=${typeof value === 'string' ? value : jsonLine(value)}`).join('  ')
+  return entries.map(([name, value]) => `${plain(name)}=${plain(value)}`).join('  ')
 }
+
+const plain = (value: unknown): string =>
+  typeof value === 'string' && /^[^\s="]+$/.test(value) ? value : jsonLine(value)
 
 /** JSON for a value that may be long; null where there is nothing. */
 const block = (value: unknown): string | null => (value === null || value === undefined ? null : jsonText(value))
@@ -151,15 +154,26 @@ export function resultText(result: Result, { color }: Terminal): string {
   )
 }
 
-/** Facts every entry has its own column or is named by anyway. */
-const SHOWN = new Set(['kind', 'at', 'actor', 'tenant', 'job_id', 'run_id', 'topic', 'agent'])
-/** Hashes and ids prove, they do not tell: `--json` has them. */
+/** Facts that the line shows anyway, or that only machines read; `--json` has them all. */
+const UNTOLD = new Set([
+  'tenant',
+  'job_id',
+  'run_id',
+  'topic',
+  'agent',
+  'budget_from',
+  'due_at',
+  'queue_deadline',
+  'finished_at',
+  'hard_end',
+])
+/** Hashes and ids prove, they do not tell. */
 const PROOF = /(_hash|_id|^snapshot)$/
 
 export function timelineLine(entry: TimelineEntry, { color }: Terminal): string {
-  const facts = Object.entries(entry.facts).filter(
-    ([name, value]) => !SHOWN.has(name) && !PROOF.test(name) && value !== null && value !== '',
-  )
+  const tells = ([name, value]: [string, unknown]) =>
+    !UNTOLD.has(name) && !PROOF.test(name) && value !== null && value !== '' && value !== false
+  const facts = Object.entries(entry.facts).filter(tells)
   const told = facts.map(
     ([name, value]) =>
       `${color.dim(`${printable(name)}=`)}${printable(typeof value === 'string' ? value : jsonLine(value))}`,
@@ -169,8 +183,11 @@ export function timelineLine(entry: TimelineEntry, { color }: Terminal): string 
   )
 }
 
-/** Everything a reviewer approves by approving; what is missing here would be approved unseen. */
-export function approvalText(approval: Approval, terminal: Terminal, now: number): string {
+/**
+ * Everything a reviewer approves by approving: all that the job hash covers, because what is missing here would be approved
+ * unseen. `record` is the job itself, which holds the parts that an approval does not repeat.
+ */
+export function approvalText(approval: Approval, record: Job | null, terminal: Terminal, now: number): string {
   const { color } = terminal
   const { job } = approval
   const asks = approval.specs.map((spec) => {
@@ -199,10 +216,14 @@ export function approvalText(approval: Approval, terminal: Terminal, now: number
       ['rules', listed(approval.rules)],
       ['needs', asks.join('\n')],
       ['constraints', settings(approval.constraints)],
-      ['labels', settings(record(job?.labels))],
+      ['labels', settings(asRecord(job?.labels))],
       ['risk tags', Array.isArray(job?.risk_tags) ? listed(job.risk_tags.map(String)) : null],
       ['environment', block(job?.environment)],
       ['action type', block(job?.action_type)],
+      ['capability', record?.capability],
+      ['action', record?.action],
+      ['workflow', record?.workflow],
+      ['attempts', record === null ? null : `at most ${record.max_attempts}, ${duration(record.timeout_ms)} each`],
       ['input', block(job?.input)],
       ['context', block(job?.context)],
       ['answers', answers.join('\n')],
@@ -215,7 +236,7 @@ export function approvalText(approval: Approval, terminal: Terminal, now: number
   )
 }
 
-function record(value: unknown): Record<string, unknown> | null {
+function asRecord(value: unknown): Record<string, unknown> | null {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
     ? (value as Record<string, unknown>)
     : null

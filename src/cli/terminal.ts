@@ -150,7 +150,7 @@ export function table<Row>(
   const line = (texts: readonly string[], paint: (text: string, i: number) => string) =>
     texts
       .map((text, i) => {
-        const cut = fit(text, widths[i] ?? 0)
+        const cut = clipped(text, widths[i] ?? 0)
         const blanks = ' '.repeat((widths[i] ?? 0) - length(cut))
         return columns[i]?.right ? blanks + paint(cut, i) : paint(cut, i) + (i === texts.length - 1 ? '' : blanks)
       })
@@ -173,7 +173,7 @@ function shrink(widths: number[], room: number): void {
   }
 }
 
-function fit(text: string, width: number): string {
+function clipped(text: string, width: number): string {
   return length(text) <= width ? text : `${[...text].slice(0, width - 1).join('')}…`
 }
 

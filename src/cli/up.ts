@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import type { Plane } from '../main.js'
 import { type Context, offline, wholeNumber } from './command.js'
 import { CliError, EXIT, type Exit } from './exit.js'
 import { fields, type Pair, type Terminal } from './terminal.js'
@@ -34,7 +35,8 @@ async function serve({ terminal, env }: Context, flags: UpFlags): Promise<Exit> 
     throw new CliError(EXIT.no, 'cannot_start', (error as Error).message)
   }
   terminal.show(documentOf(plane), () => welcome(plane, env, terminal))
-  const reload = () => void plane.reloadPolicy().catch((error: Error) => terminal.note(`the policy was not reloaded: ${error.message}`))
+  const reload = () =>
+    void plane.reloadPolicy().catch((error: Error) => terminal.note(`the policy was not reloaded: ${error.message}`))
   process.on('SIGHUP', reload)
   await stopping.asked
   await plane.stop()
@@ -61,15 +63,18 @@ function stopSignals(terminal: Terminal): { asked: Promise<void>; off(): void } 
   return { asked, off: () => off() }
 }
 
-interface Running {
-  url: string
-  dataDir: string
-  keyFiles: Record<string, string>
-  policy: { snapshot: string; rules: number; warnings: readonly unknown[] | number } | null
-}
+type Running = Pick<Plane, 'url' | 'dataDir' | 'keyFiles' | 'policy'>
 
 function documentOf({ url, dataDir, keyFiles, policy }: Running): unknown {
-  return { url, api: `${url}/api/v1`, docs: `${url}/docs`, data_dir: dataDir, key_files: keyFiles, policy, pid: process.pid }
+  return {
+    url,
+    api: `${url}/api/v1`,
+    docs: `${url}/docs`,
+    data_dir: dataDir,
+    key_files: keyFiles,
+    policy,
+    pid: process.pid,
+  }
 }
 
 function welcome({ url, dataDir, keyFiles, policy }: Running, env: Context['env'], { color }: Terminal): string {
@@ -91,14 +96,14 @@ function welcome({ url, dataDir, keyFiles, policy }: Running, env: Context['env'
     ),
     '',
     ...(embedded
-      ? ['The embedded store survives a crash of this process, not a power cut; SALLYPORT_DATABASE_URL is the durable choice.']
+      ? [
+          'The embedded store survives a crash of this process, not a power cut; SALLYPORT_DATABASE_URL is the durable choice.',
+        ]
       : []),
     color.dim('Ctrl-C drains and stops. Another terminal: sallyport jobs submit --topic job.repo.read'),
   ].join('\n')
 }
 
-function policyLine(policy: Running['policy']): string {
-  if (policy === null) return 'none active: nothing is let through'
-  const warnings = typeof policy.warnings === 'number' ? policy.warnings : policy.warnings.length
-  return `${policy.snapshot}, ${policy.rules} rules${warnings === 0 ? '' : `, ${warnings} warnings: see sallyport policy check`}`
+function policyLine({ snapshot, rules, warnings }: Running['policy']): string {
+  return `${snapshot}, ${rules} rules${warnings === 0 ? '' : `, ${warnings} warnings: see sallyport policy check`}`
 }

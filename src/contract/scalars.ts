@@ -12,6 +12,7 @@ export const Topic = Type.String({
 })
 export const Name = Type.String({ pattern: '^[!-~]([ -~]*[!-~])?$', maxLength: 200 })
 export const Labels = Type.Record(Type.String({ pattern: '^[A-Za-z0-9_.-]{1,64}$' }), Type.String({ pattern: '^[ -~]*$', maxLength: 256 }), {
+  additionalProperties: false, // without it a record lets keys outside its pattern pass unlooked at
   maxProperties: 64,
   description: 'Claims of the agent; the policy may require, set or derive them',
 })

@@ -1,3 +1,5 @@
+import { hash } from 'node:crypto'
+
 /** Fine permissions; a route names the one it needs. docs/permissions.md is generated from ROLES and the routes. */
 export const PERMISSIONS = [
   'jobs:submit',
@@ -62,3 +64,9 @@ export interface Caller {
 export function may(caller: Caller, permission: Permission): boolean {
   return ROLES[caller.role].includes(permission)
 }
+
+/** `sp_<26 characters of the key id>_<43 characters of secret>`: the id finds the row, the secret (256 random bits) proves it. */
+export const KEY_FORM = /^sp_([0-9a-z]{26})_([A-Za-z0-9_-]{43})$/
+
+/** What the store keeps of a key. */
+export const hashSecret = (secret: string) => hash('sha256', secret, 'hex')

@@ -1,8 +1,7 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Caller } from '../core/access.js'
+import { type Caller, hashSecret, KEY_FORM } from '../core/access.js'
 import { Problem } from '../errors.js'
-import { hashSecret, KEY_FORM } from '../journey/keys.js'
 import { findKey, type KeyRow } from '../store/keys.js'
 import type { World } from '../store/world.js'
 

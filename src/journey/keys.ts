@@ -1,17 +1,11 @@
-import { createHash } from 'node:crypto'
 import type { CreateKey } from '../contract/keys.js'
-import type { Role } from '../core/access.js'
+import { hashSecret, KEY_FORM, type Role } from '../core/access.js'
 import type { Fact } from '../core/audit.js'
 import { joined } from '../core/audit.js'
 import { Problem } from '../errors.js'
 import { type KeyRow, listKeys } from '../store/keys.js'
 import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
-
-/** `sp_<26 characters of the key id>_<43 characters of secret>`: the id finds the row, the secret (256 random bits) proves it. */
-export const KEY_FORM = /^sp_([0-9a-z]{26})_([A-Za-z0-9_-]{43})$/
-
-export const hashSecret = (secret: string) => createHash('sha256').update(secret).digest('hex')
 
 export function newKeyText(world: Pick<World, 'ids' | 'clock'>): string {
   return `sp_${world.ids.id('key', world.clock.now()).slice(4)}_${Buffer.from(world.ids.bytes(32)).toString('base64url')}`

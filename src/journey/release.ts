@@ -20,7 +20,7 @@ export async function release(world: World, caller: Caller, job_id: string, note
     if (caller.principal === job.requested_by || caller.principal === job.agent) throw new Problem('self_approval', 'Nobody releases the result of what they requested')
     if (sealed.body === null) throw new Problem('not_found', 'The quarantined text has expired')
     const body = world.sealer.open(sealed.body, `${job.tenant}/${sealed.ptr}`)
-    const salt = Buffer.from(world.ids.bytes(16)).toString('base64')
+    const salt = Buffer.from(world.ids.bytes(16)).toString('hex')
     const payload: PayloadRow = { tenant: job.tenant, ptr: world.ids.id('ptr', now), kind: 'result', job_id: job.job_id, body, salt, created_at: now, expires_at: null }
     const moved = move(job, 'release', now, { released_by: caller.principal, result_ptr: payload.ptr, status_reason: 'released' })
     return { moved, payloads: [payload], fact: jobFact('result.released', moved.job, now, caller.principal, { ...moved.changed, note, result_hash: saltedHash(salt, JSON.parse(body) as Json) }) }

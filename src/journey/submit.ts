@@ -216,7 +216,7 @@ function payloadsOf(world: World, claim: Claim, job_id: string | null, now: numb
       kind,
       job_id,
       body: canonical(value),
-      salt: Buffer.from(world.ids.bytes(16)).toString('base64'),
+      salt: Buffer.from(world.ids.bytes(16)).toString('hex'),
       created_at: now,
       expires_at: null,
     }

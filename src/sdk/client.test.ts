@@ -222,9 +222,10 @@ describe('reading', () => {
   })
 
   test('health says ready or why not, without repeating', async () => {
-    const { server, client } = await serve({ body: { status: 'ready' } }, problem(503, 'store_unavailable'))
-    expect(await client.health()).toEqual({ ready: true, detail: { status: 'ready' } })
-    expect(await client.health()).toMatchObject({ ready: false, detail: { code: 'store_unavailable' } })
+    const text = { headers: { 'content-type': 'text/plain' } }
+    const { server, client } = await serve({ ...text, body: 'ready\n' }, { ...text, status: 503, body: 'draining\n' })
+    expect(await client.health()).toEqual({ ready: true, detail: 'ready\n' })
+    expect(await client.health()).toEqual({ ready: false, detail: 'HTTP 503: draining' })
     expect(server.seen).toHaveLength(2)
   })
 

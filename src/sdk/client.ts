@@ -11,7 +11,7 @@ import type {
 import type { DeadLetterPage } from '../contract/dead-letters.js'
 import type { Decision } from '../contract/decisions.js'
 import type { Job, Pointer, Run, Timeline } from '../contract/jobs.js'
-import type { CreatedKey, CreateKey, KeyPage } from '../contract/keys.js'
+import type { CreatedKey, CreateKey, Key, KeyPage } from '../contract/keys.js'
 import type { CreateSnapshot, Evaluate, Evaluated, Snapshot, SnapshotPage } from '../contract/policy.js'
 import type { PageQuery } from '../contract/scalars.js'
 import type {
@@ -70,7 +70,7 @@ export interface Client {
     /** `key` in the answer is shown this once. */
     create(key: CreateKey): Promise<CreatedKey>
     list(query?: PageQuery): Promise<KeyPage>
-    revoke(keyId: string): Promise<void>
+    revoke(keyId: string): Promise<Key>
   }
   readonly audit: {
     list(query?: AuditQuery): Promise<AuditPage>
@@ -129,7 +129,7 @@ export function createClient(options: ConnectionOptions): Client {
     keys: {
       create: (key) => http.request('POST', '/api/v1/keys', { body: key }),
       list: (query) => http.request('GET', '/api/v1/keys', { query }),
-      revoke: async (id) => void (await http.request('DELETE', `/api/v1/keys/${segment(id)}`, { repeatable: true })),
+      revoke: (id) => http.request('DELETE', `/api/v1/keys/${segment(id)}`, { repeatable: true }),
     },
     audit: auditOf(http),
     worker: workerOf(http),

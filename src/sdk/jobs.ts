@@ -125,8 +125,8 @@ export function jobsOf(http: Transport): Jobs {
     cancel: (jobId, reason) =>
       http.request('POST', at(jobId, '/cancel'), { body: reason === undefined ? {} : { reason } }),
     resolve: (jobId, what) => http.request('POST', at(jobId, '/resolve'), { body: what }),
-    release: (jobId, reason) => http.request('POST', at(jobId, '/result/release'), { body: { reason } }),
-    discard: (jobId, reason) => http.request('POST', at(jobId, '/result/discard'), { body: { reason } }),
+    release: (jobId, reason) => http.request('POST', at(jobId, '/result/release'), { body: { note: reason } }),
+    discard: (jobId, reason) => http.request('POST', at(jobId, '/result/discard'), { body: { note: reason } }),
   }
 }
 

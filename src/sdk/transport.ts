@@ -208,7 +208,12 @@ async function refusal(answer: Response): Promise<SallyportError> {
     request_id: problem?.request_id ?? answer.headers.get('x-request-id'),
     retry_after_ms: retryAfterMs(answer.headers.get('retry-after'), Date.now()),
   }
-  if (problem === null) return new SallyportError('unexpected_answer', `HTTP ${answer.status} without a reason`, about)
+  if (problem === null) {
+    // /readyz gives its reason as a line of text; a proxy's page is no reason.
+    const isLine = typeof body === 'string' && body.length <= 200 && !body.includes('<')
+    const why = isLine && body.trim() !== '' ? `: ${body.trim()}` : ' without a reason'
+    return new SallyportError('unexpected_answer', `HTTP ${answer.status}${why}`, about)
+  }
   const faults = (problem.faults ?? []).map((fault) => `${fault.path}: ${fault.message}`)
   const message = [problem.detail ?? problem.title, ...faults].join('; ')
   return new SallyportError(problem.code, message, about)

@@ -100,7 +100,7 @@ describe('the ordinary way', () => {
     let release = false
     plane.intercept = (request) => {
       if (request.path !== '/api/v1/leases/complete' || plane.reports.length > 0 || release) return undefined
-      return held.until(() => release || undefined).then(() => undefined as never)
+      return held.until(() => release || undefined).then(() => undefined)
     }
     const first = plane.offer()
     await plane.until(() => plane.seen.find((request) => request.path === '/api/v1/leases/complete'))
@@ -143,20 +143,28 @@ describe('failures', () => {
 
   test('a result the server refuses costs its own job, not those in the same body', async () => {
     const gate = createWaiting()
-    let ready = false
-    const { plane, worker } = await begin(async (job) => {
-      await gate.until(() => ready || undefined)
-      return job.input
-    })
-    plane.intercept = ({ path, body }) =>
-      path.endsWith('complete') && JSON.stringify(body).includes('poison') ? problem(400, 'malformed') : undefined
+    let released = false
+    const { plane, worker } = await begin((job) => job.input)
+    const refused: number[] = []
+    plane.intercept = async ({ path, body }) => {
+      if (!path.endsWith('complete')) return undefined
+      await gate.until(() => released || undefined)
+      if (!JSON.stringify(body).includes('poison')) return undefined
+      refused.push(body.length)
+      return problem(400, 'malformed')
+    }
+    const first = plane.offer()
+    await reaches(worker, { unreported: 1 })
+    const good = [first, plane.offer()]
     const bad = plane.offer({ job: { input: 'poison' } })
-    const good = [plane.offer(), plane.offer()]
-    await reaches(worker, { running: 3 })
-    ready = true
+    good.push(plane.offer())
+    await reaches(worker, { unreported: 4 })
+    released = true
     gate.poke()
     expect((await plane.report(bad)).error).toMatchObject({ class: 'terminal', code: 'result_refused' })
     for (const lease of good) expect((await plane.report(lease)).outcome).toBe('succeeded')
+    // Together with two good ones, then alone.
+    expect(refused).toEqual([3, 1])
   })
 })
 
@@ -254,6 +262,14 @@ describe('heartbeats', () => {
     const [a, b] = [plane.offer({ heartbeat_ms: 3_000 }), plane.offer({ heartbeat_ms: 3_000 })]
     const beat = await plane.until(() => plane.beats.find((one) => one.leases.length === 2))
     expect(beat.leases).toEqual([a, b].map((lease) => ({ lease, progress: { n: 3 } })))
+  })
+
+  test('of leases that began apart fall into step', async () => {
+    const { plane, worker } = await begin((_, ctx) => forever(ctx))
+    const a = plane.offer({ heartbeat_ms: 400 })
+    await reaches(worker, { running: 1 })
+    const b = plane.offer({ heartbeat_ms: 400 })
+    expect(await plane.until(() => plane.beats[0])).toEqual({ leases: [{ lease: a }, { lease: b }] })
   })
 
   test('go on without progress that the server refuses', async () => {

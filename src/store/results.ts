@@ -29,7 +29,7 @@ export interface Kept {
 export function keep(world: World, job: Pick<Job, 'tenant' | 'job_id'>, kind: 'result' | 'effect', raw: Json, body: string, policy: OutputPolicy, now: number): Kept {
   const { verdict, output, findings } = screenOrQuarantine(raw, policy)
   const ptr = world.ids.id('ptr', now)
-  const salt = Buffer.from(world.ids.bytes(16)).toString('base64')
+  const salt = Buffer.from(world.ids.bytes(16)).toString('hex')
   const row = { tenant: job.tenant, ptr, job_id: job.job_id, salt, created_at: now }
   const payload: PayloadRow =
     verdict === 'QUARANTINE'

@@ -39,15 +39,16 @@ export const ROOMS: Record<string, Room> = {
   // Loops and routes read; what changes a row goes through a journey, so the ledger is closed to them.
   loops: {
     may: ['journey', 'contract', 'store', 'errors'],
-    types: ['platform'],
+    types: ['platform', 'core'],
     packages: [],
     builtins: 'all',
     closed: ['store/ledger'],
   },
+  // Pure rules of core (who may do what, how a hash is shown) are called here rather than written a second time.
   http: {
-    may: ['journey', 'contract', 'store', 'errors'],
-    types: ['platform'],
-    packages: ['fastify', '@fastify/swagger', 'typebox'],
+    may: ['journey', 'contract', 'store', 'core', 'errors'],
+    types: ['platform', 'loops'],
+    packages: ['fastify', 'typebox'],
     builtins: 'all',
     closed: ['store/ledger'],
   },
@@ -56,14 +57,14 @@ export const ROOMS: Record<string, Room> = {
   worker: { may: ['sdk', 'errors'], types: ['contract'], packages: ['ipaddr.js', 'typebox'], builtins: 'all' },
   cli: {
     may: ['main', 'sdk', 'core', 'worker', 'config', 'errors'],
-    types: [],
+    types: ['contract'],
     packages: ['commander', 'picocolors', 'yaml'],
     builtins: 'all',
   },
 
   // Files at the root of src/. sdk.ts is part of the room sdk.
   errors: { may: [], types: [], packages: [], builtins: [] },
-  config: { may: ['errors'], types: ['platform'], packages: ['yaml'], builtins: 'all' },
+  config: { may: ['errors'], types: ['platform'], packages: ['typebox'], builtins: 'all' },
   policy: { may: ['core', 'errors'], types: ['contract'], packages: [], builtins: [] },
 }
 

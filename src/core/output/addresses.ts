@@ -77,10 +77,10 @@ export function isReference(value: string): boolean {
   return false
 }
 
-/** Exactly one of our own placeholders, or one repeated character as masks are written. */
+/** Our own placeholders, another tool's (`[REDACTED]`, `[FILTERED]`), or repeated mask characters; nothing else beside them. */
 export function isPlaceholder(value: string): boolean {
   if (/^(\[REDACTED:[a-z0-9_]{1,40}\])+$/.test(value)) return true
-  return value.length > 0 && /^[*xX.•#-]+$/.test(value)
+  return /^([*xX.•#-]+|\[[A-Z_ ]{1,24}\])$/.test(value)
 }
 
 /** `Basic <base64>` whose decoded text is `user:password`; `from` is the first character behind `Basic `. */

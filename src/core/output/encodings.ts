@@ -181,22 +181,26 @@ function isPrintable(byte: number): boolean {
   return (byte >= 32 && byte < 127) || byte === 10 || byte === 13 || byte === 9
 }
 
-/** Whether the eight base64 characters at `from` decode to six printable bytes: one identifier in 400 does, all text does. */
+/**
+ * Whether the eight base64 characters at `from` decode to six bytes of text, ASCII or UTF-16: one identifier in 400 does, all
+ * text does.
+ */
 export function beginsAsText(text: string, from: number): boolean {
-  for (let q = from; q < from + 8; q += 4) {
-    const a = SEXTET[text.charCodeAt(q)] ?? 64
-    const b = SEXTET[text.charCodeAt(q + 1)] ?? 64
-    const c = SEXTET[text.charCodeAt(q + 2)] ?? 64
-    const d = SEXTET[text.charCodeAt(q + 3)] ?? 64
-    if (((a | b | c | d) & 64) !== 0) return false
-    if (
-      !isPrintable((a << 2) | (b >> 4)) ||
-      !isPrintable(((b & 15) << 4) | (c >> 2)) ||
-      !isPrintable(((c & 3) << 6) | d)
-    )
-      return false
+  let word = 0
+  for (let i = from; i < from + 8; i++) {
+    const sextet = SEXTET[text.charCodeAt(i) & 127] as number
+    if (sextet === 64) return false
+    word = word * 64 + sextet
   }
-  return true
+  let printable = 0
+  let wide = 0
+  for (let i = 0; i < 6; i++) {
+    const byte = word % 256
+    word = (word - byte) / 256
+    if (isPrintable(byte)) printable++
+    else if (byte === 0 && i % 2 === 0) wide++
+  }
+  return printable === 6 || (printable === 3 && wide === 3)
 }
 
 /** The text inside hex digits, if the stretch is nothing else and begins as text. */

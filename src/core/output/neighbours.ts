@@ -83,7 +83,7 @@ function armour(items: readonly unknown[], hits: HitsByPlace): void {
 }
 
 function crossing(joined: string, parts: Part[], hits: HitsByPlace): void {
-  for (const hit of scan(joined)) {
+  for (const hit of scan(joined, new Set(parts.map((p) => p.at)))) {
     if (MARKED[hit.rank] !== true) continue
     const first = partAt(parts, hit.start)
     const last = partAt(parts, hit.end - 1)

@@ -61,15 +61,20 @@ const RUN_MIN = 16
 const RUN_LONG = 64
 /** Shortest stretch in which a word is looked for that was glued to the front: identifiers are shorter, and many. */
 const RUN_GLUED = 28
+/** Longest head of a dotted token. */
+const HEAD_MAX = 28
 /** Layers of encoding taken off. */
 const DEPTH = 2
 
 const PRIVATE_KEY = rankOf('private_key')
 const AWS_ID = rankOf('aws_access_key')
 
-/** All finds in `text`, unsorted, overlapping ones included; an empty array is shared, so do not push to it. */
-export function scan(text: string): Hit[] {
-  return text.length < 6 ? NOTHING : new Pass(text, 0).run()
+/**
+ * All finds in `text`, unsorted, overlapping ones included; an empty array is shared, so do not push to it. `edges` are the
+ * places in a text made of several strings where one begins.
+ */
+export function scan(text: string, edges: ReadonlySet<number> | null = null): Hit[] {
+  return text.length < 6 ? NOTHING : new Pass(text, 0, edges).run()
 }
 
 const NOTHING: Hit[] = []
@@ -77,6 +82,7 @@ const NOTHING: Hit[] = []
 class Pass {
   private readonly text: string
   private readonly depth: number
+  private readonly edges: ReadonlySet<number> | null
   private hits: Hit[] = NOTHING
   /** Start of the current stretch of base64 characters. */
   private runStart = 0
@@ -85,9 +91,10 @@ class Pass {
   /** The stretch whose eyJ was tried: one attempt each, or `eyJeyJ…` would be decoded from every third character on. */
   private jwtTried = -1
 
-  constructor(text: string, depth: number) {
+  constructor(text: string, depth: number, edges: ReadonlySet<number> | null) {
     this.text = text
     this.depth = depth
+    this.edges = edges
   }
 
   run(): Hit[] {
@@ -108,8 +115,10 @@ class Pass {
             const looks = LOOKS[((before & 127) << 7) | code] as number
             if (looks !== 0) end = this.look(i, code, before, looks)
           }
-          if ((kind & DOT) !== 0 && end === i && mayBeHead(i - this.runStart))
-            end = this.found(i, dottedAt(text, i, this.runStart))
+          if ((kind & DOT) !== 0 && end === i) {
+            const start = this.edges === null ? this.runStart : this.headStart(i, this.edges)
+            if (mayBeHead(i - start)) end = this.found(i, dottedAt(text, i, start))
+          }
           if ((kind & ESCAPE) !== 0) this.escape(i)
           if ((kind & ENDS_RUN) !== 0 && end === i) {
             if (i - this.runStart >= RUN_MIN) end = this.encoded(i)
@@ -155,11 +164,18 @@ class Pass {
     return this.found(i, ibanAt(this.text, i))
   }
 
+  /** Where the stretch before a dot begins, if strings begin inside it: the last place that makes it the head of a token. */
+  private headStart(dot: number, edges: ReadonlySet<number>): number {
+    for (let i = dot - 2; i > this.runStart && dot - i <= HEAD_MAX; i--)
+      if (edges.has(i) && mayBeHead(dot - i)) return i
+    return this.runStart
+  }
+
   /** Looks at the anchor `i` closely. */
   private look(i: number, code: number, before: number, looks: number): number {
     const text = this.text
     if ((looks & 1) !== 0) {
-      const end = this.found(i, tokenAt(text, i, PAIRS[((before & 127) << 7) | code] as number))
+      const end = this.found(i, tokenAt(text, i, PAIRS[((before & 127) << 7) | code] as number, this.edges))
       if (end > i) return end
     }
     if ((looks & 2) === 0) return i
@@ -240,7 +256,11 @@ class Pass {
     if (found || stop - start < RUN_GLUED) return stop > end ? stop - 1 : end
     for (let i = start, tries = 0; !found && tries < 4 && stop - i >= RUN_MIN && i < start + 256; i++) {
       const c = text.charCodeAt(i)
-      if ((c === 47 || c === 45 || c === 95 || c === 43) && beginsAsText(text, i + 1)) {
+      const edge = this.edges?.has(i + 1) === true
+      if (
+        (edge || c === 47 || c === 45 || c === 95 || c === 43) &&
+        (beginsAsText(text, i + 1) || (edge && beginsAsKey(text, i + 1)))
+      ) {
         tries++
         found = this.decoded(i + 1, start, stop)
       }
@@ -259,7 +279,7 @@ class Pass {
   /** A find inside an encoded stretch takes the whole stretch. */
   private inside(text: string, start: number, stop: number): boolean {
     const end = this.padded(stop)
-    const ranks = new Set(new Pass(text, this.depth + 1).run().map((h) => h.rank))
+    const ranks = new Set(new Pass(text, this.depth + 1, null).run().map((h) => h.rank))
     for (const rank of ranks) this.add({ start, end, rank })
     return ranks.size > 0
   }
@@ -273,14 +293,19 @@ class Pass {
   private unescaped(): void {
     const view = withoutEscapes(this.text, this.firstEscape, this.lastEscape + 1)
     if (view === null) return
-    for (const h of new Pass(view.text, this.depth + 1).run())
+    for (const h of new Pass(view.text, this.depth + 1, null).run())
       this.add({ start: view.raw[h.start] as number, end: view.raw[h.end] as number, rank: h.rank })
   }
 }
 
 /** Length of the stretch before the first dot of a dotted token: `SG`, or a user id in base64. */
 function mayBeHead(length: number): boolean {
-  return length === 2 || (length >= 23 && length <= 28)
+  return length === 2 || (length >= 23 && length <= HEAD_MAX)
+}
+
+/** The first bytes of a private key in DER, as base64 has them. */
+function beginsAsKey(text: string, i: number): boolean {
+  return text.startsWith('MII', i) || text.startsWith('MHc', i)
 }
 
 /** base64 wrapped into lines of equal length (as mail and `base64` do): the end of the last line. */

@@ -139,12 +139,12 @@ for (const s of SHAPES) {
   CANDIDATES[(PAIRS[pair] ?? 0) - 1]?.push({ ...s, offset })
 }
 
-/** The token noticed at the anchor `at` under `entry` of PAIRS, or null. */
-export function tokenAt(text: string, at: number, entry: number): Hit | null {
+/** The token noticed at the anchor `at` under `entry` of PAIRS, or null. At an edge (of a joined string) every token stands alone. */
+export function tokenAt(text: string, at: number, entry: number, edges: ReadonlySet<number> | null): Hit | null {
   for (const c of CANDIDATES[entry - 1] ?? []) {
     const start = at - c.offset
     if (start < 0 || !text.startsWith(c.literal, start)) continue
-    if (c.alone && isWord(text.charCodeAt(start - 1))) continue
+    if (c.alone && isWord(text.charCodeAt(start - 1)) && edges?.has(start) !== true) continue
     const from = start + c.literal.length
     const window = stretch(text, from, c.tail, from + Math.max(c.min, 64))
     if (window - from < c.min) continue

@@ -151,7 +151,8 @@ function standsForSomething(value: string, quoted: boolean): boolean {
     return isOrdinary(value)
   if (/^(process\.env|os\.environ|env\.|ENV\[|import\.meta|secrets\.|vault:|ref:|arn:|file:|op:\/\/)/.test(value))
     return true
-  return !quoted && /[([]/.test(value) // a call or an index: `password = getPassword(user)`
+  if (quoted) return first === 44 || first === 41 || value === ' ' // `print('password:', password)`: the quote closes, it does not open
+  return /[([]|\?\./.test(value) // a call, an index, a chain: `password = getPassword(user)`
 }
 
 /** Whether `value` under a name of this kind is a secret; `field` where a JSON key names it, which is certain of the name. */
@@ -193,6 +194,7 @@ function isPassword(value: string, m: Make, quoted: boolean, field: boolean): bo
   if (!field) {
     if (m.bits < 2) return false
     if (kinds === 1) return m.digits === m.length || isJumbled(m, quoted)
+    if (!quoted && m.others > 0 && isOrdinary(value)) return false // `arn:aws:password:eu-west-2`
     return m.digits > 0 || (m.others > 0 && !isOrdinary(value))
   }
   if (kinds >= 2 && (m.digits > 0 || m.spaces === 0)) return m.digits > 0 || !isOrdinary(value) || m.length >= 12

@@ -130,8 +130,11 @@ const textOf = (value: string | Expression) => (typeof value === 'string' ? `"${
 
 export interface ServerView {
   view: View
-  /** True where the server holds something else true than the agent said (tags are united, so they never differ). */
-  differs: boolean
+  /**
+   * The same with every value the agent itself gave in place of the server's; null where none is another. What the agent
+   * left out is no claim: there the server's value stands in both. Tags are united, so they never differ.
+   */
+  claimed: View | null
   /** Why the job is denied whatever the rules say; null if its classes are content. */
   denial: string | null
 }
@@ -156,7 +159,16 @@ export function serverView(plan: ClassPlan, claim: Claim, now: number): ServerVi
     else if (holds !== false && holds !== undefined) own.denial ??= `deriving risk tag ${tag} gave no true or false`
   }
   own.denial ??= missing(plan, claim, view) ?? malformed(plan, claim.input)
-  return { view, differs: own.differs, denial: own.denial }
+  return { view, claimed: own.differs ? claimedView(claim, view) : null, denial: own.denial }
+}
+
+function claimedView(claim: Claim, view: View): View {
+  return {
+    labels: { ...view.labels, ...claim.labels },
+    risk_tags: view.risk_tags,
+    environment: claim.environment ?? view.environment,
+    action_type: claim.action_type ?? view.action_type,
+  }
 }
 
 interface Applying {
@@ -174,12 +186,12 @@ function applyValue(key: string, source: string | Expression, { view, claim, now
     return
   }
   if (key === 'environment' || key === 'action_type') {
-    own.differs ||= claim[key] !== value
+    own.differs ||= claim[key] !== null && claim[key] !== value
     view[key] = value
     return
   }
   const name = key.slice('label:'.length)
-  own.differs ||= claim.labels[name] !== value
+  own.differs ||= Object.hasOwn(claim.labels, name) && claim.labels[name] !== value
   view.labels[name] = value
 }
 

@@ -43,7 +43,7 @@ const MAX_VERDICTS = 1024
 /**
  * Decides one job. Pure and total: any failure inside is a DENY that says so, because a policy that cannot answer must
  * not let work through. Rules see the server's view (the claim with set and derived values over it); where that differs
- * from what the agent claimed, every rule that forbids, asks or binds is also asked about the claim as it was made.
+ * from what the agent said, every rule that forbids, asks or binds is also asked about what it said.
  */
 export function evaluate(policy: CompiledPolicy, claim: Claim, now: number): Evaluation {
   try {
@@ -58,7 +58,11 @@ function decide(policy: CompiledPolicy, plan: TopicPlan, claim: Claim, now: numb
   const { classes } = plan
   const server = classes.acts ? serverView(classes, claim, now) : null
   const view: View = server === null ? claim : server.view
-  const verdict = server?.differs ? judgeBoth(policy, plan, claim, view, now) : judgeOne(policy, plan, claim, view, now)
+  const claimed = server === null ? null : server.claimed
+  const verdict =
+    claimed === null
+      ? judgeOne(policy, plan, claim, view, now)
+      : judgeBoth(policy, plan, claim, { held: view, claimed }, now)
   let { decision, reason, decided_by, approval } = verdict
   if (decision !== 'DENY') {
     const denial = server?.denial ?? failedCheck(verdict, claim)
@@ -125,11 +129,17 @@ function sameKey(key: number[], rules: Int32Array, count: number): boolean {
 }
 
 /** The server knows better than the claim: permissions count on its view, everything else on either. */
-function judgeBoth(policy: CompiledPolicy, plan: TopicPlan, claim: Claim, view: View, now: number): Verdict {
-  const held = find(policy.tables.vocabulary, plan.index, claim, view, now)
+function judgeBoth(
+  policy: CompiledPolicy,
+  plan: TopicPlan,
+  claim: Claim,
+  views: { held: View; claimed: View },
+  now: number,
+): Verdict {
+  const held = find(policy.tables.vocabulary, plan.index, claim, views.held, now)
   const heldRules = [...foundRules(held)]
   const heldErrors = held.errors ?? []
-  const said = find(policy.tables.vocabulary, plan.index, claim, claim, now)
+  const said = find(policy.tables.vocabulary, plan.index, claim, views.claimed, now)
   const counts = (rule: number) => {
     const own = plan.rules[rule]!.rule
     return own === null || binds(own)

@@ -46,7 +46,7 @@ export function explain(policy: CompiledPolicy, claim: Claim, now: number): Why 
   const nearly: (Why['nearly'][number] & { distance: number })[] = []
   for (const rule of policy.document.rules) {
     const onServer = ruleConditions(rule, claim, effective, now)
-    const on = matchedOn(rule, onServer, server?.differs ? ruleConditions(rule, claim, claim, now) : null)
+    const on = matchedOn(rule, onServer, server?.claimed ? ruleConditions(rule, claim, server.claimed, now) : null)
     if (on !== null) matched.push({ rule: rule.id, decision: rule.decision, reason: rule.reason, on })
     else {
       const failed = onServer.filter(({ holds }) => !holds)

@@ -1,6 +1,7 @@
 import { PGlite, types } from '@electric-sql/pglite'
 import { Worker } from 'node:worker_threads'
-import { type Db, DbError, type Param } from './seam.js'
+import { DbError } from '../../errors.js'
+import type { Db, Param } from './seam.js'
 
 /**
  * Postgres in this process (WASM). A query blocks its thread, so the server runs it in a worker thread; tests may run it
@@ -20,7 +21,11 @@ export async function openPglite(dir: string | null): Promise<Db> {
     engine: 'pglite',
     async query<Row>(sql: string, params: readonly Param[] = []) {
       try {
-        return (await pg.query<Row>(sql, [...params])).rows
+        const { rows } = await pg.query<Row>(sql, [...params])
+        // The query blocked this thread and answers in a microtask: without a turn for I/O in between, callers that wait on
+        // sockets never get to queue anything, and every batch is a batch of one (measured: 78 instead of 1,900 submits a second).
+        await new Promise((turn) => setImmediate(turn))
+        return rows
       } catch (cause) {
         throw asDbError(cause)
       }

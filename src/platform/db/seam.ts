@@ -11,13 +11,3 @@ export interface Db {
   close(): Promise<void>
 }
 export type Param = string | number | boolean | null | Uint8Array | readonly string[]
-
-/** The engine said no: `state` is the SQLSTATE. A lost connection has state '08006'. */
-export class DbError extends Error {
-  readonly state: string
-  constructor(message: string, state: string, cause?: unknown) {
-    super(message, { cause })
-    this.name = 'DbError'
-    this.state = state
-  }
-}
