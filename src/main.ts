@@ -28,6 +28,7 @@ import { type Ids, systemIds } from './platform/ids.js'
 import { createLog, type Log } from './platform/log.js'
 import { watchPath } from './platform/watch.js'
 import { auditSource } from './store/audit-source.js'
+import { auditTenants } from './store/audit.js'
 import { listKeys } from './store/keys.js'
 import { WriterChains } from './store/ledger/chain.js'
 import { Ledger } from './store/ledger/queue.js'
@@ -80,49 +81,53 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
   const clock = seams.clock ?? systemClock
   const ids = seams.ids ?? systemIds()
   const log = seams.log ?? createLog(config.logLevel)
-  const undo: (() => Promise<unknown>)[] = []
+  /** Ways back, run in reverse: by `stop`, and by a start that fails half way. */
+  const closing: (() => Promise<unknown>)[] = []
+  const unwind = once(async () => {
+    for (const close of closing.reverse()) await close()
+  })
   try {
     mkdirSync(config.dataDir, { recursive: true, mode: 0o700 })
-    if (!seams.memory) undo.push((await lockDirectory(config.dataDir)).release)
+    if (!seams.memory) closing.push((await lockDirectory(config.dataDir)).release)
     const db = await openDb(config, seams)
-    undo.push(() => db.close())
+    closing.push(() => db.close())
     await migrate(db, join(config.packageRoot, 'migrations'), clock.now())
     const { key, pem } = signingKey(config.signingKey, ids)
     const chains = new WriterChains(ids.id('wr', clock.now()), key)
     const ledger = new Ledger(db, chains, clock, ids)
-    undo.push(() => ledger.close())
+    closing.push(() => ledger.close())
     const world: World = { db, ledger, policies: new Policies(db), refusals: new Refusals(), sealer: new Sealer(pem, ids), bus: memoryBus(), clock, ids }
     // The directory is ours alone: every other writer that is still open died without closing its chain.
     await closeWriters(world, chains.writer)
     const reloadPolicy = async () => ({ activated: (await activateFile(world, DEFAULT_TENANT, policyFiles(config.policy))) !== null })
     await firstPolicy(world, config, log, reloadPolicy)
     const keyFiles = await firstKeys(world, config)
-    const auth = new Authenticator(world)
-    const dispatcher = new Dispatcher(world, log)
-    undo.push(() => dispatcher.stop())
+
     const integrate = integrator(world, key, clock, log)
     const loops: Loop[] = [integrate, sweeper(world, clock, log)]
     if (config.checkpoints !== null) loops.push(checkpointKeeper(world, clock, log, config.checkpoints))
-    undo.push(() => Promise.all(loops.map((each) => each.stop())))
+    closing.push(() => Promise.all(loops.map((each) => each.stop())))
+    const reload = () => reloadPolicy().then(reportReload(log), (error) => log.error({ err: error, faults: faultsOf(error) }, 'the policy on disk is broken; the active one stays'))
+    closing.push(watchPath(config.policy, clock, reload))
+
+    const auth = new Authenticator(world)
+    const dispatcher = new Dispatcher(world, log)
     let draining = false
     const health = { unready: () => unready(world, () => draining) }
     const version = packageVersion(config.packageRoot)
     const routes = allRoutes({ world, auth, dispatcher, publicKey: key.publicKey, events: auditEvents(world, integrate), health, version })
     const app = createServer(routes, auth, log, () => ids.id('req', clock.now()))
+    closing.push(() => app.close())
+    // Long polls end before the server waits for its requests: their workers ask another node.
+    closing.push(() => dispatcher.stop())
     const address = await app.listen({ host: config.host, port: config.port })
-    undo.push(() => app.close())
-    undo.push(watchPath(config.policy, clock, () => reloadPolicy().then(reportReload(log), (error) => log.error({ err: error, faults: faultsOf(error) }, 'the policy on disk is broken; the active one stays'))))
-    const stop = once(async () => {
+    const stop = async () => {
       draining = true
-      // Long polls first: their workers go elsewhere; then requests, loops, the queued commits, a last head, the store.
-      await dispatcher.stop()
-      for (const step of undo.slice().reverse().slice(0, 2)) await step()
-      integrate.wake()
-      for (const step of undo.slice().reverse().slice(2)) await step()
-    })
+      await unwind()
+    }
     return { url: address.replace('[::1]', 'localhost'), dataDir: config.dataDir, keyFiles, policy: await policyInfo(world), world, reloadPolicy, stop }
   } catch (error) {
-    for (const step of undo.reverse()) await step().catch(() => {})
+    await unwind().catch((fault: unknown) => log.error({ err: fault }, 'closing after a failed start failed too'))
     throw error
   }
 }
@@ -222,7 +227,7 @@ export async function openAudit(dataDir: string, signingKeyFile = join(dataDir, 
   try {
     const db = await openPglite(join(dataDir, 'pgdata'))
     return {
-      tenants: async () => (await db.query<{ tenant: string }>('SELECT DISTINCT tenant FROM audit_writers ORDER BY tenant')).map((row) => row.tenant),
+      tenants: () => auditTenants(db),
       source: (tenant) => auditSource(db, tenant, publicKey, systemClock.now()),
       key: (tenant) => formatVkey(originOf(tenant), publicKey),
       async close() {

@@ -76,9 +76,9 @@ const PLANTED: [name: string, rule: string, sources: Sources][] = [
     { 'src/journey/a.ts': "import { b } from '../http/b.js'", 'src/http/b.ts': '' },
   ],
   [
-    'http importing core',
+    'http importing loops',
     'import',
-    { 'src/http/routes/a.ts': "import { b } from '../../core/b.js'", 'src/core/b.ts': '' },
+    { 'src/http/routes/a.ts': "import { b } from '../../loops/b.js'", 'src/loops/b.ts': '' },
   ],
   [
     'http writing to the ledger',

@@ -87,7 +87,7 @@ function approvalTable(approvals: readonly Approval[], terminal: Terminal): stri
   return table(
     approvals,
     [
-      { title: 'APPROVAL', of: (approval) => approval.approval_id },
+      { title: 'APPROVAL', of: (approval) => approval.approval_id, whole: true },
       {
         title: 'STATUS',
         of: (approval) => approval.status,
@@ -95,7 +95,7 @@ function approvalTable(approvals: readonly Approval[], terminal: Terminal): stri
       },
       { title: 'TOPIC', of: (approval) => approval.topic },
       { title: 'AGENT', of: (approval) => approval.agent },
-      { title: 'GRANT', of: (approval) => approval.short_hash },
+      { title: 'GRANT', of: (approval) => approval.short_hash, whole: true },
       { title: 'LEFT', of: left },
       { title: 'REASON', of: (approval) => approval.reason },
     ],

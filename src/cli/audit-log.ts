@@ -36,15 +36,11 @@ export async function openLogs(context: Context, flags: SourceFlags): Promise<{ 
     const { client, url } = await onlineContext(context, flags, 'admin')
     return { logs: [{ name: originOf(url), records: () => readExport(exportLines(client, url)) }], close: none }
   }
-  const { openAudit } = await import('../main.js')
+  const { DirectoryLocked, openAudit } = await import('../main.js')
   const dir = flags.dataDir
   const opened = await openAudit(dir).catch((error: Error) => {
-    throw new CliError(
-      EXIT.no,
-      'cannot_open',
-      error.message,
-      'While a server runs there, leave --data-dir out: it is then read through the API.',
-    )
+    if (!(error instanceof DirectoryLocked)) throw new CliError(EXIT.notFound, 'no_log', error.message)
+    throw new CliError(EXIT.no, 'in_use', error.message, 'Leave --data-dir out: its log is then read through the API.')
   })
   const tenants = (await opened.tenants()).filter((tenant) => flags.tenant === undefined || tenant === flags.tenant)
   if (tenants.length === 0) {

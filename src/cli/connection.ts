@@ -98,7 +98,7 @@ async function readKeyFile(file: string): Promise<string> {
   } catch (error) {
     if (error instanceof CliError) throw error
     const errno = (error as NodeJS.ErrnoException).code ?? 'unreadable'
-    throw new CliError(EXIT.forbidden, 'no_key', `${file} cannot be read (${errno})`, null, { errno })
+    throw new CliError(EXIT.forbidden, 'no_key', `${file} cannot be read (${errno})`, null, { details: { errno } })
   }
 }
 

@@ -47,7 +47,7 @@ function deadLetterTable(letters: readonly DeadLetter[], terminal: Terminal): st
   return table(
     letters,
     [
-      { title: 'JOB', of: (letter) => letter.job_id },
+      { title: 'JOB', of: (letter) => letter.job_id, whole: true },
       { title: 'TOPIC', of: (letter) => letter.topic },
       { title: 'OWNER', of: (letter) => letter.owner },
       {

@@ -22,20 +22,37 @@ export const EXIT = {
 } as const
 export type Exit = (typeof EXIT)[keyof typeof EXIT]
 
+/** One of several faults; hint and severity are a policy's. */
+export interface FaultLine {
+  path: string
+  message: string
+  hint?: string
+  severity?: string
+}
+
 /** An end that the user can do something about; `help` says what. */
 export class CliError extends Error {
   readonly exit: Exit
   readonly code: string
   readonly help: string | null
   readonly details: Record<string, unknown>
+  /** A line each, where there are several. */
+  readonly faults: readonly FaultLine[]
 
-  constructor(exit: Exit, code: string, message: string, help: string | null = null, details = {}) {
+  constructor(
+    exit: Exit,
+    code: string,
+    message: string,
+    help: string | null = null,
+    about: { details?: Record<string, unknown>; faults?: readonly FaultLine[] } = {},
+  ) {
     super(message)
     this.name = 'CliError'
     this.exit = exit
     this.code = code
     this.help = help
-    this.details = details
+    this.details = about.details ?? {}
+    this.faults = about.faults ?? []
   }
 }
 
@@ -47,15 +64,15 @@ export interface Told {
   code: string
   message: string
   help: string | null
-  faults: { path: string; message: string }[]
+  faults: readonly FaultLine[]
   details: Record<string, unknown>
 }
 
 /** Whatever was thrown, as what to print and how to end. */
 export function told(error: unknown): Told {
   if (error instanceof CliError) {
-    const { exit, code, message, help, details } = error
-    return { exit, code, message, help, faults: [], details }
+    const { exit, code, message, help, faults, details } = error
+    return { exit, code, message, help, faults, details }
   }
   if (error instanceof SallyportError) return fromServer(error)
   const message = error instanceof Error ? error.message : String(error)

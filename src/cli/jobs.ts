@@ -205,8 +205,7 @@ async function watchJob({ client, terminal }: ServerContext, id: string, ms: num
     const left = end - performance.now()
     if (left <= 0)
       throw new CliError(EXIT.later, 'wait_timeout', `${id} is still ${job.status}`, null, {
-        job_id: id,
-        job_status: job.status,
+        details: { job_id: id, job_status: job.status },
       })
     await sleep(Math.min(interval, left))
   }

@@ -120,7 +120,7 @@ function keyTable(keys: readonly Key[], terminal: Terminal): string {
   return table(
     keys,
     [
-      { title: 'KEY ID', of: (key) => key.key_id },
+      { title: 'KEY ID', of: (key) => key.key_id, whole: true },
       {
         title: 'STATE',
         of: state,

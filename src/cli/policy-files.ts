@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type CompiledPolicy, compilePolicy } from '../core/policy/compile.js'
 import type { PolicyDocument } from '../core/policy/document.js'
 import { type Fault, parsePolicy } from '../core/policy/parse.js'
-import { CliError, EXIT, usage } from './exit.js'
+import { CliError, EXIT, type FaultLine, usage } from './exit.js'
 
 export interface PolicyFile {
   path: string
@@ -37,29 +37,18 @@ const cannotRead = (path: string) => (error: NodeJS.ErrnoException) => {
   throw usage(`${path} cannot be read (${error.code})`)
 }
 
-/** A policy whose files have errors, for commands that need a good one. */
-export class PolicyFaults extends CliError {
-  readonly found: Fault[]
-  constructor(found: Fault[]) {
-    const errors = found.filter(({ severity }) => severity === 'error')
-    const first = errors[0]
-    const where = first === undefined ? '' : `: ${first.file}:${first.line}:${first.column} ${first.message}`
-    super(
-      EXIT.no,
-      'policy_invalid',
-      `The policy has ${errors.length} errors${where}`,
-      'See them all with `sallyport policy check`.',
-      { faults: found },
-    )
-    this.found = found
-  }
-}
-
+/** The files as a document. Throws CliError `policy_invalid` with every error. */
 export function documentOf(files: readonly PolicyFile[]): PolicyDocument {
   const { document, faults } = parsePolicy(files)
-  if (document === null) throw new PolicyFaults(faults)
-  return document
+  if (document !== null) return document
+  const errors = faults.filter(({ severity }) => severity === 'error')
+  throw new CliError(EXIT.no, 'policy_invalid', `The policy has ${errors.length} errors`, null, {
+    faults: faults.map(placed),
+  })
 }
+
+/** A fault with its place in the file as its path. */
+export const placed = (fault: Fault): FaultLine => ({ ...fault, path: `${fault.file}:${fault.line}:${fault.column}` })
 
 export async function compiledFrom(paths: readonly string[]): Promise<CompiledPolicy> {
   return compilePolicy(documentOf(await readPolicyFiles(paths)))

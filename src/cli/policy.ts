@@ -10,14 +10,14 @@ import type { PolicyDocument } from '../core/policy/document.js'
 import { evaluate, validateInput } from '../core/policy/evaluate.js'
 import { explain, type Why } from '../core/policy/explain.js'
 import { type FixtureResult, fixtureClaim, runFixtures } from '../core/policy/fixtures.js'
-import { type Fault, parsePolicy } from '../core/policy/parse.js'
+import { parsePolicy } from '../core/policy/parse.js'
 import { type Context, offline, online, onlineContext, type ServerContext, wholeNumber, withServer } from './command.js'
 import type { ConnectionFlags } from './connection.js'
 import { CliError, EXIT, type Exit, usage } from './exit.js'
 import { type JobFlags, jobFrom, withJobFlags } from './job-flags.js'
-import { compiledFrom, documentOf, readPolicyFiles } from './policy-files.js'
+import { compiledFrom, documentOf, placed, readPolicyFiles } from './policy-files.js'
 import { moreLine, paintWord, settings } from './render.js'
-import { fields, instant, jsonLine, printable, type Terminal, table } from './terminal.js'
+import { faultLine, fields, instant, jsonLine, printable, type Terminal, table } from './terminal.js'
 
 export function registerPolicy(program: Command): void {
   const policy = program
@@ -56,17 +56,11 @@ async function check({ terminal }: Context, { strict }: { strict?: boolean }, pa
         ? `${errors} errors, ${warnings} warnings`
         : `${snapshot}  ${about.rules} rules, ${warnings} warnings`
     return [
-      ...faults.map((fault) => faultLine(fault, terminal)),
+      ...faults.map((fault) => faultLine(placed(fault), terminal.color)),
       ok ? terminal.color.green(summary) : terminal.color.red(summary),
     ].join('\n')
   })
   return ok ? EXIT.done : EXIT.no
-}
-
-function faultLine({ file, line, column, severity, message, hint }: Fault, { color }: Terminal): string {
-  const paint = paintWord(severity, color)
-  const told = hint === undefined ? message : `${message} (${hint})`
-  return `${printable(file)}:${line}:${column}  ${paint(severity)}  ${printable(told)}`
 }
 
 // test
@@ -324,7 +318,7 @@ function snapshotTable(snapshots: readonly Snapshot[], terminal: Terminal): stri
   return table(
     snapshots,
     [
-      { title: 'SNAPSHOT', of: (snapshot) => snapshot.policy_snapshot },
+      { title: 'SNAPSHOT', of: (snapshot) => snapshot.policy_snapshot, whole: true },
       { title: 'ACTIVE', of: (snapshot) => (snapshot.active ? 'active' : ''), paint: terminal.color.green },
       { title: 'RULES', of: (snapshot) => snapshot.rules, right: true },
       { title: 'FROM', of: (snapshot) => snapshot.source },

@@ -128,7 +128,7 @@ export function jobTable(jobs: readonly Job[], terminal: Terminal): string {
   return table(
     jobs,
     [
-      { title: 'JOB', of: (job) => job.job_id },
+      { title: 'JOB', of: (job) => job.job_id, whole: true },
       { title: 'STATUS', of: (job) => job.status, paint: (text, job) => paintWord(job.status, terminal.color)(text) },
       { title: 'TOPIC', of: (job) => job.topic },
       { title: 'AGENT', of: (job) => job.agent },

@@ -1,5 +1,5 @@
 import pc from 'picocolors'
-import type { Told } from './exit.js'
+import type { FaultLine, Told } from './exit.js'
 
 export type Colors = ReturnType<typeof pc.createColors>
 
@@ -66,7 +66,7 @@ export function createTerminal(
     json,
     color,
     interactive: !json && options.stdinTTY && stderr.isTTY === true,
-    width: stdout.isTTY === true ? (stdout.columns ?? 80) : null,
+    width: stdout.isTTY === true ? stdout.columns || 80 : null,
     show: (document, render) => write(stdout, json ? jsonText(document) : render()),
     line: (text) => {
       if (!json) write(stdout, text)
@@ -89,9 +89,18 @@ function errorDocument({ code, message, exit, help, faults, details }: Told): un
 function errorLines({ code, message, help, faults }: Told, color: Colors): string[] {
   return [
     `${color.red(code)}  ${printable(message)}`,
-    ...faults.map((fault) => `  ${printable(fault.path) || '(whole)'}  ${printable(fault.message)}`),
+    ...faults.map((fault) => faultLine(fault, color)),
     ...(help === null ? [] : [color.dim(printable(help))]),
   ]
+}
+
+/** `policy.yaml:3:7  error  unknown key 'decison' (did you mean 'decision'?)` */
+export function faultLine({ path, message, hint, severity }: FaultLine, color: Colors): string {
+  const told = hint === undefined ? message : `${message} (${hint})`
+  const paint = severity === 'warning' ? color.yellow : color.red
+  return [printable(path) || '(whole)', ...(severity === undefined ? [] : [paint(severity)]), printable(told)].join(
+    '  ',
+  )
 }
 
 function progressOn(stderr: Stream, color: Colors, json: boolean): Progress {
@@ -134,11 +143,13 @@ export interface Column<Row> {
   /** Applied after the width is known. */
   paint?: (text: string, row: Row) => string
   right?: true
+  /** Never cut: an id that cannot be copied is of no use. */
+  whole?: true
 }
 
 const GAP = '  '
 
-/** Rows under their titles. On a terminal the widest column gives way first; piped, nothing is cut. */
+/** Rows under their titles. On a terminal the widest column that may gives way first; piped, nothing is cut. */
 export function table<Row>(
   rows: readonly Row[],
   columns: readonly Column<Row>[],
@@ -146,7 +157,7 @@ export function table<Row>(
 ): string {
   const cells = rows.map((row) => columns.map(({ of }) => printable(String(of(row) ?? '–'))))
   const widths = columns.map(({ title }, i) => Math.max(title.length, ...cells.map((line) => length(line[i] ?? ''))))
-  if (terminal.width !== null) shrink(widths, terminal.width)
+  if (terminal.width !== null) shrink(widths, columns, terminal.width)
   const line = (texts: readonly string[], paint: (text: string, i: number) => string) =>
     texts
       .map((text, i) => {
@@ -162,14 +173,16 @@ export function table<Row>(
   ].join('\n')
 }
 
-function shrink(widths: number[], room: number): void {
-  const floor = 8
-  let excess = widths.reduce((sum, width) => sum + width, 0) + GAP.length * (widths.length - 1) - room
-  while (excess > 0) {
-    const widest = widths.indexOf(Math.max(...widths))
-    if ((widths[widest] ?? 0) <= floor) return
-    widths[widest] = (widths[widest] ?? 0) - 1
-    excess--
+const NARROWEST = 8
+
+function shrink(widths: number[], columns: readonly Column<never>[], room: number): void {
+  const width = (i: number) => widths[i] ?? 0
+  const yielding = [...columns.keys()].filter((i) => columns[i]?.whole !== true)
+  let excess = widths.reduce((sum, each) => sum + each, 0) + GAP.length * (widths.length - 1) - room
+  for (; excess > 0; excess--) {
+    const widest = yielding.reduce((a, b) => (width(b) > width(a) ? b : a), yielding[0] ?? 0)
+    if (yielding.length === 0 || width(widest) <= NARROWEST) return
+    widths[widest] = width(widest) - 1
   }
 }
 

@@ -1,8 +1,9 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import { Problem } from '../errors.js'
 import type { Plane } from '../main.js'
 import { type Context, offline, wholeNumber } from './command.js'
-import { CliError, EXIT, type Exit } from './exit.js'
+import { CliError, EXIT, type Exit, type FaultLine } from './exit.js'
 import { fields, type Pair, type Terminal } from './terminal.js'
 
 interface UpFlags {
@@ -32,7 +33,7 @@ async function serve({ terminal, env }: Context, flags: UpFlags): Promise<Exit> 
     plane = await start(loadConfig(env, flags))
   } catch (error) {
     stopping.off()
-    throw new CliError(EXIT.no, 'cannot_start', (error as Error).message)
+    throw cannotStart(error as Error & { code?: string })
   }
   terminal.show(documentOf(plane), () => welcome(plane, env, terminal))
   const reload = () =>
@@ -44,6 +45,14 @@ async function serve({ terminal, env }: Context, flags: UpFlags): Promise<Exit> 
   stopping.off()
   terminal.note('Stopped.')
   return EXIT.done
+}
+
+/** The faults of a policy get a line each; everything else has a message for people already. */
+function cannotStart(error: Error & { code?: string }): CliError {
+  const help = error.code === 'EADDRINUSE' ? 'Something has that port already; choose another with --port.' : null
+  const faults =
+    error instanceof Problem && Array.isArray(error.extra.faults) ? (error.extra.faults as FaultLine[]) : []
+  return new CliError(EXIT.no, 'cannot_start', error.message, help, { faults })
 }
 
 /** `asked` resolves at the first SIGINT or SIGTERM, also one that comes while it starts; the second ends the process. */

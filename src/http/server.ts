@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Caller } from '../core/access.js'
@@ -12,13 +13,15 @@ import { coerceQuery, type Validator, validator } from './validate.js'
 
 export const PREFIX = '/api/v1'
 const BODY_LIMIT = 2 * 1024 * 1024
+/** For a request to arrive whole; one that drips in is cut off. Answers may take longer (long polls, exports, events). */
+const REQUEST_MS = 30_000
 
 /** Nobody is asked for on public routes; their handlers never look. */
 const NOBODY: Caller = { tenant: '', principal: 'anonymous', role: 'viewer', team: null, key_id: '', topics: [], act_as: [] }
 
 /** Serves the routes: authenticate, authorise, parse strictly, validate, handle; every fault becomes a problem answer. */
 export function createServer(routes: readonly Route[], auth: Authenticator, log: Log, requestId: () => string): FastifyInstance {
-  const app = Fastify({ logger: false, bodyLimit: BODY_LIMIT, genReqId: requestId, exposeHeadRoutes: false, forceCloseConnections: 'idle', routerOptions: { maxParamLength: 300, ignoreTrailingSlash: false } })
+  const app = Fastify({ logger: false, bodyLimit: BODY_LIMIT, requestTimeout: REQUEST_MS, genReqId: requestId, exposeHeadRoutes: false, forceCloseConnections: 'idle', routerOptions: { maxParamLength: 300, ignoreTrailingSlash: false } })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
     try {
@@ -34,11 +37,36 @@ export function createServer(routes: readonly Route[], auth: Authenticator, log:
   })
   app.setErrorHandler((error, request, reply) => fail(reply, request, asProblem(error), log))
   app.setNotFoundHandler((request, reply) => fail(reply, request, new Problem(isKnownPath(routes, request.url) ? 'method_not_allowed' : 'not_found'), log))
-  for (const route of routes) mount(app, route, auth, log)
+  const open = new Set<AbortController>()
+  // Streams of events never end by themselves: a server that stops ends them.
+  app.addHook('preClose', async () => {
+    for (const call of open) call.abort()
+  })
+  for (const route of routes) mount(app, route, auth, log, open)
+  dropUnusedOnClose(app)
   return app
 }
 
-function mount(app: FastifyInstance, route: Route, auth: Authenticator, log: Log): void {
+/**
+ * A connection on which nothing was asked yet is not "idle" to Node, so close() would wait out its header timeout, a minute.
+ * HTTP clients open such spares (undici does after an aborted request), and so would whoever wants to hold up a stop.
+ */
+function dropUnusedOnClose(app: FastifyInstance): void {
+  const unused = new Set<Socket>()
+  let closing = false
+  app.server.on('connection', (socket: Socket) => {
+    if (closing) return void socket.destroy()
+    unused.add(socket)
+    socket.once('close', () => unused.delete(socket))
+  })
+  app.server.on('request', ({ socket }) => unused.delete(socket))
+  app.addHook('preClose', async () => {
+    closing = true
+    for (const socket of unused) socket.destroy()
+  })
+}
+
+function mount(app: FastifyInstance, route: Route, auth: Authenticator, log: Log, open: Set<AbortController>): void {
   const body: Validator | null = route.body === undefined ? null : validator(route.body)
   const query: Validator | null = route.query === undefined ? null : validator(route.query)
   const callers = new WeakMap<FastifyRequest, Caller>()
@@ -60,7 +88,11 @@ function mount(app: FastifyInstance, route: Route, auth: Authenticator, log: Log
       if (body !== null && sent === undefined) throw new Problem('invalid', 'A JSON body is required', { faults: [{ path: '/', message: 'send Content-Type: application/json and a body' }] })
       body?.(sent)
       const hungUp = new AbortController()
-      reply.raw.once('close', () => hungUp.abort())
+      open.add(hungUp)
+      reply.raw.once('close', () => {
+        open.delete(hungUp)
+        hungUp.abort()
+      })
       const answer = await route.handler({ caller: callers.get(request) ?? NOBODY, params: request.params as Record<string, string>, query: values, body: sent, headers: request.headers, signal: hungUp.signal })
       return send(reply, route, answer, log)
     },

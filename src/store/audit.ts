@@ -40,6 +40,7 @@ const AT_INDEX = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND first_index <=
 const LAST_OF_WRITER = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND writer = $2 ORDER BY seq DESC LIMIT 1'
 const LAST_PLACED = `SELECT DISTINCT ON (writer) * FROM audit_tiles WHERE tenant = $1 AND writer IN (SELECT json_array_elements_text($2::json)) AND first_index IS NOT NULL
   ORDER BY writer, seq DESC`
+const TENANTS = 'SELECT DISTINCT tenant FROM audit_writers ORDER BY tenant'
 const WRITERS = 'SELECT * FROM audit_writers WHERE tenant = $1 ORDER BY started_at, writer'
 const OPEN_WRITERS = 'SELECT * FROM audit_writers WHERE closed_at IS NULL AND writer <> $1 ORDER BY tenant, writer'
 const HEAD = 'SELECT * FROM audit_heads WHERE tenant = $1 ORDER BY size DESC LIMIT 1'
@@ -86,6 +87,10 @@ export async function lastTileOf(db: Db, tenant: string, writer: string): Promis
 /** Where each writer's integrated chain ends. */
 export function lastPlacedTiles(db: Db, tenant: string, writers: readonly string[]): Promise<StoredTile[]> {
   return db.query<StoredTile>(LAST_PLACED, [tenant, JSON.stringify(writers)])
+}
+/** Every tenant with a log. */
+export async function auditTenants(db: Db): Promise<string[]> {
+  return (await db.query<{ tenant: string }>(TENANTS)).map((row) => row.tenant)
 }
 export function listWriters(db: Db, tenant: string): Promise<WriterRow[]> {
   return db.query<WriterRow>(WRITERS, [tenant])

@@ -14,14 +14,6 @@ export function parseDuration(text: string): number | null {
   return total > 0 && total <= LONGEST_MS ? total : null
 }
 
-/** ms → the shortest exact text `parseDuration` reads back. */
-export function formatDuration(ms: number): string {
-  for (const unit of ['w', 'd', 'h', 'm', 's'] as const) {
-    if (ms >= UNIT_MS[unit]! && ms % UNIT_MS[unit]! === 0) return `${ms / UNIT_MS[unit]!}${unit}`
-  }
-  return `${ms}ms`
-}
-
 /** `5/hour`, `100/10m` → how many per how many ms; null for anything else. */
 export function parseRate(text: string): { count: number; period_ms: number } | null {
   const parts = /^([0-9]{1,9})\/([a-z0-9]{1,16})$/.exec(text)

@@ -64,7 +64,8 @@ function decide(policy: CompiledPolicy, plan: TopicPlan, claim: Claim, now: numb
       ? judgeOne(policy, plan, claim, view, now)
       : judgeBoth(policy, plan, claim, { held: view, claimed }, now)
   let { decision, reason, decided_by, approval } = verdict
-  if (decision !== 'DENY') {
+  // What a rule denied keeps the rule's reason; a class or constraint says more than 'no rule matches'.
+  if (decision !== 'DENY' || decided_by === null) {
     const denial = server?.denial ?? failedCheck(verdict, claim)
     if (denial !== null) {
       decision = 'DENY'

@@ -61,11 +61,16 @@ export function readWord<Word extends string>(source: Source, field: Field, word
   return null
 }
 
-export function readStrings(source: Source, field: Field): string[] {
+/** The items of a list that must name something. */
+function someItems(source: Source, field: Field): Field[] {
   const items = source.items(field)
-  if (items.length === 0 && source.isList(field)) source.error('bad_value', 'an empty list matches nothing', field.at)
+  if (items.length === 0 && source.isList(field)) source.error('bad_value', 'an empty list names nothing', field.at)
+  return items
+}
+
+export function readStrings(source: Source, field: Field): string[] {
   return sorted(
-    items.flatMap((item) => {
+    someItems(source, field).flatMap((item) => {
       const text = source.string(item)
       if (text === '') source.error('bad_value', 'is empty', item.at)
       return text ? [text] : []
@@ -75,7 +80,7 @@ export function readStrings(source: Source, field: Field): string[] {
 
 export function readNames(source: Source, field: Field): string[] {
   return sorted(
-    source.items(field).flatMap((item) => {
+    someItems(source, field).flatMap((item) => {
       const text = source.string(item)
       if (text !== null && !NAME.test(text)) source.error('bad_value', `'${text.slice(0, 60)}' is no name`, item.at)
       return text !== null && NAME.test(text) ? [text] : []
@@ -91,7 +96,7 @@ export function checkName(source: Source, name: string, field: Field): boolean {
 
 export function readTopics(source: Source, field: Field): string[] {
   return sorted(
-    source.items(field).flatMap((item) => {
+    someItems(source, field).flatMap((item) => {
       const text = source.string(item)
       if (text === null) return []
       if (isTopicPattern(text)) return [text]

@@ -1,4 +1,4 @@
-import { PGlite, types } from '@electric-sql/pglite'
+import { type messages, PGlite, protocol, types } from '@electric-sql/pglite'
 import { Worker } from 'node:worker_threads'
 import { DbError } from '../../errors.js'
 import type { Db, Param } from './seam.js'
@@ -10,22 +10,34 @@ import type { Db, Param } from './seam.js'
 export async function openPglite(dir: string | null): Promise<Db> {
   let pg: PGlite
   try {
-    pg = await PGlite.create({
-      ...(dir === null ? {} : { dataDir: dir }),
-      parsers: { [types.INT8]: (text) => toSafeInteger(text) },
-    })
+    pg = await PGlite.create(dir === null ? {} : { dataDir: dir })
+    for (const setting of SETTINGS) await pg.exec(`SET ${setting}`)
   } catch (cause) {
     throw new DbError(`The embedded database could not be opened${dir === null ? '' : ` at ${dir}`}`, '58030', cause)
+  }
+  const statements = new Map<string, Promise<Statement>>()
+  const send = (...messages: Uint8Array[]) => pg.runExclusive(() => pg.execProtocol(Buffer.concat([...messages, serialize.sync()])))
+  const prepare = async (sql: string): Promise<Statement> => {
+    const name = `s${statements.size}`
+    const { messages } = await send(serialize.parse({ text: sql, name }), serialize.describe({ type: 'S', name }))
+    return { name, fields: fieldsOf(messages) }
   }
   return {
     engine: 'pglite',
     async query<Row>(sql: string, params: readonly Param[] = []) {
       try {
-        const { rows } = await pg.query<Row>(sql, [...params])
+        let statement = statements.get(sql)
+        if (statement === undefined) {
+          statement = prepare(sql)
+          statements.set(sql, statement)
+          statement.catch(() => statements.delete(sql))
+        }
+        const { name, fields } = await statement
+        const { messages } = await send(serialize.bind({ statement: name, values: params.map(asText) }), serialize.execute({}))
         // The query blocked this thread and answers in a microtask: without a turn for I/O in between, callers that wait on
-        // sockets never get to queue anything, and every batch is a batch of one (measured: 78 instead of 1,900 submits a second).
+        // sockets never get to queue anything, and every batch is a batch of one.
         await new Promise((turn) => setImmediate(turn))
-        return rows
+        return rowsOf<Row>(messages, fields)
       } catch (cause) {
         throw asDbError(cause)
       }
@@ -41,6 +53,61 @@ export async function openPglite(dir: string | null): Promise<Db> {
     },
     close: () => pg.close(),
   }
+}
+
+const { serialize } = protocol
+
+/**
+ * Every statement is a constant, planned once: planning the commit took 2.4 to 4 ms of its 3.5 to 5. Generic plans, and no
+ * sequential, hash or merge scans: a plan cached on an empty table must still be right at a million rows.
+ */
+const SETTINGS = ['plan_cache_mode = force_generic_plan', 'enable_seqscan = off', 'enable_hashjoin = off', 'enable_mergejoin = off', 'jit = off', "timezone = 'UTC'"]
+
+interface Field {
+  name: string
+  parse(text: string): unknown
+}
+interface Statement {
+  name: string
+  fields: Field[]
+}
+
+/** By type OID: what is not named here stays text. */
+const PARSERS: Record<number, (text: string) => unknown> = {
+  [types.BOOL]: (text) => text === 't',
+  [types.INT2]: Number,
+  [types.INT4]: Number,
+  [types.INT8]: toSafeInteger,
+  [types.FLOAT4]: Number,
+  [types.FLOAT8]: Number,
+  [types.NUMERIC]: Number,
+  [types.JSON]: (text) => JSON.parse(text),
+  [types.JSONB]: (text) => JSON.parse(text),
+  [types.BYTEA]: (text) => new Uint8Array(Buffer.from(text.slice(2), 'hex')),
+}
+const asIs = (text: string) => text
+
+function asText(param: Param): string | null {
+  return param === null || typeof param === 'string' ? param : String(param)
+}
+
+function fieldsOf(answers: readonly messages.BackendMessage[]): Field[] {
+  const description = answers.find((m) => m.name === 'rowDescription') as messages.RowDescriptionMessage | undefined
+  return (description?.fields ?? []).map((field) => ({ name: field.name, parse: PARSERS[field.dataTypeID] ?? asIs }))
+}
+
+function rowsOf<Row>(answers: readonly messages.BackendMessage[], fields: readonly Field[]): Row[] {
+  const rows: Row[] = []
+  for (const answer of answers) {
+    if (answer.name !== 'dataRow') continue
+    const row: Record<string, unknown> = {}
+    for (const [i, value] of (answer as messages.DataRowMessage).fields.entries()) {
+      const field = fields[i] as Field
+      row[field.name] = value === null ? null : field.parse(value)
+    }
+    rows.push(row as Row)
+  }
+  return rows
 }
 
 function toSafeInteger(text: string): number {

@@ -4,10 +4,10 @@
  */
 export interface Db {
   readonly engine: 'pglite' | 'postgres'
-  /** One statement, its parameters as text, number, boolean, null, Uint8Array or JSON text. */
+  /** One statement, a constant: it is prepared once. Parameters go as text, number, boolean or null; lists and rows as JSON text. */
   query<Row>(sql: string, params?: readonly Param[]): Promise<Row[]>
   /** Several statements in one transaction; for migrations only. */
   script(sql: string): Promise<void>
   close(): Promise<void>
 }
-export type Param = string | number | boolean | null | Uint8Array | readonly string[]
+export type Param = string | number | boolean | null
