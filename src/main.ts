@@ -16,7 +16,7 @@ import { closeWriters } from './journey/integrate.js'
 import { createKey, newKeyText } from './journey/keys.js'
 import { checkpointKeeper } from './loops/checkpoints.js'
 import { Dispatcher } from './loops/dispatcher.js'
-import { integrator } from './loops/integrator.js'
+import { type Integrator, integrator } from './loops/integrator.js'
 import type { Loop } from './loops/loop.js'
 import { sweeper } from './loops/sweeper.js'
 import { memoryBus } from './platform/bus/memory.js'
@@ -28,7 +28,7 @@ import { type Ids, systemIds } from './platform/ids.js'
 import { createLog, type Log } from './platform/log.js'
 import { watchPath } from './platform/watch.js'
 import { auditSource } from './store/audit-source.js'
-import { auditTenants } from './store/audit.js'
+import { auditTenants, newestHead } from './store/audit.js'
 import { listKeys } from './store/keys.js'
 import { WriterChains } from './store/ledger/chain.js'
 import { Ledger } from './store/ledger/queue.js'
@@ -115,7 +115,7 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     let draining = false
     const health = { unready: () => unready(world, () => draining) }
     const version = packageVersion(config.packageRoot)
-    const routes = allRoutes({ world, auth, dispatcher, publicKey: key.publicKey, events: auditEvents(world, integrate), health, version })
+    const routes = allRoutes({ world, auth, dispatcher, publicKey: key.publicKey, events: auditEvents(world, integrate), headOf: headKeeper(world, integrate), health, version })
     const app = createServer(routes, auth, log, () => ids.id('req', clock.now()))
     closing.push(() => app.close())
     // Long polls end before the server waits for its requests: their workers ask another node.
@@ -153,6 +153,16 @@ function policyFiles(path: string): { path: string; text: string }[] {
     .filter((name) => /\.ya?ml$/.test(name))
     .sort()
     .map((name) => ({ path: relative(path, join(path, name)), text: readFileSync(join(path, name), 'utf8') }))
+}
+
+function headKeeper(world: World, integrate: Integrator): (tenant: string) => Promise<string | null> {
+  const heads = new Map<string, string>()
+  integrate.onIntegrated(({ tenant, head }) => heads.set(tenant, head.checkpoint))
+  return async (tenant) => {
+    const known = heads.get(tenant) ?? (await newestHead(world.db, tenant))?.checkpoint ?? null
+    if (known !== null && !heads.has(tenant)) heads.set(tenant, known)
+    return known
+  }
 }
 
 /** Without any active snapshot a broken file stops the start; with one, it is only reported. */

@@ -75,9 +75,11 @@ async function submit({ client, terminal }: ServerContext, flags: SubmitFlags): 
   return ended.status === 'succeeded' ? EXIT.done : EXIT.no
 }
 
-function endText({ status, error, status_reason, reason }: Job): string {
-  const why = error?.message ?? (status_reason === status ? null : status_reason) ?? reason
-  return `\n${status}  ${printable(why)}`
+function endText({ status, job_id, error, status_reason, reason }: Job): string {
+  if (status === 'quarantined')
+    return `\nquarantined  the result is held back: sallyport jobs release ${job_id}, or discard`
+  const why = error?.message ?? (status_reason === status ? null : status_reason) ?? (status === 'denied' ? reason : '')
+  return `\n${status}  ${printable(why)}`.trimEnd()
 }
 
 async function waitFor(

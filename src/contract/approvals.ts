@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Constraints } from './jobs.js'
-import { AnyJson, HashOrShort, Hash, Instant, Note, Nullable, PageQuery } from './scalars.js'
+import { AnyJson, Hash, HashOrShort, Id, Instant, Note, Nullable, PageQuery } from './scalars.js'
 
 const closed = { additionalProperties: false }
 export const ApprovalStatus = Type.Union([
@@ -29,14 +29,37 @@ export const Approval = Type.Object({
   job_hash: Hash,
   grant_hash: Hash,
   short_hash: Type.String({ description: 'For people, e.g. v1:7f93d2c; lengthens until unique among pending ones' }),
-  specs: Type.Array(Type.Object({ from: Type.Array(Type.String()), need: Type.Integer(), within_ms: Type.Integer(), then: Type.String(), valid_for_ms: Type.Integer() })),
-  answers: Type.Array(Type.Object({ by: Type.String(), answer: Type.String(), at: Instant, note: Nullable(Type.String()) })),
-  job: Type.Optional(Type.Object({ labels: AnyJson, risk_tags: AnyJson, environment: AnyJson, action_type: AnyJson, input: AnyJson, context: AnyJson })),
+  specs: Type.Array(
+    Type.Object({
+      from: Type.Array(Type.String()),
+      need: Type.Integer(),
+      within_ms: Type.Integer(),
+      // biome-ignore lint/suspicious/noThenProperty: a word of the wire; it is never called, so this makes no thenable
+      then: Type.String(),
+      valid_for_ms: Type.Integer(),
+    }),
+  ),
+  answers: Type.Array(
+    Type.Object({ by: Type.String(), answer: Type.String(), at: Instant, note: Nullable(Type.String()) }),
+  ),
+  job: Type.Optional(
+    Type.Object({
+      labels: AnyJson,
+      risk_tags: AnyJson,
+      environment: AnyJson,
+      action_type: AnyJson,
+      input: AnyJson,
+      context: AnyJson,
+    }),
+  ),
 })
 export type Approval = Static<typeof Approval>
 export const ApprovalPage = Type.Object({ items: Type.Array(Approval), next_cursor: Nullable(Type.String()) })
 export type ApprovalPage = Static<typeof ApprovalPage>
-export const ApprovalQuery = Type.Object({ ...PageQuery.properties, status: Type.Optional(ApprovalStatus), job_id: Type.Optional(Type.String()) }, closed)
+export const ApprovalQuery = Type.Object(
+  { ...PageQuery.properties, status: Type.Optional(ApprovalStatus), job_id: Type.Optional(Id) },
+  closed,
+)
 export type ApprovalQuery = Static<typeof ApprovalQuery>
 
 /** What the reviewer saw: the grant hash, or job hash and snapshot together. */
@@ -50,5 +73,8 @@ export const Approve = Type.Object(
   closed,
 )
 export type Approve = Static<typeof Approve>
-export const Reject = Type.Object({ reason: Type.String({ minLength: 1, maxLength: 2000 }), grant_hash: Type.Optional(HashOrShort) }, closed)
+export const Reject = Type.Object(
+  { reason: Type.String({ minLength: 1, maxLength: 2000 }), grant_hash: Type.Optional(HashOrShort) },
+  closed,
+)
 export type Reject = Static<typeof Reject>

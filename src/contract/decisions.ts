@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
-import { AnyJson, DecisionWord, Instant, Nullable } from './scalars.js'
 import { Constraints } from './jobs.js'
+import { AnyJson, DecisionWord, Instant, Nullable } from './scalars.js'
 
 export const Decision = Type.Object({
   decision_id: Type.String(),

@@ -1,5 +1,20 @@
 import { type Static, Type } from 'typebox'
-import { AnyJson, DecisionWord, Hash, Instant, Labels, Millis, Name, Note, Nullable, PageQuery, RiskTags, RunId, Topic, Verdict } from './scalars.js'
+import {
+  AnyJson,
+  DecisionWord,
+  Hash,
+  Instant,
+  Labels,
+  Millis,
+  Name,
+  Note,
+  Nullable,
+  PageQuery,
+  RiskTags,
+  RunId,
+  Topic,
+  Verdict,
+} from './scalars.js'
 
 const closed = { additionalProperties: false }
 
@@ -10,17 +25,31 @@ export const SubmitJob = Type.Object(
     risk_tags: Type.Optional(RiskTags),
     input: Type.Optional(AnyJson),
     context: Type.Optional(AnyJson),
-    run_id: Type.Optional(RunId),
-    workflow: Type.Optional(Name),
-    capability: Type.Optional(Name),
-    action: Type.Optional(Name),
-    action_type: Type.Optional(Name),
-    environment: Type.Optional(Name),
-    agent: Type.Optional(Name),
-    timeout_ms: Type.Optional(Millis),
-    max_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
-    priority: Type.Optional(Type.Integer({ minimum: 0, maximum: 9, description: 'Higher goes first; 5 when left out' })),
-    not_before: Type.Optional(Instant),
+    run_id: Type.Optional(Type.Options(RunId, { description: 'The task this belongs to; made for you when left out' })),
+    workflow: Type.Optional(
+      Type.Options(Name, { description: 'Name of the task’s kind, for matching and for people' }),
+    ),
+    capability: Type.Optional(Type.Options(Name, { description: 'Area the action belongs to, e.g. payments' })),
+    action: Type.Optional(Type.Options(Name, { description: 'The action within it, e.g. refund' })),
+    action_type: Type.Optional(
+      Type.Options(Name, { description: 'e.g. read, write, delete, deploy, refund; some count as high risk' }),
+    ),
+    environment: Type.Optional(
+      Type.Options(Name, { description: 'e.g. production; the policy may derive it from the input' }),
+    ),
+    agent: Type.Optional(
+      Type.Options(Name, { description: 'Must be the principal of the key, unless the key may act as this agent' }),
+    ),
+    timeout_ms: Type.Optional(Type.Options(Millis, { description: 'For one attempt; policy may only shorten it' })),
+    max_attempts: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 100, description: 'Including the first; policy may lower it' }),
+    ),
+    priority: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 9, description: 'Higher goes first; 5 when left out' }),
+    ),
+    not_before: Type.Optional(
+      Type.Options(Instant, { description: 'No worker gets it before, milliseconds since 1970-01-01 UTC' }),
+    ),
   },
   closed,
 )
@@ -30,7 +59,10 @@ export type SubmitJob = Static<typeof SubmitJob>
 export const SubmitBatch = Type.Object(
   {
     jobs: Type.Array(
-      Type.Object({ ...SubmitJob.properties, idempotency_key: Type.Optional(Type.String({ pattern: '^[!-~]{1,200}$' })) }, closed),
+      Type.Object(
+        { ...SubmitJob.properties, idempotency_key: Type.Optional(Type.String({ pattern: '^[!-~]{1,200}$' })) },
+        closed,
+      ),
       { minItems: 1, maxItems: 1000 },
     ),
   },
@@ -79,7 +111,9 @@ export const Accepted = Type.Object({
 export type Accepted = Static<typeof Accepted>
 
 export const BatchAnswer = Type.Object({
-  items: Type.Array(Type.Object({ status: Type.Integer({ description: 'HTTP status of this item' }), body: Type.Unknown() })),
+  items: Type.Array(
+    Type.Object({ status: Type.Integer({ description: 'HTTP status of this item' }), body: Type.Unknown() }),
+  ),
 })
 export type BatchAnswer = Static<typeof BatchAnswer>
 
@@ -99,7 +133,9 @@ export const Job = Type.Object({
   action: Nullable(Type.String()),
   priority: Type.Integer(),
   status: JobStatus,
-  status_reason: Nullable(Type.String({ description: 'Why it is in this state, e.g. no_worker, approval_expired, cancel' })),
+  status_reason: Nullable(
+    Type.String({ description: 'Why it is in this state, e.g. no_worker, approval_expired, cancel' }),
+  ),
   attempt: Type.Integer({ description: 'Attempts started' }),
   max_attempts: Type.Integer(),
   timeout_ms: Type.Integer(),
@@ -128,7 +164,13 @@ export const Job = Type.Object({
   finished_at: Nullable(Instant),
   effects: Type.Optional(
     Type.Array(
-      Type.Object({ key: Type.String(), status: Type.String(), attempt: Type.Integer(), begun_at: Instant, ended_at: Nullable(Instant) }),
+      Type.Object({
+        key: Type.String(),
+        status: Type.String(),
+        attempt: Type.Integer(),
+        begun_at: Instant,
+        ended_at: Nullable(Instant),
+      }),
     ),
   ),
 })
@@ -154,14 +196,25 @@ export const TimelineEntry = Type.Object({
   actor: Type.String(),
   writer: Type.String(),
   seq: Type.Integer({ description: 'Tile of the writer this entry stands in' }),
-  index: Nullable(Type.Integer({ description: 'Place in the tenant’s audit tree; null until integrated (about a second)' })),
+  index: Nullable(
+    Type.Integer({ description: 'Place in the tenant’s audit tree; null until integrated (about a second)' }),
+  ),
   facts: Type.Record(Type.String(), Type.Unknown()),
 })
 export type TimelineEntry = Static<typeof TimelineEntry>
-export const Timeline = Type.Object({ items: Type.Array(TimelineEntry), next_cursor: Nullable(Type.String()) })
+export const Timeline = Type.Object(
+  { items: Type.Array(TimelineEntry), next_cursor: Nullable(Type.String()) },
+  { description: 'What happened to one job or run, oldest first' },
+)
 export type Timeline = Static<typeof Timeline>
 
-export const Result = Type.Object({ job_id: Type.String(), verdict: Verdict, findings: Type.Array(Type.Unknown()), output: AnyJson, released_by: Nullable(Type.String()) })
+export const Result = Type.Object({
+  job_id: Type.String(),
+  verdict: Verdict,
+  findings: Type.Array(Type.Unknown()),
+  output: AnyJson,
+  released_by: Nullable(Type.String()),
+})
 export type Result = Static<typeof Result>
 export const CancelJob = Type.Object({ reason: Type.Optional(Note) }, closed)
 export const ResolveJob = Type.Object(
@@ -170,6 +223,7 @@ export const ResolveJob = Type.Object(
     happened: Type.Boolean(),
     result: Type.Optional(AnyJson),
     note: Type.String({ minLength: 1, maxLength: 2000 }),
+    // biome-ignore lint/suspicious/noThenProperty: a word of the wire; it is never called, so this makes no thenable
     then: Type.Optional(
       Type.Union([Type.Literal('retry'), Type.Literal('finish'), Type.Literal('dead_letter')], {
         description: 'What becomes of the job once every effect is settled; retry when left out',

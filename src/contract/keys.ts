@@ -3,9 +3,11 @@ import { Instant, Name, Nullable } from './scalars.js'
 
 const closed = { additionalProperties: false }
 export const Role = Type.Union(
-  ['admin', 'operator', 'approver', 'auditor', 'viewer', 'agent', 'worker'].map((r) => Type.Literal(r)) as [ReturnType<typeof Type.Literal<string>>],
+  ['admin', 'operator', 'approver', 'auditor', 'viewer', 'agent', 'worker'].map((r) => Type.Literal(r)) as [
+    ReturnType<typeof Type.Literal<string>>,
+  ],
 )
-const TopicPattern = Type.String({ pattern: '^([a-z0-9_-]+|\\*)(\\.([a-z0-9_-]+|\\*|>))*$', maxLength: 200 })
+const TopicPattern = Type.String({ pattern: '^([a-z0-9_-]+|\\*)(\\.([a-z0-9_-]+|\\*))*(\\.>)?$', maxLength: 200 })
 export const CreateKey = Type.Object(
   {
     role: Role,

@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { SubmitJob } from './jobs.js'
+import { Constraints, SubmitJob } from './jobs.js'
 import { AnyJson, Instant, Note, Nullable } from './scalars.js'
 
 const closed = { additionalProperties: false }
@@ -18,22 +18,30 @@ export const Snapshot = Type.Object({
 export type Snapshot = Static<typeof Snapshot>
 export const SnapshotPage = Type.Object({ items: Type.Array(Snapshot), next_cursor: Nullable(Type.String()) })
 export type SnapshotPage = Static<typeof SnapshotPage>
+/** No control characters: the name is printed at terminals beside every fault. */
+const FilePath = Type.String({ pattern: '^[^\\u0000-\\u001f\\u007f]+$', maxLength: 400 })
 export const CreateSnapshot = Type.Object(
   {
-    files: Type.Array(Type.Object({ path: Type.String({ minLength: 1, maxLength: 400 }), text: Type.String({ maxLength: 1_048_576 }) }, closed), { minItems: 1, maxItems: 200 }),
+    files: Type.Array(Type.Object({ path: FilePath, text: Type.String({ maxLength: 1_048_576 }) }, closed), {
+      minItems: 1,
+      maxItems: 200,
+    }),
     note: Type.Optional(Note),
     activate: Type.Optional(Type.Boolean()),
   },
   closed,
 )
 export type CreateSnapshot = Static<typeof CreateSnapshot>
-export const Evaluate = Type.Object({ job: SubmitJob, policy_snapshot: Type.Optional(Type.String({ maxLength: 80 })) }, closed)
+export const Evaluate = Type.Object(
+  { job: SubmitJob, policy_snapshot: Type.Optional(Type.String({ pattern: '^(v1:)?[0-9a-f]{7,64}$' })) },
+  closed,
+)
 export type Evaluate = Static<typeof Evaluate>
 export const Evaluated = Type.Object({
   decision: Type.String(),
   reason: Type.String(),
   rules: Type.Array(Type.String()),
-  constraints: Type.Record(Type.String(), Type.Unknown()),
+  constraints: Constraints,
   high_risk: Type.Boolean(),
   policy_snapshot: Type.String(),
   effective: AnyJson,

@@ -9,12 +9,24 @@ const EffectKey = Type.String({ pattern: '^[!-~]{1,200}$' })
 export const Claim = Type.Object(
   {
     worker_id: Name,
-    claim_id: Type.String({ pattern: '^[A-Za-z0-9_.:-]{8,100}$', description: 'Chosen by the worker; a repeat returns the same leases' }),
+    claim_id: Type.String({
+      pattern: '^[A-Za-z0-9_.:-]{8,100}$',
+      description: 'Chosen by the worker; a repeat returns the same leases',
+    }),
     topics: Type.Array(Topic, { minItems: 1, maxItems: 100, uniqueItems: true }),
     capacity: Type.Integer({ minimum: 1, maximum: 1000 }),
     wait_ms: Type.Optional(Type.Integer({ minimum: 0, maximum: 60_000, default: 0 })),
-    enforces: Type.Optional(Type.Array(Name, { maxItems: 50, description: 'Constraints this worker enforces; jobs with others are not given to it' })),
-    effects: Type.Optional(Type.Union([Type.Literal('recorded'), Type.Literal('none')], { description: 'none: a lost lease leaves the job ambiguous unless its class is idempotent' })),
+    enforces: Type.Optional(
+      Type.Array(Name, {
+        maxItems: 50,
+        description: 'Constraints this worker enforces; jobs with others are not given to it',
+      }),
+    ),
+    effects: Type.Optional(
+      Type.Union([Type.Literal('recorded'), Type.Literal('none')], {
+        description: 'none: a lost lease leaves the job ambiguous unless its class is idempotent',
+      }),
+    ),
   },
   closed,
 )
@@ -50,12 +62,18 @@ export const LeasedJob = Type.Object({
   }),
 })
 export type LeasedJob = Static<typeof LeasedJob>
-export const Claimed = Type.Object({ leases: Type.Array(LeasedJob), head: Nullable(Type.String({ description: 'Newest signed audit head; keep the highest' })) })
+export const Claimed = Type.Object({
+  leases: Type.Array(LeasedJob),
+  head: Nullable(Type.String({ description: 'Newest signed audit head; keep the highest' })),
+})
 export type Claimed = Static<typeof Claimed>
 
 export const Heartbeat = Type.Object(
   {
-    leases: Type.Array(Type.Object({ lease: Lease, progress: Type.Optional(AnyJson) }, closed), { minItems: 1, maxItems: 1000 }),
+    leases: Type.Array(Type.Object({ lease: Lease, progress: Type.Optional(AnyJson) }, closed), {
+      minItems: 1,
+      maxItems: 1000,
+    }),
   },
   closed,
 )
@@ -72,19 +90,35 @@ export const HeartbeatAnswer = Type.Object({
 export type HeartbeatAnswer = Static<typeof HeartbeatAnswer>
 
 export const Effect = Type.Object(
-  { lease: Lease, key: EffectKey, phase: Type.Union([Type.Literal('begin'), Type.Literal('commit')]), result: Type.Optional(AnyJson) },
+  {
+    lease: Lease,
+    key: EffectKey,
+    phase: Type.Union([Type.Literal('begin'), Type.Literal('commit')]),
+    result: Type.Optional(AnyJson),
+  },
   closed,
 )
 export type Effect = Static<typeof Effect>
 export const EffectAnswer = Type.Object({
   key: Type.String(),
   status: Type.Union([Type.Literal('begun'), Type.Literal('committed')]),
-  idempotency_key: Type.String({ description: 'From job and key, the same in every attempt: send it to the outside system' }),
+  idempotency_key: Type.String({
+    description: 'From job and key, the same in every attempt: send it to the outside system',
+  }),
   remaining_ms: Type.Integer(),
   result: Type.Optional(AnyJson),
   verdict: Type.Optional(Type.String()),
 })
 export type EffectAnswer = Static<typeof EffectAnswer>
+
+/** Bounded because attempts are summed into int8 and double columns: one value past them would fail a whole commit. */
+const Usage = Type.Object(
+  {
+    tokens: Type.Optional(Type.Integer({ minimum: 0, maximum: 1_000_000_000_000 })),
+    cost: Type.Optional(Type.Number({ minimum: 0, maximum: 1_000_000_000_000 })),
+  },
+  closed,
+)
 
 export const Completion = Type.Object(
   {
@@ -101,13 +135,20 @@ export const Completion = Type.Object(
         closed,
       ),
     ),
-    usage: Type.Optional(Type.Object({ tokens: Type.Optional(Type.Integer({ minimum: 0 })), cost: Type.Optional(Type.Number({ minimum: 0 })) }, closed)),
+    usage: Type.Optional(Usage),
   },
   closed,
 )
 export type Completion = Static<typeof Completion>
 export const Complete = Type.Array(Completion, { minItems: 1, maxItems: 1000 })
 export const CompleteAnswer = Type.Object({
-  leases: Type.Array(Type.Object({ lease: Type.String(), answer: Type.String({ description: 'ok | lost | conflict' }), job_id: Nullable(Type.String()), status: Nullable(Type.String()) })),
+  leases: Type.Array(
+    Type.Object({
+      lease: Type.String(),
+      answer: Type.String({ description: 'ok | lost | conflict' }),
+      job_id: Nullable(Type.String()),
+      status: Nullable(Type.String()),
+    }),
+  ),
 })
 export type CompleteAnswer = Static<typeof CompleteAnswer>

@@ -284,18 +284,22 @@ export function touch(job: Job, at: number, patch: Partial<Job> = {}): Moved {
 
 /** What a fact of a new job carries: every lifecycle column. */
 export function birth(job: Job): Record<string, string | number | boolean | null> {
-  return Object.fromEntries(LIFECYCLE.map((column) => [column, job[column]]))
+  return { version: job.version, ...Object.fromEntries(LIFECYCLE.map((column) => [column, job[column]])) }
 }
 
 function changes(before: Job, after: Job): Record<string, string | number | boolean | null> {
-  const changed: Record<string, string | number | boolean | null> = {}
+  const changed: Record<string, string | number | boolean | null> = { version: after.version }
   for (const column of LIFECYCLE) if (before[column] !== after[column]) changed[column] = after[column]
   return changed
 }
 
-/** Lifecycle columns from a job's facts in order. */
+/**
+ * Lifecycle columns from a job's facts. Only facts that carry the row's version changed it; others name a lease or a verdict
+ * of their own. The version orders them, because two writers' tiles may stand in the log in another order.
+ */
 export function fold(facts: readonly Record<string, unknown>[]): Record<string, unknown> {
   const row: Record<string, unknown> = {}
-  for (const fact of facts) for (const column of LIFECYCLE) if (column in fact) row[column] = fact[column]
+  const steps = facts.filter((fact) => typeof fact.version === 'number').sort((a, b) => Number(a.version) - Number(b.version))
+  for (const fact of steps) for (const column of LIFECYCLE) if (column in fact) row[column] = fact[column]
   return row
 }

@@ -298,8 +298,9 @@ describe('split secrets', () => {
     ])
   })
 
-  it('does not join numbers that only stand side by side', () => {
-    expect(screen(['41111111', '11111111', '123-45', '6789'], policy).findings).toEqual([])
+  it('does not join numbers and names that only stand side by side', () => {
+    expect(screen(['order-no:41111111', '11111111'], policy).findings).toEqual([])
+    expect(screen(['a-package-of', '@scope.example/name'], policy).findings).toEqual([])
   })
 })
 

@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -21,7 +22,17 @@ const NOBODY: Caller = { tenant: '', principal: 'anonymous', role: 'viewer', tea
 
 /** Serves the routes: authenticate, authorise, parse strictly, validate, handle; every fault becomes a problem answer. */
 export function createServer(routes: readonly Route[], auth: Authenticator, log: Log, requestId: () => string): FastifyInstance {
-  const app = Fastify({ logger: false, bodyLimit: BODY_LIMIT, requestTimeout: REQUEST_MS, genReqId: requestId, exposeHeadRoutes: false, forceCloseConnections: 'idle', routerOptions: { maxParamLength: 300, ignoreTrailingSlash: false } })
+  const app = Fastify({
+    logger: false,
+    bodyLimit: BODY_LIMIT,
+    requestTimeout: REQUEST_MS,
+    genReqId: requestId,
+    exposeHeadRoutes: false,
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: 300, ignoreTrailingSlash: false },
+    frameworkErrors: (error, request, reply) => void fail(reply as FastifyReply, request as FastifyRequest, asProblem(error), log),
+    clientErrorHandler: refuseConnection,
+  })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
     try {
@@ -45,6 +56,17 @@ export function createServer(routes: readonly Route[], auth: Authenticator, log:
   for (const route of routes) mount(app, route, auth, log, open)
   dropUnusedOnClose(app)
   return app
+}
+
+/** What came is no request at all, so there is nothing to reply to but the socket. It says what a route would say. */
+function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  const large = error.code === 'HPE_HEADER_OVERFLOW' || error.code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW'
+  const late = error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+  const problem = large ? new Problem('too_large', 'The headers are too large') : new Problem('malformed', late ? 'The request did not arrive in time' : 'This is not an HTTP/1.1 request')
+  const body = JSON.stringify(problemBody(problem))
+  const head = [`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`, 'Content-Type: application/problem+json; charset=utf-8', `Content-Length: ${Buffer.byteLength(body)}`, 'Connection: close']
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
 }
 
 /**
@@ -82,6 +104,8 @@ function mount(app: FastifyInstance, route: Route, auth: Authenticator, log: Log
     },
     handler: async (request, reply) => {
       const found = (request.query ?? {}) as Record<string, unknown>
+      // NUL is in no id, and no text of the store can hold it.
+      if (Object.values(request.params as Record<string, string>).some((value) => value.includes('\0'))) throw new Problem('not_found')
       const values = route.query === undefined ? {} : coerceQuery(route.query, found)
       query?.(values)
       const sent = request.body === undefined && route.optionalBody ? {} : request.body

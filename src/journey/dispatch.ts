@@ -4,6 +4,7 @@ import { decide, limitKeys, type Standing } from '../core/door.js'
 import { dispatch as step, type Waiter } from '../core/dispatch.js'
 import { claimOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
+import type { Lease } from '../core/lease.js'
 import { decisionRow } from '../store/decisions.js'
 import { dueJobs, getJobs } from '../store/jobs.js'
 import { effectsOfJobs, leasesOfClaim } from '../store/leases.js'
@@ -29,6 +30,8 @@ export interface Dispatched {
 
 /** Rows looked at beyond the capacity, so that jobs behind a full limit do not hide the ones after them. */
 const LOOK_AHEAD = 32
+/** Rows asked about in one look at most: a backlog behind one full limit must not turn a look into a scan. */
+const LOOK_MAX = 1000
 
 /**
  * The second door. Due jobs of the claim's topics pass through the same `decide` under the snapshot that is active now; those
@@ -36,75 +39,81 @@ const LOOK_AHEAD = 32
  */
 export async function dispatch(world: World, claiming: Claiming): Promise<Dispatched> {
   const skip: string[] = []
-  const granted: string[] = []
+  const granted: Granted[] = []
   let retry_in_ms: number | null = null
-  while (granted.length < claiming.capacity) {
+  while (granted.length < claiming.capacity && skip.length < LOOK_MAX) {
     const room = claiming.capacity - granted.length
-    const due = await dueJobs(world.db, claiming.tenant, claiming.topics, world.clock.now(), room + LOOK_AHEAD, skip)
-    const takable: Job[] = []
-    for (const job of due) {
-      skip.push(job.job_id)
-      if (takable.length < room) takable.push(job)
-      else skip.pop()
-    }
-    if (takable.length === 0) break
-    const outcomes = await passThrough(world, claiming, takable)
-    for (const outcome of outcomes) {
-      if (outcome.kind === 'leased') granted.push(outcome.job_id)
+    const due = (await dueJobs(world.db, claiming.tenant, claiming.topics, world.clock.now(), room + LOOK_AHEAD, skip)).slice(0, room)
+    if (due.length === 0) break
+    // Asked about once in this call, whatever comes of it: what a full limit holds back must not hide what is behind it.
+    skip.push(...due.map((job) => job.job_id))
+    for (const outcome of await passThrough(world, claiming, due)) {
+      if (outcome.kind === 'leased') granted.push(outcome.granted)
       if (outcome.kind === 'wait') retry_in_ms = Math.min(retry_in_ms ?? Number.POSITIVE_INFINITY, outcome.retry_in_ms)
     }
-    // Everything asked about is now leased, moved away, or in `skip`; a lost race leaves a row for the next look.
-    if (takable.length < room) break
+    if (due.length < room) break
   }
-  return { leases: granted.length === 0 ? [] : await leasesFor(world, claiming), retry_in_ms }
+  return { leases: await shown(world, claiming.tenant, granted), retry_in_ms }
+}
+
+/** A lease with the job and payload it was decided on. */
+interface Granted {
+  lease: Lease
+  job: Job
+  input: Json
+  context: Json
 }
 
 /** What this claim was given already: the answer to a repeat, so that a lost answer loses no lease. */
 export async function leasesFor(world: World, claiming: Pick<Claiming, 'tenant' | 'principal' | 'claim_id'>): Promise<LeasedJob[]> {
   const leases = (await leasesOfClaim(world.db, claiming.tenant, claiming.principal, claiming.claim_id)).filter((l) => l.ended_at === null)
   if (leases.length === 0) return []
-  const ids = leases.map((l) => l.job_id)
-  const jobs = new Map((await getJobs(world.db, claiming.tenant, ids)).map((j) => [j.job_id, j]))
-  const effects = (await effectsOfJobs(world.db, claiming.tenant, ids)).filter((e) => e.status === 'committed')
-  const values = await loadValues(world.db, claiming.tenant, [...[...jobs.values()].flatMap((j) => [j.input_ptr, j.context_ptr]), ...effects.filter((e) => e.verdict !== 'QUARANTINE').map((e) => e.result_ptr)])
+  const jobs = new Map((await getJobs(world.db, claiming.tenant, leases.map((l) => l.job_id))).map((j) => [j.job_id, j]))
+  const values = await loadValues(world.db, claiming.tenant, [...jobs.values()].flatMap((j) => [j.input_ptr, j.context_ptr]))
   const value = (ptr: string | null): Json => (ptr === null ? null : (values.get(ptr) ?? null))
-  const now = world.clock.now()
-  return leases.flatMap((lease): LeasedJob[] => {
+  const granted = leases.flatMap((lease): Granted[] => {
     const job = jobs.get(lease.job_id)
-    if (job === undefined) return []
-    return [
-      {
-        lease: lease.lease_id,
-        attempt: lease.attempt,
-        remaining_ms: Math.max(0, lease.hard_end - now),
-        heartbeat_ms: lease.heartbeat_ms,
-        constraints: job.constraints,
-        job: {
-          job_id: job.job_id,
-          run_id: job.run_id,
-          tenant: job.tenant,
-          agent: job.agent,
-          topic: job.topic,
-          labels: job.labels,
-          risk_tags: job.risk_tags,
-          environment: job.environment,
-          action_type: job.action_type,
-          capability: job.capability,
-          action: job.action,
-          workflow: job.workflow,
-          input: value(job.input_ptr),
-          context: value(job.context_ptr),
-          job_hash: job.job_hash,
-          policy_snapshot: shortForm(job.snapshot),
-          max_attempts: job.max_attempts,
-        },
-        effects: effects.filter((e) => e.job_id === job.job_id).map((e) => ({ key: e.effect_key, status: e.status, result: value(e.verdict === 'QUARANTINE' ? null : e.result_ptr) })),
-      },
-    ]
+    return job === undefined ? [] : [{ lease, job, input: value(job.input_ptr), context: value(job.context_ptr) }]
   })
+  return shown(world, claiming.tenant, granted)
 }
 
-type Outcome = { kind: 'leased'; job_id: string } | { kind: 'moved' } | { kind: 'lost' } | { kind: 'wait'; retry_in_ms: number } | { kind: 'unfit' }
+/** Leases as the worker gets them, with the committed effects of earlier attempts. */
+async function shown(world: World, tenant: string, granted: readonly Granted[]): Promise<LeasedJob[]> {
+  const again = granted.filter(({ lease, job }) => lease.attempt > 1 || job.budget_from > 0).map(({ job }) => job.job_id)
+  const effects = again.length === 0 ? [] : (await effectsOfJobs(world.db, tenant, again)).filter((e) => e.status === 'committed')
+  const values = await loadValues(world.db, tenant, effects.map((e) => (e.verdict === 'QUARANTINE' ? null : e.result_ptr)))
+  const now = world.clock.now()
+  return granted.map(({ lease, job, input, context }) => ({
+    lease: lease.lease_id,
+    attempt: lease.attempt,
+    remaining_ms: Math.max(0, lease.hard_end - now),
+    heartbeat_ms: lease.heartbeat_ms,
+    constraints: job.constraints,
+    job: {
+      job_id: job.job_id,
+      run_id: job.run_id,
+      tenant: job.tenant,
+      agent: job.agent,
+      topic: job.topic,
+      labels: job.labels,
+      risk_tags: job.risk_tags,
+      environment: job.environment,
+      action_type: job.action_type,
+      capability: job.capability,
+      action: job.action,
+      workflow: job.workflow,
+      input,
+      context,
+      job_hash: job.job_hash,
+      policy_snapshot: shortForm(job.snapshot),
+      max_attempts: job.max_attempts,
+    },
+    effects: effects.filter((e) => e.job_id === job.job_id).map((e) => ({ key: e.effect_key, status: e.status, result: values.get(e.result_ptr ?? '') ?? null })),
+  }))
+}
+
+type Outcome = { kind: 'leased'; granted: Granted } | { kind: 'moved' } | { kind: 'lost' } | { kind: 'wait'; retry_in_ms: number } | { kind: 'unfit' }
 
 async function passThrough(world: World, claiming: Claiming, jobs: Job[]): Promise<Outcome[]> {
   const active = await world.policies.active(claiming.tenant)
@@ -143,7 +152,7 @@ async function one(world: World, claiming: Claiming, active: Active, job: Job, p
     facts: result.facts,
   }
   const receipt = await world.ledger.commit(intent)
-  if (receipt.ok) return result.lease === null ? { kind: 'moved' } : { kind: 'leased', job_id: job.job_id }
+  if (receipt.ok) return result.lease === null ? { kind: 'moved' } : { kind: 'leased', granted: { lease: result.lease, job: result.job, ...payload } }
   if (receipt.why === 'gate') await world.policies.refresh(job.tenant)
   return receipt.why === 'limit' ? { kind: 'wait', retry_in_ms: 1000 } : { kind: 'lost' }
 }

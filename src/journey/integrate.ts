@@ -5,7 +5,7 @@ import { integrate as plan } from '../core/audit/integrate.js'
 import { type SigningKey, signatureChecker } from '../core/audit/keys.js'
 import { type Chain, chainAfter, startChain, tileLines } from '../core/audit/tile.js'
 import { loadEdge } from '../core/audit/tree.js'
-import { closeWriter, type EntryRow, type HeadRow, lastPlacedTiles, lastTileOf, listWriters, newestHead, openWriters, readNodes, type StoredTile, tenantsWaiting, waitingTiles, writeIntegration } from '../store/audit.js'
+import { closeWriter, type EntryRow, type HeadRow, lastPlacedTiles, lastTileOf, listWriters, newestHead, openWriters, placedTiles, readNodes, type StoredTile, tenantsWaiting, waitingTiles, writeIntegration } from '../store/audit.js'
 import type { World } from '../store/world.js'
 
 /** Tiles per round: about 1 MB of entries, so that a backlog is worked off in pieces and a head is never far away. */
@@ -14,8 +14,17 @@ const ROUND = 500
 export interface Integrated {
   tenant: string
   entries: number
-  head: HeadRow
+  /** Null where every waiting tile was refused. */
+  head: HeadRow | null
   refused: { writer: string; seq: number; fault: string }[]
+}
+
+/** Tiles stand in the tree but no head is signed over them: somebody removed the heads. Signing a new beginning would hide it. */
+export class HeadsMissing extends Error {
+  constructor(tenant: string) {
+    super(`the audit tree of ${tenant} has entries but no signed head; nothing more is signed until a person has looked`)
+    this.name = 'HeadsMissing'
+  }
 }
 
 /** One round for every tenant with waiting tiles: tiles → tree → signed head → search rows, in one statement each. Reads no leaves. */
@@ -32,11 +41,12 @@ async function integrateTenant(world: World, key: SigningKey, tenant: string): P
   const tiles = await waitingTiles(world.db, tenant, ROUND)
   if (tiles.length === 0) return null
   const head = await newestHead(world.db, tenant)
+  if (head === null && (await placedTiles(world.db, tenant, 0, 1)).length > 0) throw new HeadsMissing(tenant)
   const edge = await loadEdge(head?.size ?? 0, (wanted) => readNodes(world.db, tenant, wanted))
   const writers = await chainEnds(world, key, tenant, tiles)
   const now = world.clock.now()
   const result = plan({ origin: originOf(tenant), edge, signedRoot: head === null ? null : fromBase64(head.root), writers }, tiles, now)
-  if (result.head === null) return null
+  if (result.head === null) return { tenant, entries: 0, head: null, refused: result.refused }
   const row: HeadRow = { tenant, size: result.head.size, root: base64(result.head.root), checkpoint: signCheckpoint(result.head, key), at: now }
   const byName = new Map(tiles.map((tile) => [`${tile.writer}/${tile.seq}`, tile]))
   const entries = result.placements.flatMap((p) => searchRows(byName.get(`${p.writer}/${p.seq}`) as StoredTile, p.first_index))

@@ -30,9 +30,8 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
     const base = { tenant: job.tenant, gate: active.gate, alone: [job_id] }
     if (decision.outcome === 'deny') {
       const fact = jobFact('job.refused', job, now, caller.principal, { decision_id, decision: 'DENY', reason: decision.reason, rules: joined(decision.rules), snapshot: decision.snapshot, door: 'replay' })
-      // The job stays a dead letter; only the refusal is recorded. `decision_id` must not fold into the row.
-      const { decision_id: _id, decision: _word, snapshot: _snapshot, ...kept } = fact
-      const receipt = await world.ledger.commit({ ...base, rows: { decisions: [row] }, facts: [{ ...kept, refused_by: decision_id, under: decision.snapshot }] })
+      // The job stays a dead letter; only the refusal is recorded.
+      const receipt = await world.ledger.commit({ ...base, rows: { decisions: [row] }, facts: [fact] })
       if (!receipt.ok) {
         await world.policies.refresh(job.tenant)
         continue

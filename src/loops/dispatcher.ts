@@ -1,13 +1,15 @@
 import type { LeasedJob } from '../contract/workers.js'
 import { type Claiming, dispatch, leasesFor } from '../journey/dispatch.js'
-import type { Clock } from '../platform/clock.js'
 import type { Log } from '../platform/log.js'
 import { nextDue } from '../store/jobs.js'
 import type { World } from '../store/world.js'
 
 interface Waiting {
   claiming: Claiming
-  deadline: number
+  /** Being looked at this moment: leases may already be committed for it, so nothing else may answer it. */
+  busy: boolean
+  /** Its time is up or its caller left: answer with whatever the look under way brings. */
+  over: boolean
   settle(leases: LeasedJob[]): void
   fail(error: unknown): void
 }
@@ -19,16 +21,18 @@ const MAX_WAITING = 20_000
 
 /**
  * Brings waiting claims and due work together. A hint wakes the claims of its tenant and topic; a look once a second, and a
- * timer for the next due instant, make lost hints a delay only. Tenants take turns, so a busy one cannot hold the round.
+ * timer for the next due instant, make lost hints a delay only. One look at a time per tenant, so two claims never race for
+ * the same rows (four racing workers decided every job four times); tenants look side by side.
  */
 export class Dispatcher {
   readonly #world: World
   readonly #log: Log
-  readonly #waiting = new Set<Waiting>()
+  readonly #waiting = new Map<string, Set<Waiting>>()
   readonly #woken = new Map<string, Set<string> | 'any'>()
+  readonly #serving = new Map<string, Promise<void>>()
   readonly #unhint: () => void
+  #count = 0
   #timer: (() => void) | null = null
-  #running: Promise<void> | null = null
   #stopped = false
 
   constructor(world: World, log: Log) {
@@ -39,103 +43,123 @@ export class Dispatcher {
   }
 
   get waiting(): number {
-    return this.#waiting.size
+    return this.#count
   }
 
   /**
    * Answers with leases at once, or when there is work, or with none after `waitMs`. A repeated claim_id gets the leases it was
-   * given. `aborted` resolves when the caller hangs up: a claim without a listener must not be given work.
+   * given. `aborted` fires when the caller hangs up: a claim without a listener must not be given work.
    */
   async claim(claiming: Claiming, waitMs: number, aborted: AbortSignal): Promise<LeasedJob[]> {
     const earlier = await leasesFor(this.#world, claiming)
-    if (earlier.length > 0) return earlier
-    const now = await dispatch(this.#world, claiming)
-    if (now.leases.length > 0 || waitMs === 0 || this.#stopped || this.#waiting.size >= MAX_WAITING) return now.leases
-    return this.#wait(claiming, waitMs, aborted, now.retry_in_ms)
+    if (earlier.length > 0 || this.#stopped || aborted.aborted || this.#count >= MAX_WAITING) return earlier
+    return new Promise((resolve, reject) => {
+      const finish = (act: () => void) => {
+        if (!this.#remove(waiting)) return
+        cancel()
+        aborted.removeEventListener('abort', over)
+        act()
+      }
+      const over = () => {
+        waiting.over = true
+        // While a look is under way it may have been granted leases: the look itself answers then.
+        if (!waiting.busy) waiting.settle([])
+      }
+      const waiting: Waiting = { claiming, busy: false, over: waitMs === 0, settle: (leases) => finish(() => resolve(leases)), fail: (error) => finish(() => reject(error)) }
+      const cancel = waitMs === 0 ? () => {} : this.#world.clock.after(waitMs, over)
+      aborted.addEventListener('abort', over, { once: true })
+      this.#add(waiting)
+      for (const topic of claiming.topics) this.#wake(claiming.tenant, topic)
+    })
   }
 
   async stop(): Promise<void> {
     this.#stopped = true
     this.#unhint()
     this.#timer?.()
-    await this.#running
-    for (const waiting of [...this.#waiting]) waiting.settle([])
+    await Promise.all(this.#serving.values())
+    for (const tenant of [...this.#waiting.values()]) for (const waiting of [...tenant]) waiting.settle([])
   }
 
-  #wait(claiming: Claiming, waitMs: number, aborted: AbortSignal, retryInMs: number | null): Promise<LeasedJob[]> {
-    const clock: Clock = this.#world.clock
-    return new Promise((resolve, reject) => {
-      const finish = (act: () => void) => {
-        if (!this.#waiting.delete(waiting)) return
-        cancel()
-        aborted.removeEventListener('abort', hungUp)
-        act()
-      }
-      const waiting: Waiting = {
-        claiming,
-        deadline: clock.now() + waitMs,
-        settle: (leases) => finish(() => resolve(leases)),
-        fail: (error) => finish(() => reject(error)),
-      }
-      const hungUp = () => waiting.settle([])
-      const cancel = clock.after(waitMs, () => waiting.settle([]))
-      this.#waiting.add(waiting)
-      if (aborted.aborted) return hungUp()
-      aborted.addEventListener('abort', hungUp, { once: true })
-      // Work may have come between the look and the waiting: one more round costs less than a lost second.
-      this.#wake(claiming.tenant, 'any')
-      if (retryInMs !== null) clock.after(retryInMs, () => this.#wake(claiming.tenant, 'any'))
-    })
+  #add(waiting: Waiting): void {
+    const { tenant } = waiting.claiming
+    const claims = this.#waiting.get(tenant)
+    if (claims === undefined) this.#waiting.set(tenant, new Set([waiting]))
+    else claims.add(waiting)
+    this.#count++
+  }
+
+  #remove(waiting: Waiting): boolean {
+    const { tenant } = waiting.claiming
+    const claims = this.#waiting.get(tenant)
+    if (claims === undefined || !claims.delete(waiting)) return false
+    if (claims.size === 0) this.#waiting.delete(tenant)
+    this.#count--
+    return true
   }
 
   #wake(tenant: string, topic: string): void {
-    if (this.#stopped || this.#waiting.size === 0) return
+    if (this.#stopped || !this.#waiting.has(tenant)) return
     const woken = this.#woken.get(tenant)
     if (topic === 'any') this.#woken.set(tenant, 'any')
     else if (woken === undefined) this.#woken.set(tenant, new Set([topic]))
     else if (woken !== 'any') woken.add(topic)
-    this.#running ??= Promise.resolve().then(() => this.#rounds())
+    if (this.#serving.has(tenant)) return
+    // A microtask later, so that the hints of one tick share a look.
+    this.#serving.set(
+      tenant,
+      Promise.resolve().then(() => this.#rounds(tenant)),
+    )
   }
 
-  async #rounds(): Promise<void> {
+  async #rounds(tenant: string): Promise<void> {
     try {
-      while (this.#woken.size > 0 && !this.#stopped) {
-        const woken = new Map(this.#woken)
-        this.#woken.clear()
-        await Promise.all([...woken].map(([tenant, topics]) => this.#serve(tenant, topics)))
+      for (let topics = this.#woken.get(tenant); topics !== undefined && !this.#stopped; topics = this.#woken.get(tenant)) {
+        this.#woken.delete(tenant)
+        await this.#look(tenant, topics)
       }
     } finally {
-      this.#running = null
+      this.#serving.delete(tenant)
     }
   }
 
-  /** One tenant's claims, oldest first. A claim is served alone, so two of them never race for the same rows. */
-  async #serve(tenant: string, topics: Set<string> | 'any'): Promise<void> {
-    for (const waiting of [...this.#waiting]) {
+  /** One tenant's claims, oldest first. What found nothing once is not asked again in the same look for a claim just like it. */
+  async #look(tenant: string, topics: Set<string> | 'any'): Promise<void> {
+    const idle = new Set<string>()
+    for (const waiting of [...(this.#waiting.get(tenant) ?? [])]) {
       const { claiming } = waiting
-      if (claiming.tenant !== tenant || !this.#waiting.has(waiting)) continue
+      // Answered since this look began: granting it leases now would give them to nobody.
+      if (!this.#waiting.get(tenant)?.has(waiting)) continue
       if (topics !== 'any' && !claiming.topics.some((topic) => topics.has(topic))) continue
-      try {
-        const { leases, retry_in_ms } = await dispatch(this.#world, claiming)
-        if (leases.length > 0) waiting.settle(leases)
-        else if (retry_in_ms !== null) this.#world.clock.after(retry_in_ms, () => this.#wake(tenant, 'any'))
-      } catch (error) {
-        waiting.fail(error)
+      const kind = JSON.stringify([claiming.topics, claiming.enforces])
+      let leases: LeasedJob[] = []
+      if (!idle.has(kind)) {
+        waiting.busy = true
+        try {
+          const found = await dispatch(this.#world, claiming)
+          leases = found.leases
+          if (leases.length === 0) idle.add(kind)
+          if (found.retry_in_ms !== null) this.#world.clock.after(found.retry_in_ms, () => this.#wake(tenant, 'any'))
+        } catch (error) {
+          waiting.fail(error)
+        }
+        waiting.busy = false
       }
+      if (leases.length > 0 || waiting.over) waiting.settle(leases)
     }
   }
 
   #schedule(ms: number): void {
-    this.#timer = this.#world.clock.after(ms, () => void this.#look())
+    this.#timer = this.#world.clock.after(ms, () => void this.#tick())
   }
 
-  async #look(): Promise<void> {
+  async #tick(): Promise<void> {
     if (this.#stopped) return
     let pause = LOOK_MS
     try {
       const now = this.#world.clock.now()
-      for (const tenant of new Set([...this.#waiting].map((w) => w.claiming.tenant))) this.#wake(tenant, 'any')
-      const due = this.#waiting.size === 0 ? null : await nextDue(this.#world.db, now)
+      for (const tenant of this.#waiting.keys()) this.#wake(tenant, 'any')
+      const due = this.#count === 0 ? null : await nextDue(this.#world.db, now)
       if (due !== null) pause = Math.max(1, Math.min(LOOK_MS, due - now))
     } catch (error) {
       this.#log.error({ err: error }, 'the dispatcher could not look for due work')

@@ -1,5 +1,6 @@
 import type { SigningKey } from '../core/audit/keys.js'
-import { integrate, type Integrated } from '../journey/integrate.js'
+import { integrate, type Integrated as Round } from '../journey/integrate.js'
+import type { HeadRow } from '../store/audit.js'
 import type { Clock } from '../platform/clock.js'
 import type { Log } from '../platform/log.js'
 import type { World } from '../store/world.js'
@@ -7,6 +8,9 @@ import { type Loop, loop } from './loop.js'
 
 /** A head is signed at most this long after its entries were committed, plus the round itself: under the promised second. */
 const PAUSE_MS = 500
+
+/** A round that placed something. */
+export type Integrated = Round & { head: HeadRow }
 
 export interface Integrator extends Loop {
   /** Called after every round that placed something. */
@@ -21,9 +25,9 @@ export function integrator(world: World, key: SigningKey, clock: Clock, log: Log
       const done = await integrate(world, key)
       for (const each of done) {
         for (const bad of each.refused) log.error({ tenant: each.tenant, ...bad }, 'an audit tile does not follow from its chain; it was not signed')
-        for (const listener of listeners) listener(each)
+        if (each.head !== null) for (const listener of listeners) listener({ ...each, head: each.head })
       }
-      more = done.length > 0
+      more = done.some((each) => each.head !== null)
     }
   })
   return {

@@ -4,20 +4,20 @@ import { HASH_BYTES } from '../core/audit/hash.js'
 import { formatVkey } from '../core/audit/keys.js'
 import { leafHashes } from '../core/audit/tree.js'
 import type { Db } from '../platform/db/seam.js'
-import { listHeads, listWriters, placedTiles, readNodes, waitingTiles } from './audit.js'
+import { auditEnd, getTile, listHeads, listWriters, placedTiles, readNodes } from './audit.js'
 
 const PAGE = 200
 
 /**
- * A tenant's log as the verifier reads it. What is waiting is read first and written last: a tile integrated in between shows
- * up among the placed ones and is left out of the waiting, so that the stream shows every entry exactly once.
+ * A tenant's log as the verifier reads it, while the server goes on writing. Where every part ends is fixed before the first is
+ * given: the waiting tiles and the end of the placed ones are read in one statement, heads up to that end; what is integrated
+ * meanwhile is not shown, and shows up in the next export.
  */
 export async function auditSource(db: Db, tenant: string, publicKey: Uint8Array, now: number): Promise<AuditSource> {
   const origin = originOf(tenant)
-  const heads = await listHeads(db, tenant)
-  const size = heads.at(-1)?.size ?? 0
+  const { end, waiting } = await auditEnd(db, tenant)
+  const heads = (await listHeads(db, tenant)).filter((head) => head.size <= end)
   const writers = await listWriters(db, tenant)
-  const waiting = await waitingTiles(db, tenant, 1_000_000)
   return {
     header: { tenant, origin, exported_at: now, key: formatVkey(origin, publicKey) },
     async *writers() {
@@ -28,9 +28,8 @@ export async function auditSource(db: Db, tenant: string, publicKey: Uint8Array,
         const tiles = await placedTiles(db, tenant, from, PAGE)
         for (const tile of tiles) {
           const first = tile.first_index ?? 0
-          if (first >= size) return
-          const end = Math.min(first + tile.count, size)
-          yield { ...tile, leaf_hashes: await storedLeaves(db, tenant, first, end) }
+          if (first >= end) return
+          yield { ...tile, leaf_hashes: await storedLeaves(db, tenant, first, first + tile.count) }
           from = first + 1
         }
         if (tiles.length < PAGE) return
@@ -40,8 +39,12 @@ export async function auditSource(db: Db, tenant: string, publicKey: Uint8Array,
       for (const { size, checkpoint } of heads) yield { size, checkpoint }
     },
     async *waiting() {
-      const sorted = [...waiting].sort((a, b) => (a.writer < b.writer ? -1 : a.writer > b.writer ? 1 : a.seq - b.seq))
-      for (const { first_index: _index, ...tile } of sorted) yield tile
+      for (const { writer, seq } of waiting) {
+        const tile = await getTile(db, tenant, writer, seq)
+        if (tile === null) continue
+        const { first_index: _index, ...rest } = tile
+        yield rest
+      }
     },
   }
 }

@@ -24,7 +24,7 @@ const DUE = `SELECT j.* FROM json_array_elements_text($2::json) AS topics(topic)
   ORDER BY j.priority DESC, j.due_at, j.job_id`
 const OVERDUE = `SELECT * FROM jobs WHERE status IN ('queued', 'retrying') AND queue_deadline <= $1 ORDER BY queue_deadline LIMIT 200`
 const NEXT_DUE = `SELECT min(due_at) AS at FROM jobs WHERE status IN ('queued', 'retrying') AND due_at > $1`
-const BY_STATUS = 'SELECT status, count(*)::int AS n FROM jobs WHERE tenant = $1 AND run_id = $2 GROUP BY status'
+const BY_STATUS = 'SELECT status, count(*)::int AS n FROM jobs WHERE tenant = $1 AND run_id = $2 AND ($3::text IS NULL OR requested_by = $3) GROUP BY status'
 
 export async function getJob(db: Db, tenant: string, job_id: string): Promise<Job | null> {
   return (await db.query<Job>(GET, [tenant, job_id]))[0] ?? null
@@ -71,7 +71,8 @@ export async function nextDue(db: Db, now: number): Promise<number | null> {
   return (await db.query<{ at: number | null }>(NEXT_DUE, [now]))[0]?.at ?? null
 }
 
-export async function runCounts(db: Db, tenant: string, run_id: string): Promise<Record<string, number>> {
-  const rows = await db.query<{ status: string; n: number }>(BY_STATUS, [tenant, run_id])
+/** @param requested_by only this principal's jobs: run ids are chosen by callers, so two may share one; null = all */
+export async function runCounts(db: Db, tenant: string, run_id: string, requested_by: string | null): Promise<Record<string, number>> {
+  const rows = await db.query<{ status: string; n: number }>(BY_STATUS, [tenant, run_id, requested_by])
   return Object.fromEntries(rows.map((row) => [row.status, row.n]))
 }

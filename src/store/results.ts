@@ -2,7 +2,6 @@ import { canonical, saltedHash } from '../core/canonical.js'
 import { claimOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { type OutputPolicy, outputPolicyFor, screenOrQuarantine, screenText } from '../core/output.js'
-import { loadPayload } from './jobs.js'
 import type { PayloadRow } from './payloads.js'
 import type { World } from './world.js'
 
@@ -12,7 +11,8 @@ export const QUARANTINE_KEPT_MS = 7 * 86_400_000
 /** What the output rules of the snapshot that let the job out say about its results. */
 export async function outputRules(world: World, job: Job): Promise<OutputPolicy> {
   const policy = await world.policies.compiled(job.tenant, job.snapshot)
-  return outputPolicyFor(policy.document.output_rules, claimOf(job, await loadPayload(world.db, job)))
+  // Output rules match on what a job is, never on its input: the payload stays where it is.
+  return outputPolicyFor(policy.document.output_rules, claimOf(job, { input: null, context: null }))
 }
 
 export interface Kept {

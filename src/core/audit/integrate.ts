@@ -83,17 +83,15 @@ interface Accepted {
 
 function acceptTiles(writers: Standing['writers'], tiles: readonly Tile[]) {
   const ends = new Map<string, Chain>()
-  const stopped = new Set<string>()
   const accepted: Accepted[] = []
   const refused: Refusal[] = []
   for (const tile of [...tiles].sort((a, b) => a.seq - b.seq)) {
     const lines = tileLines(tile)
-    const fault = acceptFault(writers.get(tile.writer), ends.get(tile.writer), tile, lines, stopped)
+    const fault = acceptFault(writers.get(tile.writer), ends.get(tile.writer), tile, lines)
     if (fault === null) {
       accepted.push({ tile, lines })
       ends.set(tile.writer, chainAfter(tile))
     } else {
-      stopped.add(tile.writer)
       refused.push({ writer: tile.writer, seq: tile.seq, fault })
     }
   }
@@ -105,10 +103,9 @@ function acceptFault(
   end: Chain | undefined,
   tile: Tile,
   lines: string[],
-  stopped: ReadonlySet<string>,
 ): Refusal['fault'] | null {
   if (writer === undefined) return 'writer'
-  if (stopped.has(tile.writer) || !continues(end ?? writer.chain, tile)) return 'chain'
+  if (!continues(end ?? writer.chain, tile)) return 'chain' // also everything after a tile that was refused
   return tileFault(tile, lines, writer.check)
 }
 

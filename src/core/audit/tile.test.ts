@@ -34,6 +34,7 @@ describe('a tile', () => {
   it('counts its lines', () => {
     expect(faultOf({ ...tile, body: '{"a":1}' })).toBe('count')
     expect(faultOf({ ...tile, count: 3 })).toBe('count')
+    expect(faultOf(sealTile(chain, 1000, ['two\nlines'], key))).toBe('count')
   })
 
   it('is not signed by anyone else, nor by nothing', () => {

@@ -124,13 +124,17 @@ describe('the edge', () => {
 
   it('is cut to the size asked for, so a row written ahead is harmless', async () => {
     const { read } = storedTree(LEAVES.slice(0, 250))
-    expect(edgeRoot(await loadEdge(200, read))).toEqual(naiveRoot(LEAVES.slice(0, 200)))
+    const edge = await loadEdge(200, read)
+    expect(edgeRoot(edge)).toEqual(naiveRoot(LEAVES.slice(0, 200)))
+    expect(appendLeaves(edge, LEAVES.slice(200, 300)).root).toEqual(naiveRoot(LEAVES.slice(0, 300)))
   })
 
   it('names the row that is missing or short', async () => {
     const { read, rows } = storedTree(LEAVES)
     rows.set('0/2', (rows.get('0/2') as Uint8Array).subarray(0, 32))
     await expect(loadEdge(700, read)).rejects.toThrow(TreeDamage)
+    await expect(inclusionProof(699, 700, read)).rejects.toThrow('0/2')
+    await expect(leafHashes(690, 700, read)).rejects.toThrow(TreeDamage)
     rows.delete('0/0')
     await expect(inclusionProof(1, 700, read)).rejects.toThrow('0/0')
   })
@@ -194,6 +198,7 @@ describe('inclusion', () => {
         const [badLeaf, badRoot, ...badPath] = bad as [Uint8Array, Uint8Array, ...Uint8Array[]]
         expect(verifyInclusion(badLeaf, index, size, badPath, badRoot)).toBe(false)
         expect(verifyInclusion(leaf, (index + 1) % size, size, path, root)).toBe(false)
+        expect(verifyInclusion(leaf, index, size * 4, path, root)).toBe(false)
         expect(verifyInclusion(leaf, index, size, path.slice(1), root)).toBe(false)
         expect(verifyInclusion(leaf, index, size, [...path, leaf], root)).toBe(false)
       }),
@@ -256,6 +261,7 @@ describe('consistency', () => {
     expect(() => consistencyProof(2, 1, read)).toThrow(RangeError)
     expect(() => consistencyProof(-1, 1, read)).toThrow(RangeError)
     expect(verifyConsistency(1, EMPTY_ROOT, 2, EMPTY_ROOT, [])).toBe(false)
+    expect(verifyConsistency(3, EMPTY_ROOT, 4, EMPTY_ROOT, [])).toBe(false)
     expect(verifyConsistency(Number.NaN, EMPTY_ROOT, 2, EMPTY_ROOT, [])).toBe(false)
   })
 })

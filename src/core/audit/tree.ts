@@ -230,8 +230,7 @@ async function readRows(refs: NodeRef[], read: ReadNodes): Promise<Rows> {
   const rows: Rows = new Map()
   refs.forEach((ref, i) => {
     const row = stored[i]
-    if (!row) throw damage(ref.level, ref.index)
-    rows.set(rowKey(ref), row)
+    if (row) rows.set(rowKey(ref), row)
   })
   return rows
 }

@@ -181,6 +181,5 @@ export class ChainCheck {
 function blameOf(tile: PlacedTile, place: Place | null): Blame {
   const { writer, seq } = tile
   if (place === null) return { writer, seq }
-  if (place.differs !== null) return { writer, seq, index: place.differs }
   return { writer, seq, index: place.first, to: place.first + Math.max(0, tile.count - 1) }
 }

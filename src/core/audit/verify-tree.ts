@@ -153,7 +153,10 @@ export class TreeCheck {
     }
     this.doubted = []
     if (this.divergence) this.settle(this.divergence, byStoredHashes)
-    if (byStoredHashes) this.actual = this.stored // go on from what was signed, so that the next fault stands by itself
+    if (byStoredHashes) {
+      this.actual = this.stored // go on from what was signed, so that the next fault stands by itself
+      this.compareOutside()
+    }
     this.divergence = null
     this.stored = null
     if (head.size > this.trusted) this.trustedBefore = this.trusted

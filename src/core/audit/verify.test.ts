@@ -365,6 +365,35 @@ describe('tampering with entries', () => {
     expect(result.codes).toContain('tile_count')
   })
 
+  it('the last entry of a tile taken out is named', async () => {
+    const log = await sampleLog()
+    const tile = tileAt(log, 14)
+    tile.body = tileLines(tile).slice(0, -1).join('\n')
+    expect(await found(log)).toMatchObject({ index: 14, exact: true, writer: 'a', seq: 2 })
+  })
+
+  it('an entry taken out does not make heads from outside look wrong', async () => {
+    const log = await sampleLog()
+    const leaves = log.tiles.flatMap((tile) => tileLines(tile).map(leafHash)).slice(0, 13)
+    const inside = { origin, size: 13, root: appendLeaves(EMPTY_EDGE, leaves).root, at: 1, closed: [] }
+    const tile = tileAt(log, 12)
+    tile.body = tileLines(tile).toSpliced(1, 1).join('\n')
+    const outsideHeads = [signCheckpoint(inside, key), ...log.heads.map((head) => head.checkpoint)]
+    expect((await found(log, { outsideHeads })).codes).toEqual(['tile_count', 'entry_altered'])
+    expect((await verify(log, { outsideHeads: outsideHeads.slice(0, 3) })).truncation_checked_to).toBe(15)
+  })
+
+  it('a replacement character changed to a lone surrogate, which hashes alike, is refused', async () => {
+    const writer = new LogWriter()
+    writer.commit('a', ['{"note":"\ufffd"}'])
+    await writer.integrate()
+    const lines = await exported(writer.log)
+    expect((await verifyLog(readExport(lines))).ok).toBe(true)
+    const bad = lines.map((line) => line.replace('\ufffd', '\\ud800'))
+    expect(bad).not.toEqual(lines)
+    expect((await verifyLog(readExport(bad))).faults[0]).toMatchObject({ code: 'export_malformed' })
+  })
+
   it('an entry taken out with the count made to fit is traced to the tile', async () => {
     const log = await sampleLog()
     const tile = tileAt(log, 12)
@@ -516,6 +545,15 @@ describe('cutting', () => {
     expect(report.faults.map((fault) => fault.code)).toEqual(['export_malformed'])
     expect((await verifyLog(readExport([]))).ok).toBe(false)
   })
+
+  it('a waiting tile left out of a file is missed in its counts', async () => {
+    const lines = await exported(await sampleLog())
+    const report = await verifyLog(readExport(lines.toSpliced(-2, 1)))
+    expect(report.faults.map((fault) => fault.message)).toEqual([
+      'the end counts 11 tiles, there are 10',
+      'the end counts 28 entries, there are 26',
+    ])
+  })
 })
 
 describe('closing', () => {
@@ -557,6 +595,23 @@ describe('closing', () => {
     const result = await found(log)
     expect(result.codes).toEqual(['closing_missing'])
     expect((await verify(log)).faults.map((fault) => fault.writer)).toEqual(['b', 'c'])
+  })
+
+  it('a closing with another tile than the last, or two that differ', async () => {
+    const closing = (last_seq: number, last_hash: string) =>
+      entryLine({ kind: 'writer.closed', tenant: 'default', at: 1, actor: 'x', writer: 'a', last_seq, last_hash })
+    const other = new LogWriter()
+    other.commit('a', 3)
+    other.commit('b', [closing(0, '0'.repeat(64))])
+    await other.integrate()
+    expect(await found(other.log)).toMatchObject({ codes: ['writer_chain'], index: 0, to: 3, writer: 'a', seq: 0 })
+    const twice = new LogWriter()
+    const { hash } = twice.commit('a', 3)
+    twice.commit('b', [closing(0, hash), closing(1, hash)])
+    await twice.integrate()
+    const result = await found(twice.log)
+    expect(result.codes).toContain('writer_chain')
+    expect(result).toMatchObject({ index: 4, exact: true, writer: 'a' })
   })
 
   it('a tile after the closing, even a signed one', async () => {
@@ -619,6 +674,12 @@ describe('heads', () => {
     expect(result).toMatchObject({ codes: ['outside_head_mismatch'], index: 0, to: 14 })
   })
 
+  it('one from outside that is false is found, whatever is listed before it', async () => {
+    const log = await sampleLog()
+    const outsideHeads = [log.heads[2]?.checkpoint as string, forged(7)]
+    expect(await found(log, { outsideHeads })).toMatchObject({ codes: ['outside_head_mismatch'], index: 0, to: 6 })
+  })
+
   it('one from outside that is forged or damaged is refused, not passed over', async () => {
     const log = await sampleLog()
     for (const note of [
@@ -641,6 +702,12 @@ describe('keys', () => {
   it('a log that names another key than its writers used is refused', async () => {
     const report = await verifyLog(records(await sampleLog(), thiefsKey))
     expect(report.faults.map((fault) => fault.code)).toContain('key_refused')
+  })
+
+  it('a writer listed twice, perhaps with another key, is refused', async () => {
+    const log = await sampleLog()
+    log.writers.push(log.writers[0] as WriterRow)
+    expect((await found(log)).codes).toEqual(['export_malformed'])
   })
 
   it('a log of another tenant is refused', async () => {
@@ -696,6 +763,24 @@ describe('the file', () => {
     for (const bad of [[line], [lines[0] as string, line], [...lines, line], [line, ...lines]]) {
       expect((await verifyLog(readExport(bad))).ok).toBe(false)
     }
+  })
+
+  it('has one beginning and nothing after its end', async () => {
+    const lines = await exported(await sampleLog())
+    const [first, second] = lines as [string, string]
+    const messageOf = async (bad: string[]) => (await verifyLog(readExport(bad))).faults[0]?.message
+    expect(await messageOf([first, ...lines])).toContain('second first record')
+    expect(await messageOf([second, ...lines])).toContain('before the first')
+    expect(await messageOf([...lines, second])).toContain('after the end')
+  })
+
+  it('has stored hashes that are whole', async () => {
+    const lines = await exported(await sampleLog())
+    const bad = lines.map((line) => line.replace(/"leaf_hashes":"[^"]*"/, '"leaf_hashes":"AAAA"'))
+    expect((await verifyLog(readExport(bad))).faults[0]).toMatchObject({
+      code: 'export_malformed',
+      message: expect.stringContaining('leaf_hashes'),
+    })
   })
 
   it('keeps the first hundred faults of a log that is bad everywhere', async () => {

@@ -1,4 +1,4 @@
-import { ALNUM, BASE64, charSet, isLetter, isWord, stretch } from './chars.js'
+import { ALNUM, BASE64, charSet, codeAt, isLetter, isWord, stretch } from './chars.js'
 import { type Hit, rankOf } from './detectors.js'
 
 const EMAIL = rankOf('email')
@@ -20,16 +20,16 @@ const NOBODY = new Set(['git', 'hg', 'svn', 'noreply', 'no-reply'])
 
 /** `at` is the @. */
 export function emailAt(text: string, at: number): Hit | null {
-  if (ALNUM[text.charCodeAt(at + 1)] !== 1) return null
+  if (ALNUM[codeAt(text, at + 1)] !== 1) return null
   let start = at
-  while (at - start < 64 && LOCAL[text.charCodeAt(start - 1)] === 1) start--
-  while (start < at && ALNUM[text.charCodeAt(start)] !== 1) start++
+  while (at - start < 64 && LOCAL[codeAt(text, start - 1)] === 1) start--
+  while (start < at && ALNUM[codeAt(text, start)] !== 1) start++
   if (start === at) return null
   let end = stretch(text, at + 1, DOMAIN, at + 254)
-  while (!isWord(text.charCodeAt(end - 1))) end--
+  while (!isWord(codeAt(text, end - 1))) end--
   let dot = end - 1 // not lastIndexOf: it would look for a dot back to the beginning of the text, for every @
-  while (dot > at && text.charCodeAt(dot) !== 46) dot--
-  if (dot <= at + 1 || end - dot - 1 < 2 || end - dot - 1 > 24 || text.charCodeAt(dot - 1) === 46) return null
+  while (dot > at && codeAt(text, dot) !== 46) dot--
+  if (dot <= at + 1 || end - dot - 1 < 2 || end - dot - 1 > 24 || codeAt(text, dot - 1) === 46) return null
   const top = text.slice(dot + 1, end).toLowerCase()
   if (!(top.startsWith('xn--') || [...top].every((c) => isLetter(c.charCodeAt(0)))) || NOT_A_DOMAIN.has(top))
     return null
@@ -48,13 +48,13 @@ const DATA_SCHEMES =
  */
 export function urlPasswordAt(text: string, at: number): Hit | null {
   let from = at
-  while (at - from < 24 && SCHEME[text.charCodeAt(from - 1)] === 1) from--
+  while (at - from < 24 && SCHEME[codeAt(text, from - 1)] === 1) from--
   if (from === at) return null
   const limit = Math.min(text.length, at + 3 + AUTHORITY_MAX)
   let colon = -1
   let host = -1
   for (let i = at + 3; i < limit; i++) {
-    const c = text.charCodeAt(i)
+    const c = codeAt(text, i)
     // An authority ends at / ? # and at whatever ends a word of the text around it.
     if (c <= 32 || c === 47 || c === 63 || c === 34 || c === 39 || c === 60 || c === 62 || c === 96 || c === 92) break
     if (c === 58 && colon < 0) colon = i
@@ -68,8 +68,8 @@ export function urlPasswordAt(text: string, at: number): Hit | null {
 
 /** `$NAME`, `${NAME}`, `$(…)`, `{{ name }}`, `{name}`, `<name>`, `%NAME%`, `%s`: points at a secret and is none. */
 export function isReference(value: string): boolean {
-  const first = value.charCodeAt(0)
-  const last = value.charCodeAt(value.length - 1)
+  const first = codeAt(value, 0)
+  const last = codeAt(value, value.length - 1)
   if (first === 36) return /^\$([{([]|[A-Za-z_]\w*$)/.test(value)
   if (first === 123) return last === 125
   if (first === 60) return last === 62
@@ -86,7 +86,7 @@ export function isPlaceholder(value: string): boolean {
 /** `Basic <base64>` whose decoded text is `user:password`; `from` is the first character behind `Basic `. */
 export function basicAt(text: string, from: number): Hit | null {
   let end = stretch(text, from, BASE64, from + 1024)
-  while (text.charCodeAt(end) === 61 && end - from < 1026) end++
+  while (codeAt(text, end) === 61 && end - from < 1026) end++
   if (end - from < 8 || (end - from) % 4 !== 0) return null
   const pair = Buffer.from(text.slice(from, end), 'base64').toString('latin1')
   const colon = pair.indexOf(':')

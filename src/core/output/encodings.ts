@@ -1,4 +1,4 @@
-import { HEX, isDigit, stretch } from './chars.js'
+import { codeAt, HEX, isDigit, stretch } from './chars.js'
 
 /** Text as a reader would see it after taking off one layer of escapes, with the way back to the raw text. */
 export interface Unescaped {
@@ -53,7 +53,7 @@ const DROPPED = 0xffff
 function hexValue(text: string, from: number, count: number): number {
   let value = 0
   for (let i = from; i < from + count; i++) {
-    const c = text.charCodeAt(i)
+    const c = codeAt(text, i)
     if (isDigit(c)) value = value * 16 + c - 48
     else if ((c | 32) >= 97 && (c | 32) <= 102) value = value * 16 + (c | 32) - 87
     else return -1
@@ -88,12 +88,12 @@ function escapeAt(text: string, i: number, code: number): number {
 
 /** `\n`, `\x67`, `\u0067`, `\u{67}`, a continued line; any other character stands for itself. */
 function backslashAt(text: string, i: number): number {
-  const next = text.charCodeAt(i + 1)
+  const next = codeAt(text, i + 1)
   switch (next) {
     case 117: {
-      if (text.charCodeAt(i + 2) !== 123) return byCode(hexValue(text, i + 2, 4), 6)
+      if (codeAt(text, i + 2) !== 123) return byCode(hexValue(text, i + 2, 4), 6)
       const end = stretch(text, i + 3, HEX, i + 9)
-      return text.charCodeAt(end) === 125 ? byCode(hexValue(text, i + 3, end - i - 3), end + 1 - i) : NO_ESCAPE
+      return codeAt(text, end) === 125 ? byCode(hexValue(text, i + 3, end - i - 3), end + 1 - i) : NO_ESCAPE
     }
     case 120:
       return byCode(hexValue(text, i + 2, 2), 4)
@@ -109,24 +109,24 @@ function backslashAt(text: string, i: number): number {
     case 10:
       return packed(DROPPED, 2)
     default:
-      return Number.isNaN(next) ? NO_ESCAPE : packed(next, 2)
+      return next === 0 ? NO_ESCAPE : packed(next, 2)
   }
 }
 
 /** `&quot;`, `&#34;`, `&#x22;` */
 function entityAt(text: string, i: number): number {
   let end = i + 1
-  while (end - i < 9 && text.charCodeAt(end) !== 59 && end < text.length) end++
-  if (text.charCodeAt(end) !== 59) return NO_ESCAPE
+  while (end - i < 9 && codeAt(text, end) !== 59 && end < text.length) end++
+  if (codeAt(text, end) !== 59) return NO_ESCAPE
   const length = end + 1 - i
-  if (text.charCodeAt(i + 1) !== 35) {
+  if (codeAt(text, i + 1) !== 35) {
     const named = ENTITIES.get(text.slice(i + 1, end))
     return named === undefined ? NO_ESCAPE : packed(named, length)
   }
-  if ((text.charCodeAt(i + 2) | 32) === 120) return byCode(hexValue(text, i + 3, end - i - 3), length)
+  if ((codeAt(text, i + 2) | 32) === 120) return byCode(hexValue(text, i + 3, end - i - 3), length)
   let value = 0
   for (let k = i + 2; k < end; k++) {
-    const c = text.charCodeAt(k)
+    const c = codeAt(text, k)
     if (!isDigit(c)) return NO_ESCAPE
     value = value * 10 + c - 48
   }
@@ -152,7 +152,7 @@ export function withoutEscapes(text: string, first: number, last: number): Unesc
   let n = 0
   let changed = false
   for (let i = from; i < to; ) {
-    let code = text.charCodeAt(i)
+    let code = codeAt(text, i)
     raw[n] = i
     let length = 1
     if (MAY_ESCAPE[code] === 1) {
@@ -181,26 +181,30 @@ function isPrintable(byte: number): boolean {
   return (byte >= 32 && byte < 127) || byte === 10 || byte === 13 || byte === 9
 }
 
+/** What four base64 characters at `i` hold: PRINTABLE bytes, or WIDE ones (every second is 0, as UTF-16 has them), or neither. */
+function quad(text: string, i: number, odd: boolean): number {
+  const a = SEXTET[codeAt(text, i) & 127] as number
+  const b = SEXTET[codeAt(text, i + 1) & 127] as number
+  const c = SEXTET[codeAt(text, i + 2) & 127] as number
+  const d = SEXTET[codeAt(text, i + 3) & 127] as number
+  if (((a | b | c | d) & 64) !== 0) return 0
+  const first = isPrintable((a << 2) | (b >> 4))
+  const second = isPrintable(((b & 15) << 4) | (c >> 2))
+  const third = isPrintable(((c & 3) << 6) | d)
+  if (first && second && third) return PRINTABLE
+  const zeros = odd ? (a << 2) | (b >> 4) | (((c & 3) << 6) | d) : ((b & 15) << 4) | (c >> 2)
+  return zeros === 0 && (odd ? second : first && third) ? WIDE : 0
+}
+const PRINTABLE = 1
+const WIDE = 2
+
 /**
  * Whether the eight base64 characters at `from` decode to six bytes of text, ASCII or UTF-16: one identifier in 400 does, all
  * text does.
  */
 export function beginsAsText(text: string, from: number): boolean {
-  let word = 0
-  for (let i = from; i < from + 8; i++) {
-    const sextet = SEXTET[text.charCodeAt(i) & 127] as number
-    if (sextet === 64) return false
-    word = word * 64 + sextet
-  }
-  let printable = 0
-  let wide = 0
-  for (let i = 0; i < 6; i++) {
-    const byte = word % 256
-    word = (word - byte) / 256
-    if (isPrintable(byte)) printable++
-    else if (byte === 0 && i % 2 === 0) wide++
-  }
-  return printable === 6 || (printable === 3 && wide === 3)
+  const first = quad(text, from, false)
+  return first !== 0 && first === quad(text, from + 4, true)
 }
 
 /** The text inside hex digits, if the stretch is nothing else and begins as text. */
@@ -219,11 +223,19 @@ export function textsIn(bytes: Buffer): string[] {
   if (bytes.length >= 16 && bytes[1] === 0 && bytes[3] === 0 && bytes[5] === 0 && bytes[0] !== 0)
     return [bytes.toString('utf16le')]
   const texts: string[] = []
+  // A stretch of 8 has its last byte at every eighth place it could begin at: in random bytes most are settled by one look.
   let start = 0
-  for (let i = 0; i <= bytes.length; i++) {
-    if (i < bytes.length && isPrintable(bytes[i] as number)) continue
-    if (i - start >= TEXT_MIN) texts.push(bytes.toString('latin1', start, i))
-    start = i + 1
+  while (start + TEXT_MIN <= bytes.length) {
+    let i = start + TEXT_MIN - 1
+    while (i >= start && isPrintable(bytes[i] as number)) i--
+    if (i >= start) {
+      start = i + 1
+      continue
+    }
+    let end = start + TEXT_MIN
+    while (end < bytes.length && isPrintable(bytes[end] as number)) end++
+    texts.push(bytes.toString('latin1', start, end))
+    start = end + 1
   }
   return texts
 }

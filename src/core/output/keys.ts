@@ -1,4 +1,4 @@
-import { BASE64, stretch } from './chars.js'
+import { BASE64, codeAt, stretch } from './chars.js'
 import { type Hit, rankOf } from './detectors.js'
 
 const PRIVATE_KEY = rankOf('private_key')
@@ -29,7 +29,7 @@ export function pemAt(text: string, at: number): Hit | null {
   if (key < 0 || (line >= 0 && line < key)) return null
   if (!hasBody(text, at + key + 11)) return null
   let start = at
-  while (at - start < 6 && (text.charCodeAt(start - 1) === 45 || text.charCodeAt(start - 1) === 32)) start--
+  while (at - start < 6 && (codeAt(text, start - 1) === 45 || codeAt(text, start - 1) === 32)) start--
   const stop = Math.min(text.length, at + BODY_MAX)
   const body = text.slice(at, stop)
   const foot = body.indexOf('END ')

@@ -1,4 +1,4 @@
-import { isDigit, isLetter, isUpper, isWord } from './chars.js'
+import { codeAt, isDigit, isLetter, isUpper, isWord } from './chars.js'
 
 /** What a name promises about the value that stands behind it. */
 export type NameKind = 'password' | 'key' | 'authorization' | 'signature' | 'ssn' | 'phone'
@@ -72,7 +72,7 @@ function isJoin(code: number): boolean {
 function endsIn(text: string, end: number, letters: string): number {
   let i = end - 1
   for (let k = letters.length - 1; k >= 0; i--) {
-    const c = text.charCodeAt(i)
+    const c = codeAt(text, i)
     if (isJoin(c) && k < letters.length - 1) continue
     if (!isLetter(c) || (c | 32) !== letters.charCodeAt(k)) return -1
     k--
@@ -82,18 +82,18 @@ function endsIn(text: string, end: number, letters: string): number {
 
 /** A word of a name begins at `i`: nothing, a join, a digit, or a lower-case letter (camel case) stands before it. */
 function beginsWord(text: string, i: number): boolean {
-  const before = text.charCodeAt(i - 1)
-  return !isLetter(before) || (isUpper(text.charCodeAt(i)) && !isUpper(before))
+  const before = codeAt(text, i - 1)
+  return !isLetter(before) || (isUpper(codeAt(text, i)) && !isUpper(before))
 }
 
 /** What the name that ends before `end` promises, or null. Bounded: a name is compared, never read to its beginning. */
 export function kindOfName(text: string, end: number): NameKind | null {
   let stop = end
   // `PASSWORD_2`, `API_KEY1`
-  while (end - stop < 3 && isDigit(text.charCodeAt(stop - 1))) stop--
-  if (stop < end && isJoin(text.charCodeAt(stop - 1))) stop--
-  const last = text.charCodeAt(stop - 1)
-  if (!isLetter(last) || !mayEndNameWith(text.charCodeAt(stop - 2), last)) return null
+  while (end - stop < 3 && isDigit(codeAt(text, stop - 1))) stop--
+  if (stop < end && isJoin(codeAt(text, stop - 1))) stop--
+  const last = codeAt(text, stop - 1)
+  if (!isLetter(last) || !mayEndNameWith(codeAt(text, stop - 2), last)) return null
   for (const n of BY_LAST[last | 32] ?? []) {
     const start = endsIn(text, stop, n.letters)
     if (start < 0 || (n.whole && !beginsWord(text, start))) continue
@@ -135,9 +135,9 @@ export function kindOfKey(key: string): NameKind | null {
  */
 export function nameBefore(text: string, at: number): NameKind | null {
   let end = at
-  for (let spaces = 0; spaces < 4 && isBlank(text.charCodeAt(end - 1)); spaces++) end--
-  for (let marks = 0; marks < 2 && isMark(text.charCodeAt(end - 1)); marks++) end--
-  const last = text.charCodeAt(end - 1)
+  for (let spaces = 0; spaces < 4 && isBlank(codeAt(text, end - 1)); spaces++) end--
+  for (let marks = 0; marks < 2 && isMark(codeAt(text, end - 1)); marks++) end--
+  const last = codeAt(text, end - 1)
   if (!isWord(last)) return null
   const kind = kindOfName(text, end)
   if (kind !== null) return kind
@@ -146,8 +146,8 @@ export function nameBefore(text: string, at: number): NameKind | null {
     const start = endsIn(text, end, t)
     if (start < 0) continue
     let colon = start - 1
-    for (let spaces = 0; spaces < 3 && isTypeJoin(text.charCodeAt(colon)); spaces++) colon--
-    if (text.charCodeAt(colon) === 58) return kindOfName(text, colon)
+    for (let spaces = 0; spaces < 3 && isTypeJoin(codeAt(text, colon)); spaces++) colon--
+    if (codeAt(text, colon) === 58) return kindOfName(text, colon)
   }
   return null
 }

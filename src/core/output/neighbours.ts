@@ -1,4 +1,4 @@
-import { charSet, stretch } from './chars.js'
+import { charSet, codeAt, stretch } from './chars.js'
 import { DETECTORS, type Hit, rankOf } from './detectors.js'
 import { scan } from './scan.js'
 
@@ -56,9 +56,9 @@ export function scanSeams(items: readonly unknown[], hits: HitsByPlace): void {
       flush()
     }
     const next = items[i + 1]
-    if (typeof next !== 'string' || !isSeam(next.charCodeAt(0)) || !isSeam(p.charCodeAt(p.length - 1))) continue
+    if (typeof next !== 'string' || !isSeam(codeAt(next, 0)) || !isSeam(codeAt(p, p.length - 1))) continue
     let tail = p.length - 1
-    while (tail > 0 && isSeam(p.charCodeAt(tail - 1))) tail--
+    while (tail > 0 && isSeam(codeAt(p, tail - 1))) tail--
     parts.push({ piece: i, from: tail, at: 0 })
     joined = tail === 0 ? p : p.slice(tail)
   }

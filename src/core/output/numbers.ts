@@ -1,4 +1,4 @@
-import { isDigit, isLetter, isUpper, isWord } from './chars.js'
+import { codeAt, isDigit, isLetter, isUpper, isWord } from './chars.js'
 import { type Hit, rankOf } from './detectors.js'
 
 const CARD = rankOf('credit_card')
@@ -26,17 +26,18 @@ const ends = new Int32Array(DIGITS_MAX + 1)
 let groups = 0
 let total = 0
 
+/** Space ( ) - . / */
 function isSeparator(code: number): boolean {
-  return code === SPACE || code === DASH || code === DOT || code === SLASH || code === 40 || code === 41
+  return code === SPACE || (code >= 40 && code <= SLASH && code !== 42 && code !== PLUS && code !== 44)
 }
 
 /** Where the next group of digits begins behind the separator at `i`, or -1: `) ` and ` (` are one separator. */
 function nextGroup(text: string, i: number): number {
-  const sep = text.charCodeAt(i)
+  const sep = codeAt(text, i)
   if (!isSeparator(sep)) return -1
-  const two = (sep === 41 && text.charCodeAt(i + 1) === SPACE) || (sep === SPACE && text.charCodeAt(i + 1) === 40)
+  const two = (sep === 41 && codeAt(text, i + 1) === SPACE) || (sep === SPACE && codeAt(text, i + 1) === 40)
   const next = two ? i + 2 : i + 1
-  return isDigit(text.charCodeAt(next)) ? next : -1
+  return isDigit(codeAt(text, next)) ? next : -1
 }
 
 /** Reads digit groups joined by one separator each; stops when there are more digits than any number has. */
@@ -45,11 +46,11 @@ function readGroups(text: string, from: number): void {
   total = 0
   for (let i = from; i >= 0 && total <= DIGITS_MAX; ) {
     const start = i
-    for (; i - start <= DIGITS_MAX && isDigit(text.charCodeAt(i)); i++) digits[total++] = text.charCodeAt(i) - 48
+    for (; i - start <= DIGITS_MAX && isDigit(codeAt(text, i)); i++) digits[total++] = codeAt(text, i) - 48
     lengths[groups] = i - start
     ends[groups] = i
     const next = nextGroup(text, i)
-    separators[groups++] = next < 0 ? 0 : text.charCodeAt(next - 1) === 40 ? 40 : text.charCodeAt(i)
+    separators[groups++] = next < 0 ? 0 : codeAt(text, next - 1) === 40 ? 40 : codeAt(text, i)
     i = next
   }
 }
@@ -61,27 +62,52 @@ function numberOf(from: number, to: number): number {
   return n
 }
 
-/** Lengths of the first two groups of everything that is written in groups; the second table needs a leading 0. */
-const GROUPED = new Set(['3-2', '4-4', '4-6', '3-3', '1-3'].map(pairOf))
-const GROUPED_NATIONAL = new Set(['2-2', '3-4', '5-6', '4-3', '5-3', '3-7', '3-8', '4-7', '4-8'].map(pairOf))
-
-function pairOf(lengths: string): number {
-  const [a, b] = lengths.split('-').map(Number)
-  return (a as number) * 32 + (b as number)
+/** SHAPES[first * 16 + second]: what is written in groups of these two lengths. */
+const SHAPES = new Uint8Array(6 * 16)
+const WITH_ANY = 1
+const WITH_DASH_OR_SPACE = 2
+const WITH_ONE = 4 // 1-800-…
+const WITH_ZERO = 8 // national forms begin with 0
+for (const [bit, shapes] of [
+  [WITH_ANY, '4-4 4-6 3-3'],
+  [WITH_DASH_OR_SPACE, '3-2'],
+  [WITH_ONE, '1-3'],
+  [WITH_ZERO, '2-2 3-4 5-6 4-3 5-3 3-7 3-8 4-7 4-8'],
+] as const) {
+  for (const shape of shapes.split(' ')) {
+    const at = Number(shape[0]) * 16 + Number(shape[2])
+    SHAPES[at] = (SHAPES[at] as number) | bit
+  }
 }
 
-/** Settles most digits in text (dates, sizes, years, versions) by the lengths of their first two groups. `end` closes the first. */
+/** The first sieve, small enough to be inlined into the pass: the neighbours of a run of digits and its length. */
+export function canBeNumber(before: number, length: number, after: number): boolean {
+  return before === PLUS || length >= 14 || (length <= 5 && isSeparator(after))
+}
+
+/**
+ * Settles most digits in text (dates, sizes, addresses, versions) by the lengths of their first two groups; `end` closes the
+ * first. A piece of something longer (a fraction, a UUID, a dotted version, a path) is no number either.
+ */
 export function mayBeNumber(text: string, at: number, end: number): boolean {
   const length = end - at
-  if (text.charCodeAt(at - 1) === PLUS) return length > 0
-  if (length >= 14) return length <= 19
-  if (length > 5) return false
+  const before = codeAt(text, at - 1)
+  if (before === PLUS) return true
+  if (before === DASH || before === DOT || before === SLASH) {
+    const further = codeAt(text, at - 2)
+    if (isDigit(further) || (before === DASH && (further | 32) >= 97 && (further | 32) <= 102)) return false
+  }
+  if (length >= 14) return length <= DIGITS_MAX
   let i = nextGroup(text, end)
   if (i < 0) return false
   const second = i
-  while (i - second < 9 && isDigit(text.charCodeAt(i))) i++
-  const pair = length * 32 + (i - second)
-  return GROUPED.has(pair) || (text.charCodeAt(at) === 48 && GROUPED_NATIONAL.has(pair))
+  while (i - second < 9 && isDigit(codeAt(text, i))) i++
+  const shape = SHAPES[length * 16 + (i - second)] as number
+  if (shape === 0 || (shape & WITH_ANY) !== 0) return shape !== 0
+  const first = codeAt(text, at)
+  const separator = codeAt(text, end)
+  if ((shape & WITH_DASH_OR_SPACE) !== 0 && (separator === DASH || separator === SPACE)) return true
+  return ((shape & WITH_ONE) !== 0 && first === 49) || ((shape & WITH_ZERO) !== 0 && first === 48)
 }
 
 /** Luhn's check over the first `count` digits. */
@@ -115,7 +141,7 @@ function issued(count: number): boolean {
 
 /** Whether a text is the digits of a card and nothing else. */
 export function isCard(text: string): boolean {
-  if (text.length < 14 || text.length > DIGITS_MAX || !isDigit(text.charCodeAt(0))) return false
+  if (text.length < 14 || text.length > DIGITS_MAX || !isDigit(codeAt(text, 0))) return false
   readGroups(text, 0)
   return groups === 1 && total === text.length && issued(total) && luhn(total)
 }
@@ -136,7 +162,7 @@ function cardIn(text: string, from: number): Hit | null {
   let count = total
   for (let k = groups; k > 0; k--) {
     const end = ends[k - 1] as number
-    if (count >= 14 && printedAsCard(k) && issued(count) && luhn(count) && !isWord(text.charCodeAt(end)))
+    if (count >= 14 && printedAsCard(k) && issued(count) && luhn(count) && !isWord(codeAt(text, end)))
       return { start: from, end, rank: CARD }
     count -= lengths[k - 1] as number
   }
@@ -166,8 +192,8 @@ function ssnIn(text: string, from: number): Hit | null {
 
 /** Nothing more belongs to the number that ends here. */
 function closed(text: string, end: number): boolean {
-  const after = text.charCodeAt(end)
-  return !isWord(after) && !((after === DASH || after === DOT) && isDigit(text.charCodeAt(end + 1)))
+  const after = codeAt(text, end)
+  return !isWord(after) && !((after === DASH || after === DOT) && isDigit(codeAt(text, end + 1)))
 }
 
 /** Area and exchange of North America begin with 2–9 and do not end in 11; `at` is the first of the ten digits. */
@@ -186,14 +212,14 @@ const THREE_DIGIT_REGIONS = new Set([
 ])
 
 function internationalIn(text: string, from: number): Hit | null {
-  const before = text.charCodeAt(from - 2)
+  const before = codeAt(text, from - 2)
   if (isWord(before) || before === SLASH) return null // a + inside base64
   const one = digits[0]
   const two = numberOf(0, 2)
   if (one === 1 ? total !== 11 || !isNanp(1) : total < 9 || total > 15) return null
   if (one === 7 ? total !== 11 : one !== 1 && !TWO_DIGIT_CODES.has(two) && !THREE_DIGIT_REGIONS.has(two)) return null
   const end = ends[groups - 1] as number
-  if (isWord(text.charCodeAt(end)) || isDecimal()) return null
+  if (isWord(codeAt(text, end)) || isDecimal()) return null
   return { start: from - 1, end, rank: PHONE }
 }
 
@@ -223,7 +249,7 @@ function nationalIn(text: string, from: number): Hit | null {
   const first = separators[0]
   const second = separators[1]
   if (shapeOf(Math.min(groups, 3)) === 334 && isNanp(0) && closed(text, ends[2] as number)) {
-    const open = text.charCodeAt(from - 1) === 40 && (second === DASH || second === DOT || second === SPACE)
+    const open = codeAt(text, from - 1) === 40 && (second === DASH || second === DOT || second === SPACE)
     if (open) return { start: from - 1, end: ends[2] as number, rank: PHONE }
     if (first === second && (first === DASH || first === DOT))
       return { start: from, end: ends[2] as number, rank: PHONE }
@@ -237,7 +263,7 @@ function nationalIn(text: string, from: number): Hit | null {
   )
     return { start: from, end: ends[3] as number, rank: PHONE }
   // The tail of a longer row of numbers (a dump of bytes) is no phone.
-  if (digits[0] !== 0 || digits[1] === 0 || isDigit(text.charCodeAt(from - 2))) return null
+  if (digits[0] !== 0 || digits[1] === 0 || isDigit(codeAt(text, from - 2))) return null
   for (let k = 1; k < groups - 1; k++) if (separators[k] !== first) return null
   const shape = shapeOf(groups)
   const french = shape === FRENCH && (first === SPACE || first === DOT || first === DASH)
@@ -246,18 +272,10 @@ function nationalIn(text: string, from: number): Hit | null {
   return (french || other) && closed(text, end) ? { start: from, end, rank: PHONE } : null
 }
 
-/**
- * The number that begins at `at`, whose left neighbour is no letter or digit. Numbers that are a piece of something longer
- * (a fraction, a UUID, a dotted version, a path) are not looked at.
- */
+/** The number that begins at `at`, where `mayBeNumber` says there may be one. */
 export function numberAt(text: string, at: number): Hit | null {
-  const before = text.charCodeAt(at - 1)
-  if (before === DASH || before === DOT || before === SLASH) {
-    const further = text.charCodeAt(at - 2)
-    if (isDigit(further) || (before === DASH && (further | 32) >= 97 && (further | 32) <= 102)) return null
-  }
   readGroups(text, at)
-  if (before === PLUS) return internationalIn(text, at)
+  if (codeAt(text, at - 1) === PLUS) return internationalIn(text, at)
   if (total < 9) return null
   return ssnIn(text, at) ?? cardIn(text, at) ?? nationalIn(text, at)
 }
@@ -277,7 +295,7 @@ const IBAN_LENGTH: ReadonlyMap<string, number> = new Map(
 /** `at` is the first check digit. Contiguous, or in groups of four with single spaces or dashes. */
 export function ibanAt(text: string, at: number): Hit | null {
   const start = at - 2
-  if (start < 0 || !isUpper(text.charCodeAt(start)) || isWord(text.charCodeAt(start - 1))) return null
+  if (start < 0 || !isUpper(codeAt(text, start)) || isWord(codeAt(text, start - 1))) return null
   const length = IBAN_LENGTH.get(text.slice(start, at))
   if (length === undefined) return null
   let taken = 0
@@ -285,8 +303,8 @@ export function ibanAt(text: string, at: number): Hit | null {
   let head = 0
   let i = start
   for (; taken < length; i++) {
-    const c = text.charCodeAt(i)
-    if ((c === SPACE || c === DASH) && taken % 4 === 0 && taken > 0 && isWord(text.charCodeAt(i + 1))) continue
+    const c = codeAt(text, i)
+    if ((c === SPACE || c === DASH) && taken % 4 === 0 && taken > 0 && isWord(codeAt(text, i + 1))) continue
     if (!isDigit(c) && !(isLetter(c) && isUpper(c))) return null
     // A = 10 … Z = 35; country and check digits count last.
     const value = isDigit(c) ? c - 48 : c - 55
@@ -295,5 +313,5 @@ export function ibanAt(text: string, at: number): Hit | null {
     taken++
   }
   rest = (rest * 1_000_000 + head) % 97
-  return rest === 1 && !isWord(text.charCodeAt(i)) ? { start, end: i, rank: IBAN } : null
+  return rest === 1 && !isWord(codeAt(text, i)) ? { start, end: i, rank: IBAN } : null
 }

@@ -1,11 +1,12 @@
 import { basicAt, emailAt, urlPasswordAt } from './addresses.js'
-import { isDigit, isUpper, isWord } from './chars.js'
+import { codeAt, isDigit } from './chars.js'
 import { type Hit, rankOf } from './detectors.js'
-import { beginsAsText, hexText, isDisguise, textsIn, withoutEscapes } from './encodings.js'
+import { beginsAsText, hexText, textsIn, withoutEscapes } from './encodings.js'
 import { isPrivateKeyBytes, pemAt, puttyAt } from './keys.js'
-import { mayEndName, mayEndNameWith } from './names.js'
-import { ibanAt, mayBeNumber, numberAt } from './numbers.js'
-import { ANCHORS, awsSecretAfter, dottedAt, jwtAt, PAIRS, telegramAt, tokenAt } from './tokens.js'
+import { mayEndNameWith } from './names.js'
+import { canBeNumber, ibanAt, mayBeNumber, numberAt } from './numbers.js'
+import { DIGIT, DOT, ENDS_RUN, ESCAPE, LOOK, LOOKS, STEP, TWO_CAPITALS } from './table.js'
+import { awsSecretAfter, dottedAt, jwtAt, PAIRS, telegramAt, tokenAt } from './tokens.js'
 import { assignedAt, bearerAt, flagAt } from './values.js'
 
 /**
@@ -13,47 +14,6 @@ import { assignedAt, bearerAt, flagAt } from './values.js'
  * are looked at, each by a check whose price is bounded, so hostile text stays linear. What was tried instead, with figures,
  * is in bench/screening/README.md.
  */
-
-// What a character is to the pass, as bits.
-const ENDS_RUN = 1 // not of the base64 alphabets: the stretch before it is over
-const LOOK = 2 // an anchor, where LOOKS says so for the character before it
-const DIGIT = 4
-const ESCAPE = 8 // hides text behind an encoding
-const DOT = 16
-
-const KIND = new Uint8Array(65_536)
-for (let c = 0; c < 65_536; c++) {
-  const char = String.fromCharCode(c)
-  let kind = isWord(c) || '+/-_'.includes(char) ? 0 : ENDS_RUN
-  if (`${ANCHORS}:>@ `.includes(char)) kind |= LOOK
-  if (isDigit(c)) kind |= DIGIT
-  if (char === '.') kind |= DOT
-  if ('%\\&'.includes(char) || (c > 127 && isDisguise(c))) kind |= ESCAPE
-  KIND[c] = kind
-}
-
-/**
- * LOOKS[before << 7 | anchor]: 0 where nothing can begin or end here. Most `:`, `-`, spaces … are settled by this one load.
- * 1 = a token literal may be here, 2 = something else may.
- */
-const LOOKS = new Uint8Array(128 * 128)
-for (let before = 0; before < 128; before++) {
-  const char = String.fromCharCode(before)
-  const allow = (anchor: string, when: boolean) => {
-    const pair = (before << 7) | anchor.charCodeAt(0)
-    if (when) LOOKS[pair] = (LOOKS[pair] as number) | 2
-  }
-  for (const sign of '=:>') allow(sign, mayEndName(before) || ' \t"\'`]'.includes(char))
-  allow(':', isWord(before)) // ://
-  allow(' ', 'rcdnty'.includes(char))
-  allow('@', isWord(before) || "._%+-'".includes(char))
-  allow('-', '- Y'.includes(char))
-  allow('J', char === 'y')
-  for (let anchor = 0; anchor < 128; anchor++) {
-    const pair = (before << 7) | anchor
-    if (PAIRS[pair] !== 0) LOOKS[pair] = (LOOKS[pair] as number) | 1
-  }
-}
 
 /** Shortest stretch worth decoding: 12 bytes, an e-mail address or a social security number. */
 const RUN_MIN = 16
@@ -100,36 +60,20 @@ class Pass {
   run(): Hit[] {
     const text = this.text
     const n = text.length
-    let before = 32
+    let state = 0
     for (let i = 0; i < n; i++) {
       const code = text.charCodeAt(i)
-      const kind = KIND[code] as number
+      const step = STEP[(state << 16) | code] as number
+      const kind = step & 31
       if (kind !== 0) {
-        let end = i
-        if (kind === DIGIT) {
-          // Inside a word only the check digits of an IBAN matter.
-          if (!isWord(before)) end = this.digits(i)
-          else if (isUpper(before) && isDigit(text.charCodeAt(i + 1))) end = this.iban(i)
-        } else {
-          if ((kind & LOOK) !== 0) {
-            const looks = LOOKS[((before & 127) << 7) | code] as number
-            if (looks !== 0) end = this.look(i, code, before, looks)
-          }
-          if ((kind & DOT) !== 0 && end === i) {
-            const start = this.edges === null ? this.runStart : this.headStart(i, this.edges)
-            if (mayBeHead(i - start)) end = this.found(i, dottedAt(text, i, start))
-          }
-          if ((kind & ESCAPE) !== 0) this.escape(i)
-          if ((kind & ENDS_RUN) !== 0 && end === i) {
-            if (i - this.runStart >= RUN_MIN) end = this.encoded(i)
-            this.runStart = end + 1
-          }
-        }
+        const end = kind === DIGIT ? this.digits(i, state) : this.anchor(i, code, kind)
         if (end > i) {
           i = end
-          before = text.charCodeAt(i)
-        } else before = code
-      } else before = code
+          state = (STEP[codeAt(text, end)] as number) >> 5
+          continue
+        }
+      }
+      state = step >> 5
     }
     if (n - this.runStart >= RUN_MIN) this.encoded(n)
     if (this.firstEscape >= 0 && this.depth < DEPTH) this.unescaped()
@@ -152,16 +96,38 @@ class Pass {
     return Math.max(i, hit.end - 1)
   }
 
-  private digits(i: number): number {
+  private digits(i: number, state: number): number {
     const text = this.text
+    if (state === TWO_CAPITALS) return this.found(i, ibanAt(text, i))
     let end = i + 1
-    while (isDigit(text.charCodeAt(end))) end++
-    const hit = mayBeNumber(text, i, end) ? numberAt(text, i) : null
+    while (isDigit(codeAt(text, end))) end++
+    if (!canBeNumber(codeAt(text, i - 1), end - i, codeAt(text, end)) || !mayBeNumber(text, i, end)) return end - 1
+    const hit = numberAt(text, i)
     return hit === null ? end - 1 : this.found(i, hit)
   }
 
-  private iban(i: number): number {
-    return this.found(i, ibanAt(this.text, i))
+  private anchor(i: number, code: number, kind: number): number {
+    const text = this.text
+    if ((kind & LOOK) !== 0) {
+      const before = codeAt(text, i - 1)
+      const looks = LOOKS[((before & 127) << 7) | code] as number
+      if (looks !== 0) {
+        const end = this.look(i, code, before, looks)
+        if (end > i) return end
+      }
+    }
+    if ((kind & ENDS_RUN) === 0) return i
+    if ((kind & DOT) !== 0) {
+      const start = this.edges === null ? this.runStart : this.headStart(i, this.edges)
+      if (mayBeHead(i - start)) {
+        const end = this.found(i, dottedAt(text, i, start))
+        if (end > i) return end
+      }
+    }
+    if ((kind & ESCAPE) !== 0) this.escape(i)
+    const end = i - this.runStart >= RUN_MIN ? this.encoded(i) : i
+    this.runStart = end + 1
+    return end
   }
 
   /** Where the stretch before a dot begins, if strings begin inside it: the last place that makes it the head of a token. */
@@ -190,7 +156,7 @@ class Pass {
         if (this.hits.at(-1)?.end !== i) this.add(emailAt(text, i))
         return i
       case 74:
-        if (text.charCodeAt(i - 2) !== 101 || this.jwtTried === this.runStart) return i
+        if (codeAt(text, i - 2) !== 101 || this.jwtTried === this.runStart) return i
         this.jwtTried = this.runStart
         return this.found(i, jwtAt(text, i))
       default:
@@ -203,8 +169,8 @@ class Pass {
   private armour(i: number, before: number): Hit | null {
     const text = this.text
     if (before === 89) return puttyAt(text, i)
-    const at = text.charCodeAt(i + 1) === 32 ? i + 2 : i + 1
-    return text.charCodeAt(at) === 66 ? pemAt(text, at) : null
+    const at = codeAt(text, i + 1) === 32 ? i + 2 : i + 1
+    return codeAt(text, at) === 66 ? pemAt(text, at) : null
   }
 
   /** Words that announce a credential without a sign: `Bearer x`, `Basic x`, `--password x`. `i` is the space. */
@@ -227,13 +193,17 @@ class Pass {
   private sign(i: number, code: number, before: number): void {
     const text = this.text
     if (code === 58) {
-      if (text.charCodeAt(i + 1) === 47 && text.charCodeAt(i + 2) === 47) {
+      if (codeAt(text, i + 1) === 47 && codeAt(text, i + 2) === 47) {
         this.add(urlPasswordAt(text, i))
         return
       }
-      if (text.charCodeAt(i + 1) === 65) this.add(telegramAt(text, i))
+      const next = codeAt(text, i + 1)
+      if (isDigit(before)) {
+        if (next === 65) this.add(telegramAt(text, i))
+        if (isDigit(next) && isDigit(codeAt(text, i - 2))) return // the time of day
+      }
     }
-    if (mayEndNameWith(text.charCodeAt(i - 2), before)) this.add(assignedAt(text, i))
+    if (mayEndNameWith(codeAt(text, i - 2), before)) this.add(assignedAt(text, i))
   }
 
   private escape(i: number): void {
@@ -254,16 +224,15 @@ class Pass {
     if (!found && (long || beginsAsText(text, start))) found = this.decoded(start, start, stop)
     // `/path/<base64>` and `key-<base64>`: separators are letters of the alphabets too.
     if (found || stop - start < RUN_GLUED) return stop > end ? stop - 1 : end
-    for (let i = start, tries = 0; !found && tries < 4 && stop - i >= RUN_MIN && i < start + 256; i++) {
+    const edges = this.edges
+    const limit = Math.min(stop - RUN_MIN, start + 256)
+    for (let i = start, tries = 0; !found && tries < 4 && i < limit; i++) {
       const c = text.charCodeAt(i)
-      const edge = this.edges?.has(i + 1) === true
-      if (
-        (edge || c === 47 || c === 45 || c === 95 || c === 43) &&
-        (beginsAsText(text, i + 1) || (edge && beginsAsKey(text, i + 1)))
-      ) {
-        tries++
-        found = this.decoded(i + 1, start, stop)
-      }
+      const edge = edges?.has(i + 1) === true
+      if (!edge && c !== 47 && c !== 45 && c !== 95 && c !== 43) continue
+      if (!beginsAsText(text, i + 1) && !(edge && beginsAsKey(text, i + 1))) continue
+      tries++
+      found = this.decoded(i + 1, start, stop)
     }
     return stop > end ? stop - 1 : end
   }
@@ -286,7 +255,7 @@ class Pass {
 
   private padded(stop: number): number {
     let end = stop
-    while (end < stop + 2 && this.text.charCodeAt(end) === 61) end++
+    while (end < stop + 2 && codeAt(this.text, end) === 61) end++
     return end
   }
 
@@ -313,15 +282,10 @@ function wrappedEnd(text: string, start: number, end: number): number {
   const width = end - start
   let stop = end
   for (;;) {
-    const next = text.charCodeAt(stop) === 13 && text.charCodeAt(stop + 1) === 10 ? stop + 2 : stop + 1
-    if (text.charCodeAt(next - 1) !== 10) return stop
+    const next = codeAt(text, stop) === 13 && codeAt(text, stop + 1) === 10 ? stop + 2 : stop + 1
+    if (codeAt(text, next - 1) !== 10) return stop
     let i = next
-    while (
-      i - next < width &&
-      KIND[text.charCodeAt(i)] !== undefined &&
-      ((KIND[text.charCodeAt(i)] as number) & ENDS_RUN) === 0
-    )
-      i++
+    while (i - next < width && ((STEP[codeAt(text, i)] as number) & ENDS_RUN) === 0) i++
     if (i === next) return stop
     stop = i
     if (i - next < width) return stop

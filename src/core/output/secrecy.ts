@@ -1,8 +1,13 @@
 import { isPlaceholder, isReference } from './addresses.js'
-import { isDigit, isLetter, isUpper } from './chars.js'
+import { codeAt, isLetter as isAsciiLetter, isDigit, isUpper } from './chars.js'
 
 /** A value is judged by its first characters only, so the price of `password=password=…` is a constant per sign. */
 export const JUDGED = 128
+
+/** Words of every language are words: what is not ASCII counts as a letter. */
+function isLetter(code: number): boolean {
+  return isAsciiLetter(code) || code > 127
+}
 
 interface Make {
   length: number
@@ -19,7 +24,7 @@ function makeOf(value: string): Make {
   const m: Make = { length: value.length, letters: 0, upper: 0, digits: 0, others: 0, spaces: 0, turns: 0 }
   let before = 0
   for (let i = 0; i < value.length; i++) {
-    const c = value.charCodeAt(i)
+    const c = codeAt(value, i)
     if (isLetter(c)) {
       m.letters++
       if (isUpper(c)) m.upper++
@@ -39,7 +44,7 @@ const COUNTS = new Uint8Array(128)
 function entropyOf(value: string): number {
   COUNTS.fill(0)
   for (let i = 0; i < value.length; i++) {
-    const c = value.charCodeAt(i) & 127
+    const c = codeAt(value, i) & 127
     COUNTS[c] = (COUNTS[c] as number) + 1
   }
   let sum = 0
@@ -70,14 +75,14 @@ function isOrdinaryPiece(value: string, from: number, to: number): boolean {
   let upper = 0
   let turns = 0
   let i = from
-  for (; i < to && isLetter(value.charCodeAt(i)); i++) {
-    const up = isUpper(value.charCodeAt(i))
+  for (; i < to && isLetter(codeAt(value, i)); i++) {
+    const up = isUpper(codeAt(value, i))
     if (up) upper++
-    if (i > from && up !== isUpper(value.charCodeAt(i - 1))) turns++
+    if (i > from && up !== isUpper(codeAt(value, i - 1))) turns++
   }
   const letters = i - from
   const digits = to - i
-  for (; i < to; i++) if (!isDigit(value.charCodeAt(i))) return false
+  for (; i < to; i++) if (!isDigit(codeAt(value, i))) return false
   if (letters === 0) return digits <= 8
   return digits <= 4 && (letters < 6 || upper === 0 || turns / letters < 0.34)
 }
@@ -100,7 +105,7 @@ function isBetweenPieces(code: number): boolean {
 export function isOrdinary(value: string): boolean {
   let from = 0
   for (let i = 0; i <= value.length; i++) {
-    if (i < value.length && !isBetweenPieces(value.charCodeAt(i))) continue
+    if (i < value.length && !isBetweenPieces(codeAt(value, i))) continue
     if (i > from && !isOrdinaryPiece(value, from, i)) return false
     from = i + 1
   }
@@ -111,12 +116,12 @@ export function isOrdinary(value: string): boolean {
 function standsForSomething(value: string, quoted: boolean): boolean {
   if (isReference(value) || isPlaceholder(value)) return true
   if (WORDS_FOR_NOTHING.has(value.toLowerCase()) || FILL_IN.test(value) || POINTER.test(value)) return true
-  const first = value.charCodeAt(0)
+  const first = codeAt(value, 0)
   if (first === 47 || value.startsWith('./') || value.startsWith('~/') || value.startsWith('../'))
     return isOrdinary(value)
   // `print('password:', password)`: that quote closes, it does not open.
   if (quoted) return first === 44 || first === 41 || value === ' '
-  if (first === 33 && isLetter(value.charCodeAt(1))) return true // a YAML tag
+  if (first === 33 && isLetter(codeAt(value, 1))) return true // a YAML tag
   return /[([]|\?\./.test(value) // a call, an index, a chain: `password = getPassword(user)`
 }
 

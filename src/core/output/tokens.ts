@@ -3,6 +3,7 @@ import {
   BASE64,
   type CharSet,
   charSet,
+  codeAt,
   HEX,
   isDigit,
   isLetter,
@@ -50,7 +51,7 @@ function hasDigitAndLetter(text: string, from: number, to: number): boolean {
   let digits = 0
   let letters = 0
   for (let i = from; i < to; i++) {
-    const c = text.charCodeAt(i)
+    const c = codeAt(text, i)
     if (isDigit(c)) digits++
     else if (isLetter(c)) letters++
   }
@@ -59,7 +60,7 @@ function hasDigitAndLetter(text: string, from: number, to: number): boolean {
 
 function hasThreeKinds(text: string, from: number, to: number): boolean {
   let upper = 0
-  for (let i = from; i < to; i++) if (isUpper(text.charCodeAt(i))) upper++
+  for (let i = from; i < to; i++) if (isUpper(codeAt(text, i))) upper++
   return upper > 0 && upper < to - from && hasDigitAndLetter(text, from, to)
 }
 
@@ -126,6 +127,8 @@ function anchorOf(literal: string): number {
 
 interface Candidate extends TokenShape {
   offset: number
+  /** The third character from the anchor backwards, -1 if there is none: one compare before the literal is. */
+  third: number
 }
 
 /** PAIRS[before << 7 | anchor] is 0 or 1 + an index into CANDIDATES: one load decides nearly every anchor. */
@@ -136,21 +139,25 @@ for (const s of SHAPES) {
   const offset = anchorOf(s.literal)
   const pair = (s.literal.charCodeAt(offset - 1) << 7) | s.literal.charCodeAt(offset)
   if (PAIRS[pair] === 0) PAIRS[pair] = CANDIDATES.push([])
-  CANDIDATES[(PAIRS[pair] ?? 0) - 1]?.push({ ...s, offset })
+  CANDIDATES[(PAIRS[pair] ?? 0) - 1]?.push({ ...s, offset, third: offset > 1 ? s.literal.charCodeAt(offset - 2) : -1 })
 }
 
 /** The token noticed at the anchor `at` under `entry` of PAIRS, or null. At an edge (of a joined string) every token stands alone. */
 export function tokenAt(text: string, at: number, entry: number, edges: ReadonlySet<number> | null): Hit | null {
-  for (const c of CANDIDATES[entry - 1] ?? []) {
+  const third = codeAt(text, at - 2)
+  const candidates = CANDIDATES[entry - 1] as Candidate[]
+  for (let k = 0; k < candidates.length; k++) {
+    const c = candidates[k] as Candidate
+    if (c.third !== third && c.third >= 0) continue
     const start = at - c.offset
     if (start < 0 || !text.startsWith(c.literal, start)) continue
-    if (c.alone && isWord(text.charCodeAt(start - 1)) && edges?.has(start) !== true) continue
+    if (c.alone && isWord(codeAt(text, start - 1)) && edges?.has(start) !== true) continue
     const from = start + c.literal.length
     const window = stretch(text, from, c.tail, from + Math.max(c.min, 64))
     if (window - from < c.min) continue
     if (c.check !== undefined && !c.check(text, from, window)) continue
     let end = stretch(text, window, c.tail)
-    if (c.tail === BASE64) while (text.charCodeAt(end) === 61) end++
+    if (c.tail === BASE64) while (codeAt(text, end) === 61) end++
     return { start, end, rank: c.rank }
   }
   return null
@@ -166,7 +173,7 @@ export function dottedAt(text: string, at: number, runStart: number): Hit | null
   const head = at - runStart
   if (head === 2 ? !text.startsWith('SG', runStart) : head < 23 || head > 28) return null
   const middle = stretch(text, at + 1, TOKEN, at + 66)
-  if (text.charCodeAt(middle) !== 46) return null
+  if (codeAt(text, middle) !== 46) return null
   const end = stretch(text, middle + 1, TOKEN)
   const [a, b] = [middle - at - 1, end - middle - 1]
   if (head === 2) return a >= 16 && b >= 32 ? { start: runStart, end, rank: SENDGRID } : null
@@ -177,9 +184,9 @@ export function dottedAt(text: string, at: number, runStart: number): Hit | null
 
 /** `<8..10 digits>:AA<33+>`; `at` is the colon. */
 export function telegramAt(text: string, at: number): Hit | null {
-  if (text.charCodeAt(at + 1) !== 65 || text.charCodeAt(at + 2) !== 65) return null
+  if (codeAt(text, at + 1) !== 65 || codeAt(text, at + 2) !== 65) return null
   let start = at
-  while (at - start < 11 && isDigit(text.charCodeAt(start - 1))) start--
+  while (at - start < 11 && isDigit(codeAt(text, start - 1))) start--
   if (at - start < 8 || at - start > 10) return null
   const end = stretch(text, at + 1, TOKEN)
   return end - at - 1 >= 34 ? { start, end, rank: TELEGRAM } : null
@@ -189,7 +196,7 @@ export function telegramAt(text: string, at: number): Hit | null {
 export function awsSecretAfter(text: string, from: number): Hit | null {
   const limit = Math.min(text.length, from + 120)
   for (let i = from; i < limit; i++) {
-    if (BASE64[text.charCodeAt(i)] !== 1) continue
+    if (BASE64[codeAt(text, i)] !== 1) continue
     const end = stretch(text, i, BASE64)
     if (end - i === 40 && hasThreeKinds(text, i, end)) return { start: i, end, rank: AWS_SECRET }
     i = end
@@ -204,12 +211,12 @@ const JWT_HEADER_MAX = 4096
 export function jwtAt(text: string, at: number): Hit | null {
   const start = at - 2
   const dot = stretch(text, at, TOKEN, start + JWT_HEADER_MAX)
-  if (text.charCodeAt(dot) !== 46 || TOKEN[text.charCodeAt(dot + 1)] !== 1) return null
+  if (codeAt(text, dot) !== 46 || TOKEN[codeAt(text, dot + 1)] !== 1) return null
   // Not JSON.parse: a failed one makes an Error with its stack, and hostile text can ask for one every twelve characters.
   const header = Buffer.from(text.slice(start, dot), 'base64url').toString('latin1')
   if (!header.trimEnd().endsWith('}') || !/"alg"\s*:\s*"/.test(header)) return null
   let end = stretch(text, dot + 1, TOKEN)
-  for (let part = 0; part < 3 && text.charCodeAt(end) === 46; part++) {
+  for (let part = 0; part < 3 && codeAt(text, end) === 46; part++) {
     const next = stretch(text, end + 1, TOKEN)
     if (next === end + 1) break
     end = next

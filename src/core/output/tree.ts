@@ -59,6 +59,15 @@ interface Place {
   path: Path | null
 }
 
+/** The same for a list of strings; paths are made only for what was found. */
+interface Places {
+  kindAt(i: number): NameKind | null
+  keyAt(i: number): string
+  pathAt(i: number): Path | null
+}
+
+const NOWHERE: Places = { kindAt: () => null, keyAt: () => '', pathAt: () => null }
+
 /** One walk over a JSON value: what is clean is returned as it is, what is not is copied with placeholders. */
 export class Walk {
   private readonly rules: Rules
@@ -70,8 +79,8 @@ export class Walk {
   }
 
   screen(value: Json): Json {
-    const place: Place = { kind: null, key: '', path: null }
-    return typeof value === 'string' ? (this.strings([value], () => place)[0] as Json) : this.other(value, place, 0)
+    if (typeof value === 'string') return this.strings([value], NOWHERE)[0] as Json
+    return this.other(value, { kind: null, key: '', path: null }, 0)
   }
 
   /** Anything but a string. */
@@ -94,12 +103,11 @@ export class Walk {
   }
 
   private array(items: Json[], { kind, key, path }: Place, depth: number): Json {
-    const placeAt = (i: number): Place => ({ kind, key, path: { parent: path, key: i } })
-    let out = this.strings(items, placeAt)
+    let out = this.strings(items, { kindAt: () => kind, keyAt: () => key, pathAt: (i) => ({ parent: path, key: i }) })
     for (let i = 0; i < items.length; i++) {
       const item = items[i] as Json
       if (typeof item !== 'object' && typeof item !== 'number') continue
-      const screened = this.other(item, placeAt(i), depth + 1)
+      const screened = this.other(item, { kind, key, path: { parent: path, key: i } }, depth + 1)
       if (screened === item) continue
       if (out === items) out = items.slice()
       out[i] = screened
@@ -113,19 +121,16 @@ export class Walk {
     const facts = keys.map((k) => this.factsOf(k))
     const names = this.names(keys, facts, path)
     const named = kindOfNamedValue(object)
+    const kindAt = (i: number) => (facts[i] as KeyFacts).kind ?? (keys[i] === 'value' ? named : null)
+    const keyAt = (i: number) => keys[i] as string
     // Names, not keys: a path must not tell what was taken out of a key.
-    const placeAt = (i: number): Place => ({
-      kind: facts[i]?.kind ?? (keys[i] === 'value' ? named : null),
-      key: keys[i] as string,
-      path: { parent: path, key: names[i] as string },
-    })
-    let out = this.strings(values, placeAt)
+    const pathAt = (i: number): Path => ({ parent: path, key: names[i] as string })
+    let out = this.strings(values, { kindAt, keyAt, pathAt })
     for (let i = 0; i < keys.length; i++) {
       const value = values[i] as Json
       if (typeof value !== 'object' && typeof value !== 'number') continue
-      const place = placeAt(i)
-      // A kind goes down into arrays and numbers, not into objects: their own keys say what they hold.
-      const screened = this.other(value, place, depth + 1)
+      // A kind goes down into arrays and numbers; objects in it have keys of their own to say what they hold.
+      const screened = this.other(value, { kind: kindAt(i), key: keyAt(i), path: pathAt(i) }, depth + 1)
       if (screened === value) continue
       if (out === values) out = values.slice()
       out[i] = screened
@@ -137,7 +142,7 @@ export class Walk {
    * Screens the strings among `items`, each by itself and across the seams between neighbours. Only what changed is scanned
    * again; the seams are, because a placeholder beside one is a new edge.
    */
-  private strings(items: Json[], placeAt: (i: number) => Place): Json[] {
+  private strings(items: Json[], places: Places): Json[] {
     let out = items
     let fresh: Set<number> | null = null // null: all of them
     for (let round = 1; round <= ROUNDS_MAX; round++) {
@@ -149,7 +154,7 @@ export class Walk {
         const isText = typeof item === 'string'
         if (isText) {
           seams ||= before
-          if (fresh === null || fresh.has(i)) this.collect(item, i, placeAt, hits)
+          if (fresh === null || fresh.has(i)) this.collect(item, i, places, hits)
         }
         before = isText
       }
@@ -157,7 +162,7 @@ export class Walk {
       fresh = new Set()
       for (const [place, own] of hits.entries()) {
         if (own === undefined) continue
-        const text = this.redacted(out[place] as string, own, placeAt(place).path, round)
+        const text = this.redacted(out[place] as string, own, places.pathAt(place), round)
         if (text === out[place]) continue
         if (out === items) out = items.slice()
         out[place] = text
@@ -168,10 +173,10 @@ export class Walk {
     throw new Unscreenable(`still finding after ${ROUNDS_MAX} rounds of redaction`)
   }
 
-  private collect(text: string, i: number, placeAt: (i: number) => Place, hits: HitsByPlace): void {
+  private collect(text: string, i: number, places: Places, hits: HitsByPlace): void {
     const own = scan(text)
-    const { kind, key } = placeAt(i)
-    const rank = kind === null ? -1 : rankOfField(text, kind, key)
+    const kind = places.kindAt(i)
+    const rank = kind === null ? -1 : rankOfField(text, kind, places.keyAt(i))
     if (rank >= 0) hits[i] = [...own, { start: 0, end: text.length, rank }]
     else if (own.length > 0) hits[i] = own
   }
@@ -197,9 +202,9 @@ export class Walk {
   /** The keys as they may be shown, still unique; the same array where none changes. */
   private names(keys: string[], facts: KeyFacts[], path: Path | null): string[] {
     if (facts.every((f) => f.clean)) return keys
-    const place: Place = { kind: null, key: '', path: { parent: path, key: KEY } }
+    const places: Places = { ...NOWHERE, pathAt: () => ({ parent: path, key: KEY }) }
     // One list each: keys are no neighbours of one another.
-    const shown = keys.map((k, i) => (facts[i]?.clean === true ? k : (this.strings([k], () => place)[0] as string)))
+    const shown = keys.map((k, i) => (facts[i]?.clean === true ? k : (this.strings([k], places)[0] as string)))
     if (shown.every((s, i) => s === keys[i])) return keys
     const taken = new Set(shown.filter((s, i) => s === keys[i]))
     const next = new Map<string, number>()

@@ -1,5 +1,5 @@
 import { basicAt } from './addresses.js'
-import { isDigit, SPACE, stretch } from './chars.js'
+import { codeAt, isDigit, SPACE, stretch } from './chars.js'
 import { type Hit, rankOf } from './detectors.js'
 import { type NameKind, nameBefore } from './names.js'
 import { isSsn } from './numbers.js'
@@ -20,6 +20,10 @@ const QUOTES = new Set([34, 39, 96])
 const ENDS_VALUE = new Uint8Array(128)
 for (const c of ' \t\r\n"\'`,;&<>)]}|\\') ENDS_VALUE[c.charCodeAt(0)] = 1
 
+function endsValue(code: number): boolean {
+  return code < 128 && ENDS_VALUE[code] === 1
+}
+
 export interface Value {
   start: number
   /** End of the part that is judged. */
@@ -30,25 +34,25 @@ export interface Value {
 /** The value behind an assignment sign at `at`: `=`, `:`, `:=`, `=>`, `==`, `>` of an element; spaces; quoted or not. */
 export function valueAfter(text: string, at: number): Value | null {
   let start = at + 1
-  if (text.charCodeAt(at) !== 62)
-    while (start - at < 3 && (text.charCodeAt(start) === 61 || text.charCodeAt(start) === 62)) start++
+  if (codeAt(text, at) !== 62)
+    while (start - at < 3 && (codeAt(text, start) === 61 || codeAt(text, start) === 62)) start++
   start = stretch(text, start, SPACE, start + 8)
-  const open = text.charCodeAt(start)
+  const open = codeAt(text, start)
   if (QUOTES.has(open)) {
     start++
     const limit = Math.min(text.length, start + VALUE_MAX)
     let end = start
-    while (end < limit && end - start < JUDGED && text.charCodeAt(end) !== open && text.charCodeAt(end) !== 10)
-      end += text.charCodeAt(end) === 92 ? 2 : 1
+    while (end < limit && end - start < JUDGED && codeAt(text, end) !== open && codeAt(text, end) !== 10)
+      end += codeAt(text, end) === 92 ? 2 : 1
     end = Math.min(end, limit)
     return end > start ? { start, judged: end, quoted: true } : null
   }
   let judged = start
   const limit = Math.min(text.length, start + JUDGED)
   while (judged < limit) {
-    const c = text.charCodeAt(judged)
-    if (ENDS_VALUE[c] === 1) break
-    if ((c === 61 || c === 58) && judged > start && goesOn(text.charCodeAt(judged + 1))) break
+    const c = codeAt(text, judged)
+    if (endsValue(c)) break
+    if ((c === 61 || c === 58) && judged > start && goesOn(codeAt(text, judged + 1))) break
     judged++
   }
   return judged > start ? { start, judged, quoted: false } : null
@@ -56,7 +60,7 @@ export function valueAfter(text: string, at: number): Value | null {
 
 /** After `=` or `:` the value goes on with another word (a nested assignment); the padding of base64 does not. */
 function goesOn(code: number): boolean {
-  return !Number.isNaN(code) && code !== 61 && ENDS_VALUE[code] !== 1
+  return code !== 0 && code !== 61 && !endsValue(code)
 }
 
 /** The whole value, once its judged part was taken for a secret: nothing of it may stay behind. */
@@ -64,12 +68,12 @@ function extend(text: string, v: Value): number {
   const limit = Math.min(text.length, v.start + VALUE_MAX)
   let end = v.judged
   if (v.quoted) {
-    const open = text.charCodeAt(v.start - 1)
-    while (end < limit && text.charCodeAt(end) !== open && text.charCodeAt(end) !== 10)
-      end += text.charCodeAt(end) === 92 ? 2 : 1
+    const open = codeAt(text, v.start - 1)
+    while (end < limit && codeAt(text, end) !== open && codeAt(text, end) !== 10)
+      end += codeAt(text, end) === 92 ? 2 : 1
     return Math.min(end, limit)
   }
-  while (end < limit && ENDS_VALUE[text.charCodeAt(end)] !== 1) end++
+  while (end < limit && !endsValue(codeAt(text, end))) end++
   return end
 }
 
@@ -127,7 +131,7 @@ function numberValue(
       end = v.start + i + 1
     } else if (!' -().+/'.includes(part[i] as string)) return null
   }
-  return text.charCodeAt(v.start) !== 45 && valid(digits) ? { start: v.start, end, rank } : null
+  return codeAt(text, v.start) !== 45 && valid(digits) ? { start: v.start, end, rank } : null
 }
 
 /** `Bearer <token>` wherever it stands; `from` is the first character behind the space. */

@@ -1,7 +1,7 @@
 import type { Claim } from '../job.js'
 import type { Json } from '../json.js'
 import type { JobClass } from './document.js'
-import { activation, compileExpression, type Expression, failureText, type View } from './expression.js'
+import { activation, compileExpression, type Expression, failureReason, type View } from './expression.js'
 import { compileSchema, type SchemaFault } from './schema.js'
 import { specificity } from './topics.js'
 
@@ -207,7 +207,7 @@ function attempt(
   try {
     return source.run(activation(claim, view, now))
   } catch (error) {
-    own.denial ??= `deriving ${what} failed: ${failureText(error)}`
+    own.denial ??= `deriving ${what} failed: ${failureReason(error, source.text)}`
     return undefined
   }
 }
@@ -240,9 +240,9 @@ function hasPath(input: Json, dotted: string): boolean {
   return at !== null && at !== undefined
 }
 
+/** Without the faults themselves: they name keys of the input, and a reason goes into the log. */
 function malformed(plan: ClassPlan, input: Json): string | null {
-  const fault = inputFaults(plan, input)[0]
-  return fault ? `input${fault.path.replaceAll('/', '.')} ${fault.message}` : null
+  return inputFaults(plan, input).length > 0 ? 'the input does not fit the schema of its job class' : null
 }
 
 /** What the topic's schemas say against an input. A job without input is not malformed: `require` asks for one. */

@@ -36,7 +36,10 @@ interface Kind<Value extends Bound = Bound> {
 interface Constraint {
   kind: Kind
   enforcer: Enforcer
-  /** Null where the input obeys, else a sentence. Absent where the input says nothing about it. */
+  /**
+   * Null where the input obeys, else a sentence that becomes the reason of a denial. It never repeats what the input
+   * says: reasons go into the log, from which a payload could not be erased.
+   */
   check?(bound: Bound, input: Json): string | null
 }
 
@@ -106,7 +109,7 @@ const atMost = (key: string) => (limit: number, input: Json) => {
   if (typeof value !== 'number') return `input.${key} is not a number`
   // A negative amount or replica count is under every maximum and still never what the rule meant.
   if (!(value >= 0)) return `input.${key} is below 0`
-  return value <= limit ? null : `input.${key} is ${value}, at most ${limit}`
+  return value <= limit ? null : `input.${key} is above ${limit}`
 }
 
 /** Only what the job already says: what it does later is for the worker to hold. */
@@ -117,12 +120,12 @@ const oneOf = (key: string) => (allowed: string[], input: Json) => {
   const value = field(input, key)
   if (value === undefined || value === null) return `input.${key} is absent`
   if (typeof value !== 'string') return `input.${key} is not a string`
-  return allowed.includes(value) ? null : `input.${key} is '${value.slice(0, 100)}', not one of ${allowed.join(', ')}`
+  return allowed.includes(value) ? null : `input.${key} is not one of ${allowed.join(', ') || 'none'}`
 }
 
 const smallInput = (limit: number, input: Json) => {
   const size = input === null ? 0 : Buffer.byteLength(JSON.stringify(input))
-  return size <= limit ? null : `input is ${size} bytes, at most ${limit}`
+  return size <= limit ? null : `input is larger than ${limit} bytes`
 }
 
 const urlHost = (allowed: string[], input: Json) => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { proves } from '../../../test/requirements.js'
 import type { Claim } from '../job.js'
 import type { JsonObject } from '../json.js'
 import { compilePolicy, PolicyCompileError } from './compile.js'
@@ -15,7 +16,7 @@ const load = (body: string) => {
 }
 const claim = (job: JsonObject): Claim => fixtureClaim({ topic: 'job.x', ...job })
 
-describe('decisions', () => {
+describe(`${proves('D1')} decisions`, () => {
   const policy = load(`rules:
   - { id: z-allow, match: { topic: job.> }, decision: ALLOW, reason: fine }
   - { id: b-deny, match: { topic: job.x, labels: { a: "1" } }, decision: DENY, reason: no }
@@ -45,6 +46,17 @@ describe('decisions', () => {
       decided_by: null,
       reason: 'no rule matches, the default is DENY',
     })
+  })
+  test('sets of rules whose hashes are equal keep their own verdicts', () => {
+    // 31 × 0 + 33 = 31 × 1 + 2: the pairs below share a hash in the table of remembered verdicts.
+    const rule = (_: unknown, i: number) =>
+      `  - { id: r${String(i).padStart(2, '0')}, match: { topic: t, labels: { k${i}: "1" } }, decision: DENY }`
+    const many = load(`rules:\n${Array.from({ length: 40 }, rule).join('\n')}`)
+    const rules = (...on: number[]) =>
+      evaluate(many, claim({ topic: 't', labels: Object.fromEntries(on.map((i) => [`k${i}`, '1'])) }), 0).rules
+    expect(rules(0, 33)).toEqual(['r00', 'r33'])
+    expect(rules(1, 2)).toEqual(['r01', 'r02'])
+    expect(rules(0, 33)).toEqual(['r00', 'r33'])
   })
   test('limits name their counter', () => {
     const limits = (labels: JsonObject) => evaluate(policy, claim({ topic: 'job.l', labels }), 0).limits
@@ -130,7 +142,7 @@ job_classes:
     expect(ask({ topic: 'job.y', labels: { level: 'low' } })).toMatchObject({
       decision: 'DENY',
       decided_by: null,
-      reason: 'deriving label:level failed: No such key: must',
+      reason: 'deriving label:level failed: no such key: must',
     })
     expect(ask({ topic: 'job.y', input: { must: 5 } })).toMatchObject({
       decision: 'DENY',
@@ -152,10 +164,41 @@ job_classes:
       { path: '/a', message: 'is required' },
       { path: '/b', message: 'must be integer' },
     ])
-    expect(evaluate(strict, bad, 0)).toMatchObject({ decision: 'DENY', reason: 'input.a is required' })
+    expect(evaluate(strict, bad, 0)).toMatchObject({
+      decision: 'DENY',
+      reason: 'the input does not fit the schema of its job class',
+    })
     expect(validateInput(strict, claim({}))).toEqual([])
     expect(validateInput(strict, claim({ topic: 'NO TOPIC', input: 1 }))).toEqual([])
   })
+})
+
+test('no reason repeats what a job says', () => {
+  const secret = 'hunter2'
+  const policy = load(`rules:
+  - { id: a, match: { topic: job.a }, when: 'bool(input.x)', decision: ALLOW }
+  - { id: b, match: { topic: job.b }, when: 'input[input.x] == 1', decision: ALLOW }
+  - { id: c, match: { topic: job.c }, when: 'now + duration(input.x) > now', decision: ALLOW }
+  - { id: d, match: { topic: job.d }, decision: ALLOW_WITH_CONSTRAINTS, constraints: { allowed_namespaces: [n], allowed_hosts: [h.example] } }
+  - { id: e, match: { topic: job.e }, when: 'input.x.matches(input.y)', decision: ALLOW }
+job_classes:
+  - { topic: job.f, input_schema: { additionalProperties: false } }
+  - { topic: job.g, derive: { labels: { l: 'string(bool(input.x))' } } }
+`)
+  const input = {
+    x: secret,
+    y: `(${secret}`,
+    namespace: secret,
+    url: `https://${secret}.example`,
+    constructor: { name: secret },
+  }
+  for (const letter of 'abcdefg') {
+    for (const given of [input, { ...input, x: { constructor: { name: secret } } }, { [secret]: 1 }]) {
+      const { decision, reason } = evaluate(policy, claim({ topic: `job.${letter}`, input: given as never }), 0)
+      expect(decision).toBe('DENY')
+      expect(reason).not.toContain(secret)
+    }
+  }
 })
 
 test('a document no parser made is refused by name', () => {
@@ -165,7 +208,7 @@ test('a document no parser made is refused by name', () => {
   expect(() => compilePolicy(broken)).toThrow(/^a: /)
 })
 
-describe('why', () => {
+describe(`${proves('D9')} why`, () => {
   const policy = load(`rules:
   - { id: allow, match: { topic: job.x, labels: { env: dev } }, when: "has(input.n) && input.n > 5", decision: ALLOW, reason: ok }
   - { id: far, match: { topic: job.x, labels: { env: q, a: b, c: d } }, decision: ALLOW }

@@ -50,7 +50,8 @@ export function evaluate(policy: CompiledPolicy, claim: Claim, now: number): Eva
     const plan = planFor(policy, claim.topic)
     return plan === null ? refusal(claim, 'the topic is no topic') : decide(policy, plan, claim, now)
   } catch (error) {
-    return refusal(claim, `the policy could not be evaluated: ${(error as Error).message}`)
+    // The name alone: a message may quote the job, and reasons go into the log.
+    return refusal(claim, `the policy could not be evaluated (${(error as Error).name})`)
   }
 }
 

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { proves } from '../../../test/requirements.js'
 import type { Claim } from '../job.js'
 import type { Json, JsonObject } from '../json.js'
 import { compilePolicy } from './compile.js'
@@ -34,7 +35,7 @@ test('the drill: denied, parked, allowed', () => {
 
 const REFUSED = ['DENY', 'REQUIRE_APPROVAL']
 
-describe('ways around the shell rules', () => {
+describe(`${proves('D0')} ways around the shell rules`, () => {
   const commands = [
     'rm -rf /',
     'RM -rf /',
@@ -140,7 +141,7 @@ describe('ways around the shell rules', () => {
   })
 })
 
-describe('ways around the deploy rules', () => {
+describe(`${proves('D0')} ways around the deploy rules`, () => {
   const jobs: JsonObject[] = [
     { labels: {} },
     { labels: { env: 'staging' } },

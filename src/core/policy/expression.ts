@@ -208,6 +208,18 @@ export function compileExpression(text: string): Expression {
   return { text, type: checked.type ?? 'dyn', run: parsed as (activation: object) => unknown, unguarded }
 }
 
+/**
+ * Why an expression failed on a job, fit for the reason of a denial: what the policy itself wrote, never a value of the
+ * job, because reasons go into the log. The library's messages quote values, so only its code is used, and the name of a
+ * missing key where the expression spells it out.
+ */
+export function failureReason(error: unknown, expression: string): string {
+  const { code } = error as { code?: unknown }
+  if (typeof code !== 'string') return 'a function refused its argument'
+  const key = code === 'no_such_key' ? /^No such key: ([A-Za-z0-9_-]{1,64})$/.exec(failureText(error)) : null
+  return key && expression.includes(key[1]!) ? `no such key: ${key[1]}` : code.replaceAll('_', ' ')
+}
+
 /** A CEL failure in one line, without the library's picture of the source. */
 export function failureText(error: unknown): string {
   const { summary, message } = error as { summary?: unknown; message?: unknown }

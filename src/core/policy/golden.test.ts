@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { proves } from '../../../test/requirements.js'
 import { compilePolicy } from './compile.js'
 import { runFixtures } from './fixtures.js'
 import { parsePolicy } from './parse.js'
@@ -9,7 +10,7 @@ const read = (path: string) => ({ path, text: readFileSync(path, 'utf8') })
 const tables = readdirSync(FOLDER).filter((name) => name.endsWith('.tests.yaml'))
 
 /** Each truth table is itself a policy file that holds only `tests:`, so the fixture runner is what runs it. */
-describe.each(tables)('%s', (table) => {
+describe.each(tables)(`${proves('D1', 'D2')} %s`, (table) => {
   const { document, faults } = parsePolicy([
     read(`${FOLDER}/${table.replace('.tests', '')}`),
     read(`${FOLDER}/${table}`),

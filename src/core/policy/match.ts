@@ -1,6 +1,6 @@
 import type { Claim } from '../job.js'
 import { type Matcher, SCALAR_FIELDS, type ScalarField } from './document.js'
-import { activation, type Expression, failureText, type View } from './expression.js'
+import { activation, type Expression, failureReason, type View } from './expression.js'
 
 /** What the index needs to know of a rule, or of an entry of `high_risk`. */
 export interface Condition {
@@ -78,7 +78,7 @@ export function valueGlob(pattern: string): (text: string) => boolean {
   const last = pieces.at(-1)!
   const middle = pieces.slice(1, -1).filter((piece) => piece !== '')
   return (text) => {
-    if (text.length < first.length + last.length || !text.startsWith(first) || !text.endsWith(last)) return false
+    if (!text.startsWith(first) || !text.endsWith(last)) return false
     let at = first.length
     for (const piece of middle) {
       const next = text.indexOf(piece, at)
@@ -226,7 +226,7 @@ function writeUnder(index: RuleIndex, [position, number]: [number, number], draf
 
 /** Finds every rule that matches the job as `view` has it. The result is in `index.found` until the next call. */
 export function find(vocabulary: Vocabulary, index: RuleIndex, claim: Claim, view: View, now: number): Found {
-  const { found, slots, hooks } = index
+  const { found, slots } = index
   const { numbers } = vocabulary
   found.count = 0
   found.errors = null
@@ -238,14 +238,25 @@ export function find(vocabulary: Vocabulary, index: RuleIndex, claim: Claim, vie
     numbers[slots[i]!] = known ? (slot.values.get(text) ?? -1) : -1
     vocabulary.texts[slots[i]!] = known ? text : null
   }
-  if (index.usesTags) markTags(vocabulary, view.risk_tags, 1)
+  if (!index.usesTags) return readUnder(vocabulary, index, claim, view, now)
+  try {
+    markTags(vocabulary, view.risk_tags, 1)
+    return readUnder(vocabulary, index, claim, view, now)
+  } finally {
+    // Also after a failure, such as a stack that ran out: a mark left behind would be the next job's tag.
+    markTags(vocabulary, view.risk_tags, 0)
+  }
+}
+
+function readUnder(vocabulary: Vocabulary, index: RuleIndex, claim: Claim, view: View, now: number): Found {
+  const { hooks, found } = index
+  const { numbers } = vocabulary
   read(vocabulary, index, index.always, claim, view, now)
   for (let i = 0; i < hooks.length; i++) {
     const { position, code } = hooks[i]!
     const under = code.get(numbers[position]!)
     if (under !== undefined) read(vocabulary, index, under, claim, view, now)
   }
-  if (index.usesTags) markTags(vocabulary, view.risk_tags, 0)
   return found
 }
 
@@ -322,7 +333,7 @@ function whenHolds(when: Expression, rule: number, found: Found, claim: Claim, v
     if (typeof holds === 'boolean') return holds
     noteError(found, rule, 'when gave no true or false')
   } catch (error) {
-    noteError(found, rule, failureText(error))
+    noteError(found, rule, failureReason(error, when.text))
   }
   return false
 }

@@ -19,6 +19,9 @@ const FILE_KEYS = ['version', 'default_decision', 'high_risk', 'rules', 'job_cla
 /** Rules in one policy. The index is built for tens of thousands; more is a generator gone wrong. */
 const MAX_RULES = 50_000
 
+/** Warnings are kept with the snapshot; whoever gets this many reads the first ones. */
+const MAX_WARNINGS = 200
+
 /** What the files hold before defaults, with the place of everything lint may point at. */
 interface Draft {
   default_decision: { word: PolicyDocument['default_decision']; at: Position } | null
@@ -55,11 +58,14 @@ export function parsePolicy(files: readonly { path: string; text: string }[]): {
   if (files.length === 0) faults.push(whole('missing_file', 'there is no policy file'))
   if (faults.some((fault) => fault.severity === 'error')) return { document: null, faults: inOrder(faults) }
   const document = finish(draft)
-  for (const finding of lint(document)) {
+  const findings = lint(document)
+  for (const finding of findings.slice(0, MAX_WARNINGS)) {
     const at = draft.places.get(finding.at) ?? { file: files[0]!.path, line: 1, column: 1, path: '' }
     const { code, message, hint } = finding
     faults.push({ severity: 'warning', code, message, ...(hint === undefined ? {} : { hint }), ...at })
   }
+  const more = findings.length - MAX_WARNINGS
+  if (more > 0) faults.push({ ...whole('more_warnings', `and ${more} more warnings`), severity: 'warning' })
   return { document, faults: inOrder(faults) }
 }
 

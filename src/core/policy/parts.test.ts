@@ -131,6 +131,10 @@ describe('hosts', () => {
     expect(urlAllowed('https://example.com', ['*.example.com'])).toBe(false)
     expect(urlAllowed('https://notexample.com', ['*.example.com'])).toBe(false)
   })
+  test('user information is refused even where the host is right', () => {
+    expect(urlAllowed('https://user:pass@h.example', ['h.example'])).toBe(false)
+    expect(urlAllowed('https://:pass@h.example', ['h.example'])).toBe(false)
+  })
   test('ports bind where they are written', () => {
     expect(urlAllowed('https://h.example', ['h.example:443'])).toBe(true)
     expect(urlAllowed('http://h.example', ['h.example:443'])).toBe(false)

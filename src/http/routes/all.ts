@@ -13,7 +13,7 @@ import { jobRoutes } from './jobs.js'
 import { keyRoutes } from './keys.js'
 import { policyRoutes } from './policy.js'
 import { type Health, systemRoutes } from './system.js'
-import { workerRoutes } from './workers.js'
+import { type HeadOf, workerRoutes } from './workers.js'
 
 export interface Served {
   world: World
@@ -21,19 +21,20 @@ export interface Served {
   dispatcher: Dispatcher
   publicKey: Uint8Array
   events: AuditEvents
+  headOf: HeadOf
   health: Health
   version: string
 }
 
 /** Every route there is. What is not in this list is not served, not documented and not permitted to anyone. */
-export function allRoutes({ world, auth, dispatcher, publicKey, events, health, version }: Served): Route[] {
+export function allRoutes({ world, auth, dispatcher, publicKey, events, headOf, health, version }: Served): Route[] {
   const api: Route[] = [
     ...jobRoutes(world, new SubmitGuard(world.clock)),
     ...decisionRoutes(world),
     ...approvalRoutes(world),
     ...policyRoutes(world),
     ...deadLetterRoutes(world),
-    ...workerRoutes(world, dispatcher),
+    ...workerRoutes(world, dispatcher, headOf),
     ...auditRoutes(world, publicKey, events),
     ...keyRoutes(world, auth),
   ]

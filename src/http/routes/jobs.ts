@@ -197,9 +197,10 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
       errors: ['not_found'],
       async handler({ caller, params }) {
         const run_id = params.run_id as string
-        const { items } = await listJobs(world.db, caller.tenant, { run_id, limit: 500, ...(may(caller, 'jobs:read') ? {} : { requested_by: caller.principal }) })
+        const own = may(caller, 'jobs:read') ? null : caller.principal
+        const { items } = await listJobs(world.db, caller.tenant, { run_id, limit: 500, ...(own === null ? {} : { requested_by: own }) })
         if (items.length === 0) throw new Problem('not_found')
-        return { body: viewRun(run_id, items, await runCounts(world.db, caller.tenant, run_id)) }
+        return { body: viewRun(run_id, items, await runCounts(world.db, caller.tenant, run_id, own)) }
       },
     },
     {

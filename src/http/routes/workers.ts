@@ -6,7 +6,6 @@ import { effect } from '../../journey/effect.js'
 import { heartbeat } from '../../journey/heartbeat.js'
 import { settle } from '../../journey/settle.js'
 import type { Dispatcher } from '../../loops/dispatcher.js'
-import { newestHead } from '../../store/audit.js'
 import type { World } from '../../store/world.js'
 import type { Route } from '../route.js'
 
@@ -20,7 +19,10 @@ function assertTopics(caller: Caller, topics: readonly string[]): void {
   if (refused.length > 0) throw new Problem('topic_refused', `This key is not bound to ${refused.join(', ')}`, { topics: bound })
 }
 
-export function workerRoutes(world: World, dispatcher: Dispatcher): Route[] {
+/** The newest signed audit head of a tenant, from memory: it goes out with every claim, so that many workers are witnesses. */
+export type HeadOf = (tenant: string) => Promise<string | null>
+
+export function workerRoutes(world: World, dispatcher: Dispatcher, headOf: HeadOf): Route[] {
   return [
     {
       method: 'POST',
@@ -45,7 +47,7 @@ export function workerRoutes(world: World, dispatcher: Dispatcher): Route[] {
           effects: claim.effects ?? 'recorded',
         }
         const leases = await dispatcher.claim(claiming, claim.wait_ms ?? 0, signal)
-        return { body: { leases, head: (await newestHead(world.db, caller.tenant))?.checkpoint ?? null } }
+        return { body: { leases, head: await headOf(caller.tenant) } }
       },
     },
     {
@@ -79,7 +81,7 @@ export function workerRoutes(world: World, dispatcher: Dispatcher): Route[] {
       body: Workers.Complete,
       success: { status: 200, schema: Workers.CompleteAnswer, description: 'ok, lost or conflict for each lease' },
       errors: ['invalid'],
-      handler: async ({ caller, body }) => ({ body: { leases: await Promise.all((body as Workers.Completion[]).map((completion) => settle(world, caller, completion))) } }),
+      handler: async ({ caller, body }) => ({ body: { leases: await settle(world, caller, body as Workers.Completion[]) } }),
     },
   ]
 }

@@ -185,7 +185,9 @@ u_leases AS (${update('leases', COLUMNS.leasesMutable, 'lease_id', 17)}),
 u_beats AS (
   UPDATE leases t SET beat_at = x.beat_at, expires_at = x.expires_at, progress = coalesce(x.progress, t.progress)
   FROM json_populate_recordset(NULL::leases, $18::json) x, go
-  WHERE go.ok AND t.tenant = x.tenant AND t.lease_id = x.lease_id AND t.ended_at IS NULL),
+  WHERE go.ok AND t.tenant = x.tenant AND t.lease_id = x.lease_id
+  -- IS TRUE keeps the planner from walking the index of all live leases for a batch without a single beat
+  AND (t.ended_at IS NULL) IS TRUE),
 u_erase AS (
   UPDATE payloads t SET body = NULL, salt = '' FROM json_populate_recordset(NULL::payloads, $19::json) x, go
   WHERE go.ok AND t.tenant = x.tenant AND t.ptr = x.ptr)

@@ -1,0 +1,344 @@
+import {
+  ACCEPTED,
+  AGENT,
+  APPROVAL,
+  AT,
+  CALL,
+  CONSTRAINTS,
+  DEAD,
+  DEPLOY,
+  DEPLOY_DECISION,
+  DIGEST,
+  ENTRY,
+  ERROR,
+  FILES,
+  GRANT_HASH,
+  HEAD,
+  JOB,
+  JOB_HASH,
+  KEY,
+  LEASE,
+  PATH,
+  ROOT,
+  SHORT,
+  SNAPSHOT,
+  STORED,
+} from './example-rows.js'
+
+/**
+ * What the document shows as requests and answers, by operationId: answers of a real server, shortened. They are one story, so
+ * an id met in one example means the same job in the next. A test checks each against its schema.
+ */
+
+const page = <T>(...items: T[]) => ({ items, next_cursor: null })
+
+export const EXAMPLES = {
+  'jobs.submit': {
+    request: DEPLOY,
+    response: {
+      job_id: APPROVAL.job_id,
+      status: 'pending_approval',
+      ...DEPLOY_DECISION,
+      decision_id: 'dec_01m7vq209v4zj0rxakqawmbn0z',
+      job_hash: JOB_HASH,
+      run_id: 'run_01m7vq208tyz0h5yvbcm1x7y8v',
+      approval_id: APPROVAL.approval_id,
+      grant_hash: GRANT_HASH,
+    },
+  },
+  'jobs.submit_batch': {
+    request: {
+      jobs: [
+        {
+          topic: 'job.repo.read',
+          input: { op: 'log', limit: 20 },
+          run_id: 'nightly-review',
+          idempotency_key: 'review-1',
+        },
+      ],
+    },
+    response: { items: [{ status: 202, body: ACCEPTED }] },
+  },
+  'jobs.list': {
+    response: { items: [JOB], next_cursor: 'WzE3OTUxNTI3NDA1OTAsImpvYl8wMW03dnEyMDdlY3MxenduMTYyeTg3MmVkdCJd' },
+  },
+  'jobs.get': {
+    response: {
+      ...CALL,
+      status: 'running',
+      progress: { done: 3, of: 10 },
+      effects: [{ key: 'call', status: 'begun', attempt: 1, begun_at: AT + 300, ended_at: null }],
+    },
+  },
+  'jobs.timeline': { response: page(ENTRY) },
+  'jobs.cancel': {
+    request: { reason: 'no longer wanted' },
+    response: { ...JOB, status: 'cancelled', status_reason: 'cancelled', updated_at: AT + 900, finished_at: AT + 900 },
+  },
+  'jobs.resolve': {
+    request: {
+      effect_key: 'call',
+      happened: true,
+      result: { status: 201 },
+      note: 'seen in the log of the other side',
+      // biome-ignore lint/suspicious/noThenProperty: a word of the wire; it is never called, so this makes no thenable
+      then: 'retry',
+    },
+    response: { ...CALL, status: 'retrying', status_reason: 'resolved', max_attempts: 2 },
+  },
+  'results.get': {
+    response: {
+      job_id: CALL.job_id,
+      verdict: 'REDACT',
+      findings: [{ path: '/text', class: 'pii', count: 1, detector: 'email' }],
+      output: { status: 200, text: 'write to [REDACTED:email]' },
+      released_by: null,
+    },
+  },
+  'results.release': {
+    request: { note: 'a test key, long revoked' },
+    response: {
+      ...CALL,
+      status: 'succeeded',
+      status_reason: 'released',
+      result_ptr: 'ptr_01m7vq20gf7tager3vjy7p2652',
+      verdict: 'QUARANTINE',
+      finished_at: AT + 900,
+    },
+  },
+  'results.discard': {
+    request: { note: 'a live key; rotated' },
+    response: {
+      ...CALL,
+      status: 'discarded',
+      status_reason: 'result_discarded',
+      verdict: 'QUARANTINE',
+      finished_at: AT + 900,
+    },
+  },
+  'runs.get': {
+    response: {
+      run_id: JOB.run_id,
+      workflow: 'review',
+      created_at: AT,
+      updated_at: AT,
+      jobs: 1,
+      by_status: { queued: 1 },
+      items: [JOB],
+    },
+  },
+  'runs.timeline': { response: page(ENTRY) },
+  'pointers.get': { response: { ptr: JOB.input_ptr, kind: 'input', value: { op: 'log', limit: 20 } } },
+  'decisions.get': {
+    response: {
+      decision_id: JOB.decision_id,
+      door: 'submit',
+      job_id: JOB.job_id,
+      at: AT,
+      agent: AGENT,
+      topic: JOB.topic,
+      decision: 'ALLOW',
+      reason: JOB.reason,
+      rules: JOB.rules,
+      constraints: {},
+      high_risk: false,
+      policy_snapshot: SHORT,
+      snapshot_digest: DIGEST,
+      why: {
+        decision: 'ALLOW',
+        reason: JOB.reason,
+        decided_by: 'allow-read-only',
+        matched: [{ rule: 'allow-read-only', decision: 'ALLOW', reason: JOB.reason, on: 'server' }],
+        nearly: [],
+        overruled: [],
+        denied_by_class: null,
+      },
+    },
+  },
+  'approvals.list': { response: page(APPROVAL) },
+  'approvals.get': {
+    response: {
+      ...APPROVAL,
+      job: {
+        labels: DEPLOY.labels,
+        risk_tags: [],
+        environment: null,
+        action_type: null,
+        input: DEPLOY.input,
+        context: null,
+      },
+    },
+  },
+  'approvals.approve': {
+    request: { grant_hash: GRANT_HASH, note: 'change 4711' },
+    response: {
+      ...APPROVAL,
+      status: 'approved',
+      valid_until: AT + 86_433_000,
+      answers: [{ by: 'approver:first', answer: 'approve', at: AT + 33_000, note: 'change 4711' }],
+    },
+  },
+  'approvals.reject': {
+    request: { reason: 'freeze until Monday', grant_hash: GRANT_HASH },
+    response: {
+      ...APPROVAL,
+      status: 'rejected',
+      answers: [{ by: 'approver:first', answer: 'reject', at: AT + 33_000, note: 'freeze until Monday' }],
+    },
+  },
+  'policy.get': { response: { ...SNAPSHOT, files: FILES } },
+  'policy.evaluate': {
+    request: { job: DEPLOY },
+    response: {
+      ...DEPLOY_DECISION,
+      high_risk: false,
+      effective: { labels: { env: 'prod' }, risk_tags: ['deploy'], environment: null, action_type: 'deploy' },
+      why: {
+        decision: 'REQUIRE_APPROVAL',
+        reason: DEPLOY_DECISION.reason,
+        decided_by: 'require-approval-prod-deploy',
+        matched: [
+          {
+            rule: 'require-approval-prod-deploy',
+            decision: 'REQUIRE_APPROVAL',
+            reason: DEPLOY_DECISION.reason,
+            on: 'server',
+          },
+        ],
+        nearly: [
+          {
+            rule: 'allow-non-prod-deploy',
+            decision: 'ALLOW',
+            failed: [{ condition: 'labels.env', expected: 'dev or staging or test', actual: 'prod', holds: false }],
+          },
+        ],
+        overruled: [{ key: 'action_type', claimed: null, held: 'deploy' }],
+        denied_by_class: null,
+      },
+    },
+  },
+  'policy.list_snapshots': { response: page(SNAPSHOT) },
+  'policy.get_snapshot': { response: { ...SNAPSHOT, files: FILES } },
+  'policy.create_snapshot': { request: { files: FILES, note: 'reads only', activate: false }, response: STORED },
+  'policy.activate_snapshot': { response: SNAPSHOT },
+  'dead_letters.list': {
+    response: page({
+      job_id: DEAD.job_id,
+      topic: DEAD.topic,
+      agent: AGENT,
+      owner: DEAD.owner,
+      respond_by: DEAD.respond_by,
+      overdue: false,
+      dead_at: DEAD.finished_at,
+      attempt: 1,
+      error: ERROR,
+      job: DEAD,
+    }),
+  },
+  'dead_letters.replay': {
+    request: { note: 'the repository is back' },
+    response: { ...CALL, decision_id: 'dec_01m7vq20pez9t4yeh63cbymdpg', due_at: AT + 900, updated_at: AT + 900 },
+  },
+  'dead_letters.discard': {
+    request: { reason: 'not needed any more' },
+    response: { ...DEAD, status: 'discarded', status_reason: 'discarded', updated_at: AT + 900, finished_at: AT + 900 },
+  },
+  'workers.claim': {
+    request: {
+      worker_id: 'worker-1',
+      claim_id: 'claim-0000-0001',
+      topics: ['job.integrations.call'],
+      capacity: 4,
+      wait_ms: 20_000,
+      enforces: ['timeout_ms', 'max_output_bytes', 'allowed_hosts'],
+      effects: 'recorded',
+    },
+    response: {
+      leases: [
+        {
+          lease: LEASE,
+          attempt: 1,
+          remaining_ms: 14_993,
+          heartbeat_ms: 7500,
+          constraints: CONSTRAINTS,
+          job: {
+            job_id: CALL.job_id,
+            run_id: CALL.run_id,
+            tenant: 'default',
+            agent: AGENT,
+            topic: CALL.topic,
+            labels: {},
+            risk_tags: [],
+            environment: null,
+            action_type: null,
+            capability: null,
+            action: null,
+            workflow: null,
+            input: { url: 'https://api.github.com/repos' },
+            context: null,
+            job_hash: CALL.job_hash,
+            policy_snapshot: SHORT,
+            max_attempts: 1,
+          },
+          effects: [],
+        },
+      ],
+      head: HEAD.checkpoint,
+    },
+  },
+  'leases.heartbeat': {
+    request: { leases: [{ lease: LEASE, progress: { done: 3, of: 10 } }] },
+    response: { leases: [{ lease: LEASE, answer: 'ok', remaining_ms: 14_988 }] },
+  },
+  'leases.effect': {
+    request: { lease: LEASE, key: 'call', phase: 'begin' },
+    response: {
+      key: 'call',
+      status: 'begun',
+      idempotency_key: '7ab45294fa6be958c16373be286a40e13e80c566d4cfcd6e',
+      remaining_ms: 14_980,
+    },
+  },
+  'leases.complete': {
+    request: [{ lease: LEASE, outcome: 'succeeded', result: { status: 200 }, usage: { tokens: 812, cost: 0.004 } }],
+    response: { leases: [{ lease: LEASE, answer: 'ok', job_id: CALL.job_id, status: 'succeeded' }] },
+  },
+  'audit.list': { response: { items: [ENTRY], next_cursor: 'WzYsIiJd' } },
+  'audit.head': { response: HEAD },
+  'audit.prove_inclusion': {
+    response: {
+      index: 0,
+      size: 43,
+      leaf_hash: '5fff188687ef723af1d6b1f77f4e3b7114ee3880607b44bc966748ffd05b3b95',
+      entry: '{"actor":"system:node","at":1795152739367,"kind":"writer.started","tenant":"default"}',
+      path: PATH,
+      root: ROOT,
+      checkpoint: HEAD.checkpoint,
+    },
+  },
+  'audit.prove_consistency': {
+    response: {
+      from: 1,
+      to: 43,
+      path: PATH,
+      from_root: '5fff188687ef723af1d6b1f77f4e3b7114ee3880607b44bc966748ffd05b3b95',
+      to_root: ROOT,
+    },
+  },
+  'audit.export': {
+    response: '{"record":"export","sallyport_audit_export":1,"tenant":"default","origin":"sallyport/default"}\n',
+  },
+  'events.stream': {
+    response: 'id: 6\nevent: job.submitted\ndata: {"actor":"agent:support-bot","kind":"job.submitted"}\n\n',
+  },
+  'keys.list': { response: page(KEY) },
+  'keys.create': {
+    request: { role: 'worker', principal: KEY.principal, topics: KEY.topics, note: KEY.note },
+    response: { ...KEY, key: 'sp_01m7vq20yzpycs45rwqy6qn2s7_0000000000000000000000000000000000000000000' },
+  },
+  'keys.revoke': { response: { ...KEY, revoked_at: AT + 900 } },
+  'system.health': { response: 'ok\n' },
+  'system.ready': { response: 'ready\n' },
+  'system.openapi': {},
+  'system.docs': {},
+} satisfies Record<string, { request?: unknown; response?: unknown }>

@@ -1,0 +1,302 @@
+import { startSallyport, type TestPlane } from '../../src/testing.js'
+
+type Role = keyof TestPlane['keys']
+
+/** One answer of a real server, with the operation that gave it. */
+export interface Seen {
+  operation: string
+  url: string
+  status: number
+  type: string
+  headers: Headers
+  /** Parsed where the server says JSON, else the text. */
+  body: unknown
+}
+
+export interface Asked {
+  as?: Role | null
+  params?: Record<string, string>
+  query?: Record<string, string>
+  headers?: Record<string, string>
+  body?: unknown
+  /** Sent as it is instead of `body`. */
+  raw?: string
+}
+
+/** Calls a server by method and path template, and keeps everything it answered. */
+export class Driver {
+  readonly seen: Seen[] = []
+  readonly plane: TestPlane
+
+  constructor(plane: TestPlane) {
+    this.plane = plane
+  }
+
+  async call<T = never>(
+    operation: string,
+    { as = 'admin', params = {}, query, headers = {}, body, raw }: Asked = {},
+  ): Promise<T> {
+    const [method = '', template = ''] = operation.split(' ')
+    const path = template.replaceAll(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(params[name] ?? ''))
+    const url = `${this.plane.url}${path}${query === undefined ? '' : `?${new URLSearchParams(query)}`}`
+    const response = await fetch(url, {
+      method,
+      headers: {
+        ...(as === null ? {} : { 'x-api-key': this.plane.keys[as] }),
+        ...(body === undefined && raw === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body === undefined && raw === undefined ? {} : { body: raw ?? JSON.stringify(body) }),
+    })
+    const type = (response.headers.get('content-type') ?? '').split(';')[0] as string
+    const text = type === 'text/event-stream' ? await firstChunk(response) : await response.text()
+    const answer = type.endsWith('json') ? JSON.parse(text) : text
+    this.seen.push({ operation, url, status: response.status, type, headers: response.headers, body: answer })
+    return answer as T
+  }
+}
+
+async function firstChunk(response: Response): Promise<string> {
+  const reader = (response.body as ReadableStream<Uint8Array>).getReader()
+  const { value } = await reader.read()
+  await reader.cancel()
+  return new TextDecoder().decode(value)
+}
+
+const V1 = '/api/v1'
+const ENFORCES = ['timeout_ms', 'max_output_bytes', 'allowed_hosts']
+interface Named {
+  job_id: string
+  run_id: string
+  approval_id: string
+  decision_id: string
+  grant_hash: string
+}
+interface Leases {
+  leases: { lease: string; job: { job_id: string } }[]
+}
+
+/** Plays every operation at least once, and the refusals a client meets most. Returns what the server answered. */
+export async function driveEverything(): Promise<{ seen: Seen[]; document: Record<string, unknown> }> {
+  const plane = await startSallyport()
+  try {
+    const driver = new Driver(plane)
+    await submits(driver)
+    await approvals(driver)
+    await works(driver)
+    await doubts(driver)
+    await policies(driver)
+    await keysAndAudit(driver)
+    await refusals(driver)
+    const document = await driver.call<Record<string, unknown>>('GET /openapi.json', { as: null })
+    for (const path of ['/healthz', '/readyz', '/docs']) await driver.call(`GET ${path}`, { as: null })
+    return { seen: driver.seen, document }
+  } finally {
+    await plane.stop()
+  }
+}
+
+const read = {
+  topic: 'job.repo.read',
+  input: { op: 'log', limit: 20 },
+  run_id: 'nightly-review',
+  workflow: 'review',
+  labels: { team: 'platform' },
+}
+const deploy = {
+  topic: 'job.deploy.apply',
+  labels: { env: 'prod' },
+  input: { environment: 'prod', service: 'checkout', version: '1.4.2' },
+}
+
+async function submits(driver: Driver): Promise<void> {
+  const headers = { 'idempotency-key': 'review-2026-07-01' }
+  const body = { ...read, context: { asked_by: 'nightly' } }
+  const job = await driver.call<Named>(`POST ${V1}/jobs`, { as: 'agent', body, headers })
+  const params = { ...job }
+  await driver.call(`POST ${V1}/jobs`, { as: 'agent', body, headers })
+  await driver.call(`POST ${V1}/jobs`, { as: 'agent', body: read, headers })
+  await driver.call(`POST ${V1}/jobs`, { as: 'agent', body: { topic: 'job.mail.send', input: { to: 'someone' } } })
+  const jobs = [{ ...read, idempotency_key: 'item-1' }, { topic: 'job.mail.send' }]
+  await driver.call(`POST ${V1}/jobs/batch`, { as: 'agent', body: { jobs } })
+  const query = { limit: '1', status: 'queued' }
+  const page = await driver.call<{ items: { input_ptr: string }[] }>(`GET ${V1}/jobs`, { query })
+  await driver.call(`GET ${V1}/jobs/{job_id}`, { as: 'agent', params })
+  await driver.call(`GET ${V1}/jobs/{job_id}/timeline`, { params })
+  await driver.call(`GET ${V1}/jobs/{job_id}/result`, { params })
+  await driver.call(`GET ${V1}/runs/{run_id}`, { params })
+  await driver.call(`GET ${V1}/runs/{run_id}/timeline`, { params, query: { limit: '2' } })
+  await driver.call(`GET ${V1}/pointers/{ptr}`, { params: { ptr: page.items[0]?.input_ptr as string } })
+  await driver.call(`GET ${V1}/decisions/{decision_id}`, { params })
+}
+
+async function approvals(driver: Driver): Promise<void> {
+  const submit = (version: string) =>
+    driver.call<Named>(`POST ${V1}/jobs`, { as: 'agent', body: { ...deploy, input: { ...deploy.input, version } } })
+  const [first, second] = [await submit('1.4.2'), await submit('1.4.3')]
+  await driver.call(`GET ${V1}/approvals`, { as: 'approver', query: { status: 'pending' } })
+  await driver.call(`GET ${V1}/approvals/{approval_id}`, { as: 'approver', params: { ...first } })
+  const saw = { grant_hash: first.grant_hash, note: 'change 4711' }
+  const stale = { grant_hash: second.grant_hash }
+  const approve = `POST ${V1}/approvals/{approval_id}/approve`
+  await driver.call(approve, { as: 'approver', params: { ...first }, body: stale })
+  await driver.call(approve, { as: 'approver', params: { ...first }, body: saw })
+  await driver.call(approve, { as: 'approver', params: { ...first }, body: saw })
+  await driver.call(`POST ${V1}/approvals/{approval_id}/reject`, {
+    as: 'approver',
+    params: { ...second },
+    body: { reason: 'freeze until Monday' },
+  })
+  await driver.call(`POST ${V1}/jobs/{job_id}/cancel`, {
+    as: 'agent',
+    params: { ...first },
+    body: { reason: 'no longer wanted' },
+  })
+}
+
+const call = {
+  topic: 'job.integrations.call',
+  input: { url: 'https://api.github.com/repos' },
+  timeout_ms: 15_000,
+  max_attempts: 1,
+}
+
+/** Takes a job as a worker, a new one unless one waits already. */
+async function lease(driver: Driver, waiting?: string): Promise<{ lease: string; job_id: string }> {
+  const { job_id } = waiting
+    ? { job_id: waiting }
+    : await driver.call<Named>(`POST ${V1}/jobs`, { as: 'agent', body: call })
+  const claim = {
+    worker_id: 'worker-1',
+    claim_id: `claim-${driver.seen.length}-${job_id}`,
+    topics: [call.topic],
+    capacity: 1,
+    wait_ms: 20_000,
+    enforces: ENFORCES,
+  }
+  const { leases } = await driver.call<Leases>(`POST ${V1}/workers/claim`, { as: 'worker', body: claim })
+  return { lease: leases[0]?.lease as string, job_id }
+}
+
+async function works(driver: Driver): Promise<void> {
+  const complete = (body: unknown) => driver.call(`POST ${V1}/leases/complete`, { as: 'worker', body: [body] })
+  const clean = await lease(driver)
+  const beat = { leases: [{ lease: clean.lease, progress: { done: 3, of: 10 } }] }
+  await driver.call(`POST ${V1}/leases/heartbeat`, { as: 'worker', body: beat })
+  const effect = { lease: clean.lease, key: 'call' }
+  await driver.call(`POST ${V1}/leases/effects`, { as: 'worker', body: { ...effect, phase: 'begin' } })
+  await driver.call(`GET ${V1}/jobs/{job_id}`, { params: { job_id: clean.job_id } })
+  await driver.call(`POST ${V1}/leases/effects`, {
+    as: 'worker',
+    body: { ...effect, phase: 'commit', result: { status: 200 } },
+  })
+  await complete({
+    lease: clean.lease,
+    outcome: 'succeeded',
+    result: { status: 200, text: 'write to jane.doe@example.com' },
+    usage: { tokens: 812, cost: 0.004 },
+  })
+  await driver.call(`GET ${V1}/jobs/{job_id}/result`, { as: 'agent', params: { job_id: clean.job_id } })
+  const key =
+    '-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7d1Qf0u0t6mT0Zc0b7t1m0j0Yy9k0R3m1q7W8v5c2n4x6z8A\n-----END RSA PRIVATE KEY-----'
+  for (const what of ['release', 'discard']) {
+    const held = await lease(driver)
+    await complete({ lease: held.lease, outcome: 'succeeded', result: { text: key } })
+    await driver.call(`GET ${V1}/jobs/{job_id}/result`, { as: 'agent', params: { job_id: held.job_id } })
+    await driver.call(`POST ${V1}/jobs/{job_id}/result/${what}`, {
+      as: 'approver',
+      params: { job_id: held.job_id },
+      body: { note: 'looked at it' },
+    })
+  }
+  const error = { class: 'terminal', code: 'http_404', message: 'no such repository' }
+  const dead = await lease(driver)
+  await complete({ lease: dead.lease, outcome: 'failed', error })
+  await driver.call(`GET ${V1}/dead-letters`, {})
+  await driver.call(`POST ${V1}/dead-letters/{job_id}/replay`, {
+    params: { job_id: dead.job_id },
+    body: { note: 'the repository is back' },
+  })
+  const given = await lease(driver, dead.job_id)
+  await complete({ lease: given.lease, outcome: 'failed', error })
+  await driver.call(`POST ${V1}/dead-letters/{job_id}/discard`, {
+    params: { job_id: given.job_id },
+    body: { reason: 'not needed any more' },
+  })
+  await driver.call(`POST ${V1}/dead-letters/{job_id}/discard`, {
+    params: { job_id: given.job_id },
+    body: { reason: 'again' },
+  })
+}
+
+async function doubts(driver: Driver): Promise<void> {
+  const open = await lease(driver)
+  await driver.call(`POST ${V1}/leases/effects`, {
+    as: 'worker',
+    body: { lease: open.lease, key: 'call', phase: 'begin' },
+  })
+  const error = { class: 'transient', code: 'timeout', message: 'no answer' }
+  await driver.call(`POST ${V1}/leases/complete`, {
+    as: 'worker',
+    body: [{ lease: open.lease, outcome: 'failed', error }],
+  })
+  const said = { effect_key: 'call', note: 'seen in the log of the other side' }
+  const resolve = `POST ${V1}/jobs/{job_id}/resolve`
+  const params = { job_id: open.job_id }
+  await driver.call(resolve, { params, body: { ...said, happened: false } })
+  await driver.call(resolve, { params, body: { ...said, happened: true, result: { status: 201 } } })
+  await driver.call(`POST ${V1}/leases/effects`, {
+    as: 'worker',
+    body: { lease: open.lease, key: 'more', phase: 'begin' },
+  })
+}
+
+const POLICY = `version: v1
+default_decision: DENY
+rules:
+  - id: allow-read-only
+    match: { topic: job.repo.read }
+    decision: ALLOW
+    reason: read-only operation
+`
+
+async function policies(driver: Driver): Promise<void> {
+  const { policy_snapshot: id } = await driver.call<{ policy_snapshot: string }>(`GET ${V1}/policy`)
+  await driver.call(`GET ${V1}/policy/snapshots/{id}`, { params: { id } })
+  await driver.call(`POST ${V1}/policy/evaluate`, { as: 'agent', body: { job: deploy } })
+  const files = [{ path: 'policy.yaml', text: POLICY }]
+  await driver.call(`POST ${V1}/policy/snapshots`, { body: { files, note: 'reads only' } })
+  const broken = [{ path: 'policy.yaml', text: POLICY.replace('decision: ALLOW', 'decisin: ALLOW') }]
+  await driver.call(`POST ${V1}/policy/snapshots`, { body: { files: broken } })
+  await driver.call(`GET ${V1}/policy/snapshots`)
+  await driver.call(`POST ${V1}/policy/snapshots/{id}/activate`, { params: { id } })
+}
+
+async function keysAndAudit(driver: Driver): Promise<void> {
+  const body = { role: 'worker', principal: 'worker:builds', topics: ['job.build.>'], note: 'build machines' }
+  const key = await driver.call<{ key_id: string }>(`POST ${V1}/keys`, { body })
+  await driver.call(`GET ${V1}/keys`)
+  await driver.call(`DELETE ${V1}/keys/{key_id}`, { params: { ...key } })
+  await driver.call(`GET ${V1}/events`, { headers: { 'last-event-id': '-1' } })
+  const head = await driver.call<{ size: number }>(`GET ${V1}/audit/head`)
+  const size = String(head.size)
+  await driver.call(`GET ${V1}/audit`, { query: { limit: '2', kind: 'job.submitted' } })
+  await driver.call(`GET ${V1}/audit/proof/inclusion`, { query: { index: '0', size } })
+  await driver.call(`GET ${V1}/audit/proof/consistency`, { query: { from: '1', to: size } })
+  await driver.call(`GET ${V1}/audit/export`)
+}
+
+async function refusals(driver: Driver): Promise<void> {
+  const submit = `POST ${V1}/jobs`
+  const params = { job_id: 'job_01m7vps2s1p9v28j62q3dmz1s8' }
+  await driver.call(submit, { as: null, body: read })
+  await driver.call(submit, { as: 'worker', body: read })
+  await driver.call(submit, { as: 'agent', raw: '{"topic": "a", "topic": "b"}' })
+  await driver.call(submit, { as: 'agent', raw: 'topic: a', headers: { 'content-type': 'text/yaml' } })
+  await driver.call(submit, { as: 'agent', body: { topic: 'Job.X', labels: { 'a b': 'c' }, more: 1 } })
+  await driver.call(submit, { as: 'agent', body: { ...read, agent: 'agent:other' } })
+  await driver.call(submit, { as: 'agent', body: read, headers: { 'x-tenant-id': 'other' } })
+  await driver.call(submit, { as: 'agent', body: { ...read, input: 'x'.repeat(3 * 1024 * 1024) } })
+  await driver.call(`GET ${V1}/jobs/{job_id}`, { params })
+  await driver.call(`GET ${V1}/jobs`, { query: { limit: '0' } })
+}
