@@ -45,11 +45,28 @@ export function loadConfig(env: Record<string, string | undefined>, over: Partia
   const natsUrl = over.natsUrl ?? text('SALLYPORT_NATS_URL')
   const adminKey = text('SALLYPORT_ADMIN_KEY')
   const level = over.logLevel ?? text('SALLYPORT_LOG_LEVEL') ?? 'info'
-  if (!existsSync(policy)) throw new ConfigError('SALLYPORT_POLICY', `names ${policy}, which does not exist`, './policy.yaml')
-  if (databaseUrl !== null) throw new ConfigError('SALLYPORT_DATABASE_URL', 'is set, but this version has the embedded engine only; unset it', '(unset)')
-  if (natsUrl !== null) throw new ConfigError('SALLYPORT_NATS_URL', 'is set, but this version has the in-process bus only; unset it', '(unset)')
-  if (adminKey !== null && !AdminKey.Check(adminKey)) throw new ConfigError('SALLYPORT_ADMIN_KEY', 'is not of the form sp_<26 characters>_<43 characters>', 'sp_01jd0000000000000000000000_<43 base64url characters>')
-  if (!LEVELS.includes(level as (typeof LEVELS)[number])) throw new ConfigError('SALLYPORT_LOG_LEVEL', `is "${level}", not one of ${LEVELS.join(', ')}`, 'info')
+  if (!existsSync(policy))
+    throw new ConfigError('SALLYPORT_POLICY', `names ${policy}, which does not exist`, './policy.yaml')
+  if (databaseUrl !== null)
+    throw new ConfigError(
+      'SALLYPORT_DATABASE_URL',
+      'is set, but this version has the embedded engine only; unset it',
+      '(unset)',
+    )
+  if (natsUrl !== null)
+    throw new ConfigError(
+      'SALLYPORT_NATS_URL',
+      'is set, but this version has the in-process bus only; unset it',
+      '(unset)',
+    )
+  if (adminKey !== null && !AdminKey.Check(adminKey))
+    throw new ConfigError(
+      'SALLYPORT_ADMIN_KEY',
+      'is not of the form sp_<26 characters>_<43 characters>',
+      'sp_01jd0000000000000000000000_<43 base64url characters>',
+    )
+  if (!LEVELS.includes(level as (typeof LEVELS)[number]))
+    throw new ConfigError('SALLYPORT_LOG_LEVEL', `is "${level}", not one of ${LEVELS.join(', ')}`, 'info')
   return Object.freeze({
     host: over.host ?? text('SALLYPORT_HOST') ?? '127.0.0.1',
     port: over.port ?? port(text('SALLYPORT_PORT')),
@@ -68,6 +85,7 @@ export function loadConfig(env: Record<string, string | undefined>, over: Partia
 function port(value: string | null): number {
   if (value === null) return 8080
   const number = Number(value)
-  if (!/^\d+$/.test(value) || number > 65_535) throw new ConfigError('SALLYPORT_PORT', `is "${value}", not a port from 0 to 65535`, '8080')
+  if (!/^\d+$/.test(value) || number > 65_535)
+    throw new ConfigError('SALLYPORT_PORT', `is "${value}", not a port from 0 to 65535`, '8080')
   return number
 }

@@ -2,9 +2,9 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, 
 import { join, relative } from 'node:path'
 import type { Config } from './config.js'
 import type { Role } from './core/access.js'
+import { originOf } from './core/audit/checkpoint.js'
 import type { AuditSource } from './core/audit/export.js'
 import { formatVkey, readSigningKey, type SigningKey, signingKeyPem } from './core/audit/keys.js'
-import { originOf } from './core/audit/checkpoint.js'
 import { shortForm } from './core/binding.js'
 import { Problem } from './errors.js'
 import { Authenticator } from './http/auth.js'
@@ -27,8 +27,8 @@ import type { Db } from './platform/db/seam.js'
 import { type Ids, systemIds } from './platform/ids.js'
 import { createLog, type Log } from './platform/log.js'
 import { watchPath } from './platform/watch.js'
-import { auditSource } from './store/audit-source.js'
 import { auditTenants, newestHead } from './store/audit.js'
+import { auditSource } from './store/audit-source.js'
 import { listKeys } from './store/keys.js'
 import { WriterChains } from './store/ledger/chain.js'
 import { Ledger } from './store/ledger/queue.js'
@@ -40,8 +40,8 @@ import { getSnapshot } from './store/snapshots.js'
 import { getGate, listGates } from './store/standing.js'
 import type { World } from './store/world.js'
 
-export { ConfigError, loadConfig } from './config.js'
 export type { Config } from './config.js'
+export { ConfigError, loadConfig } from './config.js'
 export { DirectoryLocked } from './platform/db/lock.js'
 
 const DEFAULT_TENANT = 'default'
@@ -58,6 +58,8 @@ export interface Plane {
   world: World
   /** Reads the policy file again; a broken one is logged and changes nothing. Throws Problem `policy_invalid`. */
   reloadPolicy(): Promise<{ activated: boolean }>
+  /** Resolves when the engine died under the plane: nothing is let through any more, and only a new start helps. */
+  failed: Promise<Error>
   /** Stops taking work, finishes what is under way, closes the store. */
   stop(): Promise<void>
 }
@@ -89,17 +91,32 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
   try {
     mkdirSync(config.dataDir, { recursive: true, mode: 0o700 })
     if (!seams.memory) closing.push((await lockDirectory(config.dataDir)).release)
-    const db = await openDb(config, seams)
+    let died: (error: Error) => void = () => {}
+    const failed = new Promise<Error>((resolve) => {
+      died = resolve
+    })
+    const db = await openDb(config, seams, died)
     closing.push(() => db.close())
     await migrate(db, join(config.packageRoot, 'migrations'), clock.now())
     const { key, pem } = signingKey(config.signingKey, ids)
     const chains = new WriterChains(ids.id('wr', clock.now()), key)
     const ledger = new Ledger(db, chains, clock, ids)
     closing.push(() => ledger.close())
-    const world: World = { db, ledger, policies: new Policies(db), refusals: new Refusals(), sealer: new Sealer(pem, ids), bus: memoryBus(), clock, ids }
+    const world: World = {
+      db,
+      ledger,
+      policies: new Policies(db),
+      refusals: new Refusals(),
+      sealer: new Sealer(pem, ids),
+      bus: memoryBus(),
+      clock,
+      ids,
+    }
     // The directory is ours alone: every other writer that is still open died without closing its chain.
     await closeWriters(world, chains.writer)
-    const reloadPolicy = async () => ({ activated: (await activateFile(world, DEFAULT_TENANT, policyFiles(config.policy))) !== null })
+    const reloadPolicy = async () => ({
+      activated: (await activateFile(world, DEFAULT_TENANT, policyFiles(config.policy))) !== null,
+    })
     await firstPolicy(world, config, log, reloadPolicy)
     const keyFiles = await firstKeys(world, config)
 
@@ -107,7 +124,10 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     const loops: Loop[] = [integrate, sweeper(world, clock, log)]
     if (config.checkpoints !== null) loops.push(checkpointKeeper(world, clock, log, config.checkpoints))
     closing.push(() => Promise.all(loops.map((each) => each.stop())))
-    const reload = () => reloadPolicy().then(reportReload(log), (error) => log.error({ err: error, faults: faultsOf(error) }, 'the policy on disk is broken; the active one stays'))
+    const reload = () =>
+      reloadPolicy().then(reportReload(log), (error) =>
+        log.error({ err: error, faults: faultsOf(error) }, 'the policy on disk is broken; the active one stays'),
+      )
     closing.push(watchPath(config.policy, clock, reload))
 
     const auth = new Authenticator(world)
@@ -115,7 +135,16 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     let draining = false
     const health = { unready: () => unready(world, () => draining) }
     const version = packageVersion(config.packageRoot)
-    const routes = allRoutes({ world, auth, dispatcher, publicKey: key.publicKey, events: auditEvents(world, integrate), headOf: headKeeper(world, integrate), health, version })
+    const routes = allRoutes({
+      world,
+      auth,
+      dispatcher,
+      publicKey: key.publicKey,
+      events: auditEvents(world, integrate),
+      headOf: headKeeper(world, integrate),
+      health,
+      version,
+    })
     const app = createServer(routes, auth, log, () => ids.id('req', clock.now()))
     closing.push(() => app.close())
     // Long polls end before the server waits for its requests: their workers ask another node.
@@ -125,17 +154,26 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       draining = true
       await unwind()
     }
-    return { url: address.replace('[::1]', 'localhost'), dataDir: config.dataDir, keyFiles, policy: await policyInfo(world), world, reloadPolicy, stop }
+    return {
+      url: address.replace('[::1]', 'localhost'),
+      dataDir: config.dataDir,
+      keyFiles,
+      policy: await policyInfo(world),
+      world,
+      reloadPolicy,
+      failed,
+      stop,
+    }
   } catch (error) {
     await unwind().catch((fault: unknown) => log.error({ err: fault }, 'closing after a failed start failed too'))
     throw error
   }
 }
 
-function openDb(config: Config, seams: Seams): Promise<Db> {
+function openDb(config: Config, seams: Seams, died: (error: Error) => void): Promise<Db> {
   if (seams.memory) return openPglite(null)
   const dir = join(config.dataDir, 'pgdata')
-  return seams.thread === false ? openPglite(dir) : openPgliteThread(dir)
+  return seams.thread === false ? openPglite(dir) : openPgliteThread(dir, died)
 }
 
 /** The installation's key: made once, 0600. Whoever holds it can sign the log, so it never enters the database. */
@@ -166,13 +204,21 @@ function headKeeper(world: World, integrate: Integrator): (tenant: string) => Pr
 }
 
 /** Without any active snapshot a broken file stops the start; with one, it is only reported. */
-async function firstPolicy(world: World, config: Config, log: Log, reload: () => Promise<{ activated: boolean }>): Promise<void> {
+async function firstPolicy(
+  world: World,
+  config: Config,
+  log: Log,
+  reload: () => Promise<{ activated: boolean }>,
+): Promise<void> {
   try {
     await reload()
   } catch (error) {
     const gate = await getGate(world.db, DEFAULT_TENANT)
     if (gate?.snapshot == null) throw error
-    log.error({ err: error, file: config.policy, faults: faultsOf(error) }, 'the policy on disk is broken; the active one stays')
+    log.error(
+      { err: error, file: config.policy, faults: faultsOf(error) },
+      'the policy on disk is broken; the active one stays',
+    )
   }
 }
 
@@ -185,7 +231,13 @@ async function firstKeys(world: World, config: Config): Promise<Record<string, s
     const text = role === 'admin' && config.adminKey !== null ? config.adminKey : newKeyText(world)
     // File first: a crash in between leaves a file that the next start writes again, never a key nobody has.
     writeFileSync(files[role] as string, `${text}\n`, { mode: 0o600 })
-    await createKey(world, DEFAULT_TENANT, 'system:first-start', { role: role as never, principal: `${role}:first`, note: 'made at first start' }, text)
+    await createKey(
+      world,
+      DEFAULT_TENANT,
+      'system:first-start',
+      { role: role as never, principal: `${role}:first`, note: 'made at first start' },
+      text,
+    )
   }
   return files
 }
@@ -203,11 +255,16 @@ async function unready(world: World, draining: () => boolean): Promise<string | 
 async function policyInfo(world: World): Promise<Plane['policy']> {
   const { policy } = await world.policies.active(DEFAULT_TENANT)
   const row = await getSnapshot(world.db, DEFAULT_TENANT, policy.digest)
-  return { snapshot: shortForm(policy.digest), rules: policy.document.rules.length, warnings: Array.isArray(row?.warnings) ? row.warnings.length : 0 }
+  return {
+    snapshot: shortForm(policy.digest),
+    rules: policy.document.rules.length,
+    warnings: Array.isArray(row?.warnings) ? row.warnings.length : 0,
+  }
 }
 
 const faultsOf = (error: unknown) => (error instanceof Problem ? error.extra.faults : undefined)
-const reportReload = (log: Log) => (done: { activated: boolean }) => done.activated && log.info('the policy on disk changed and is active')
+const reportReload = (log: Log) => (done: { activated: boolean }) =>
+  done.activated && log.info('the policy on disk changed and is active')
 
 function packageVersion(root: string): string {
   return (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version

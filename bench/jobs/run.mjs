@@ -8,14 +8,22 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 
 const { values: flags } = parseArgs({
-  options: { jobs: { type: 'string', default: '4000' }, rounds: { type: 'string', default: '3' }, json: { type: 'string' }, only: { type: 'string', default: '' } },
+  options: {
+    jobs: { type: 'string', default: '4000' },
+    rounds: { type: 'string', default: '3' },
+    json: { type: 'string' },
+    only: { type: 'string', default: '' },
+  },
 })
 const JOBS = Number(flags.jobs)
 const ROUNDS = Number(flags.rounds)
 const root = new URL('../..', import.meta.url).pathname
 const dir = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
 
-const server = spawn(process.execPath, [join(root, 'dist/cli/main.js'), 'up', '--port', '0', '--data-dir', dir], { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, SALLYPORT_LOG_LEVEL: 'error' } })
+const server = spawn(process.execPath, [join(root, 'dist/cli/main.js'), 'up', '--port', '0', '--data-dir', dir], {
+  stdio: ['ignore', 'pipe', 'inherit'],
+  env: { ...process.env, SALLYPORT_LOG_LEVEL: 'error' },
+})
 const url = await new Promise((resolve, reject) => {
   let text = ''
   server.stdout.on('data', (chunk) => {
@@ -32,21 +40,34 @@ const agent = new Agent({ keepAlive: true, maxSockets: 256 })
 function post(path, role, body) {
   const text = JSON.stringify(body)
   return new Promise((resolve, reject) => {
-    const call = request(url + path, { method: 'POST', agent, headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text), 'x-api-key': keys[role] } }, (answer) => {
-      const chunks = []
-      answer.on('data', (chunk) => chunks.push(chunk))
-      answer.on('end', () => {
-        const value = JSON.parse(Buffer.concat(chunks).toString())
-        if (answer.statusCode >= 300) reject(new Error(`${answer.statusCode} ${JSON.stringify(value).slice(0, 300)}`))
-        else resolve(value)
-      })
-    })
+    const call = request(
+      url + path,
+      {
+        method: 'POST',
+        agent,
+        headers: {
+          'content-type': 'application/json',
+          'content-length': Buffer.byteLength(text),
+          'x-api-key': keys[role],
+        },
+      },
+      (answer) => {
+        const chunks = []
+        answer.on('data', (chunk) => chunks.push(chunk))
+        answer.on('end', () => {
+          const value = JSON.parse(Buffer.concat(chunks).toString())
+          if (answer.statusCode >= 300) reject(new Error(`${answer.statusCode} ${JSON.stringify(value).slice(0, 300)}`))
+          else resolve(value)
+        })
+      },
+    )
     call.on('error', reject)
     call.end(text)
   })
 }
 
-const LOREM = 'The deploy of service checkout to region eu-central finished after 41 s; 12 pods were replaced, none failed its probe. '
+const LOREM =
+  'The deploy of service checkout to region eu-central finished after 41 s; 12 pods were replaced, none failed its probe. '
 const result = { log: Array.from({ length: 34 }, (_, i) => `${i} ${LOREM}`) } // 4.1 KB
 const job = { topic: 'job.repo.read', input: { op: 'log', limit: 20, path: 'src' }, labels: { team: 'web' } }
 const cpu = () => {
@@ -65,9 +86,19 @@ async function round(total, lanes, size) {
   let submitted = 0
   const worker = async (id) => {
     while (settled < total) {
-      const { leases } = await post('/api/v1/workers/claim', 'worker', { worker_id: id, claim_id: `bench-${id}-${Date.now()}-${claimNo++}`, topics: ['job.repo.read'], capacity: Math.max(lanes, size), wait_ms: 500 })
+      const { leases } = await post('/api/v1/workers/claim', 'worker', {
+        worker_id: id,
+        claim_id: `bench-${id}-${Date.now()}-${claimNo++}`,
+        topics: ['job.repo.read'],
+        capacity: Math.max(lanes, size),
+        wait_ms: 500,
+      })
       if (leases.length === 0) continue
-      await post('/api/v1/leases/complete', 'worker', leases.map((l) => ({ lease: l.lease, outcome: 'succeeded', result })))
+      await post(
+        '/api/v1/leases/complete',
+        'worker',
+        leases.map((l) => ({ lease: l.lease, outcome: 'succeeded', result })),
+      )
       const now = performance.now()
       for (const l of leases) latencies.push(now - (started.get(l.job.context.n) ?? now))
       settled += leases.length
@@ -80,7 +111,10 @@ async function round(total, lanes, size) {
       const now = performance.now()
       for (let n = from; n < from + size; n++) started.set(n, now)
       if (size === 1) await post('/api/v1/jobs', 'agent', { ...job, context: { n: from } })
-      else await post('/api/v1/jobs/batch', 'agent', { jobs: Array.from({ length: size }, (_, i) => ({ ...job, context: { n: from + i } })) })
+      else
+        await post('/api/v1/jobs/batch', 'agent', {
+          jobs: Array.from({ length: size }, (_, i) => ({ ...job, context: { n: from + i } })),
+        })
     }
   }
   const [t0, c0, own0] = [performance.now(), cpu(), process.cpuUsage()]
@@ -89,7 +123,13 @@ async function round(total, lanes, size) {
   const own = process.cpuUsage(own0)
   latencies.sort((a, b) => a - b)
   const at = (q) => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * q))]
-  return { rate: total / seconds, p50: at(0.5), p99: at(0.99), server_us: (cpu() - c0) / total, load_us: (own.user + own.system) / total }
+  return {
+    rate: total / seconds,
+    p50: at(0.5),
+    p99: at(0.99),
+    server_us: (cpu() - c0) / total,
+    load_us: (own.user + own.system) / total,
+  }
 }
 
 /** Alone: one job at a time; also the time until the worker has it. */
@@ -97,7 +137,13 @@ async function alone(total) {
   const handler = []
   const whole = []
   for (let i = 0; i < total; i++) {
-    const claim = post('/api/v1/workers/claim', 'worker', { worker_id: 'w', claim_id: `alone-${Date.now()}-${i}`, topics: ['job.repo.read'], capacity: 1, wait_ms: 5000 })
+    const claim = post('/api/v1/workers/claim', 'worker', {
+      worker_id: 'w',
+      claim_id: `alone-${Date.now()}-${i}`,
+      topics: ['job.repo.read'],
+      capacity: 1,
+      wait_ms: 5000,
+    })
     await new Promise((turn) => setTimeout(turn, 5)) // let the long poll settle in: the figure is for an idle worker
     const t0 = performance.now()
     await post('/api/v1/jobs', 'agent', job)
@@ -123,16 +169,45 @@ try {
     const results = []
     for (let i = 0; i < ROUNDS; i++) results.push(await run())
     const pick = (name) => median(results.map((r) => r[name]))
-    rows.push({ work, subject: 'sallyport, embedded', median: pick('rate'), unit: 'jobs/s', p50_ms: pick('p50'), p99_ms: pick('p99'), rounds: ROUNDS, server_cpu_us: pick('server_us'), load_cpu_us: pick('load_us') })
+    rows.push({
+      work,
+      subject: 'sallyport, embedded',
+      median: pick('rate'),
+      unit: 'jobs/s',
+      p50_ms: pick('p50'),
+      p99_ms: pick('p99'),
+      rounds: ROUNDS,
+      server_cpu_us: pick('server_us'),
+      load_cpu_us: pick('load_us'),
+    })
   }
   if ('alone'.includes(flags.only) || flags.only === '') {
     const a = await alone(200)
-    rows.push({ work: 'submit → handler start, alone', subject: 'sallyport, embedded', median: a.handler_p50, unit: 'ms', rounds: 200 })
-    rows.push({ work: 'governed job, alone', subject: 'sallyport, embedded', median: a.whole_p50, unit: 'ms', p50_ms: a.whole_p50, p99_ms: a.whole_p99, rounds: 200 })
+    rows.push({
+      work: 'submit → handler start, alone',
+      subject: 'sallyport, embedded',
+      median: a.handler_p50,
+      unit: 'ms',
+      rounds: 200,
+    })
+    rows.push({
+      work: 'governed job, alone',
+      subject: 'sallyport, embedded',
+      median: a.whole_p50,
+      unit: 'ms',
+      p50_ms: a.whole_p50,
+      p99_ms: a.whole_p99,
+      rounds: 200,
+    })
   }
   const shown = (n) => (n === undefined ? '' : n >= 100 ? String(Math.round(n)) : n.toFixed(2))
-  console.log(`\n${'work'.padEnd(34)}${'median'.padStart(10)} ${'unit'.padEnd(8)}${'p50 ms'.padStart(9)}${'p99 ms'.padStart(9)}${'server µs'.padStart(11)}${'load µs'.padStart(9)}`)
-  for (const r of rows) console.log(`${r.work.padEnd(34)}${shown(r.median).padStart(10)} ${r.unit.padEnd(8)}${shown(r.p50_ms).padStart(9)}${shown(r.p99_ms).padStart(9)}${shown(r.server_cpu_us).padStart(11)}${shown(r.load_cpu_us).padStart(9)}`)
+  console.log(
+    `\n${'work'.padEnd(34)}${'median'.padStart(10)} ${'unit'.padEnd(8)}${'p50 ms'.padStart(9)}${'p99 ms'.padStart(9)}${'server µs'.padStart(11)}${'load µs'.padStart(9)}`,
+  )
+  for (const r of rows)
+    console.log(
+      `${r.work.padEnd(34)}${shown(r.median).padStart(10)} ${r.unit.padEnd(8)}${shown(r.p50_ms).padStart(9)}${shown(r.p99_ms).padStart(9)}${shown(r.server_cpu_us).padStart(11)}${shown(r.load_cpu_us).padStart(9)}`,
+    )
   console.log(`server memory at the end: ${Math.round(rss())} MB`)
   if (flags.json) writeFileSync(flags.json, `${JSON.stringify(rows, null, 2)}\n`)
 } finally {

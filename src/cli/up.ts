@@ -39,7 +39,9 @@ async function serve({ terminal, env }: Context, flags: UpFlags): Promise<Exit> 
   const reload = () =>
     void plane.reloadPolicy().catch((error: Error) => terminal.note(`the policy was not reloaded: ${error.message}`))
   process.on('SIGHUP', reload)
-  await stopping.asked
+  const failed = await Promise.race([stopping.asked, plane.failed])
+  if (failed instanceof Error)
+    throw new CliError(EXIT.fault, 'store_lost', failed.message, 'Start it again: nothing acknowledged is lost.')
   await plane.stop()
   process.off('SIGHUP', reload)
   stopping.off()

@@ -43,14 +43,24 @@ export const Approval = Type.Object({
     Type.Object({ by: Type.String(), answer: Type.String(), at: Instant, note: Nullable(Type.String()) }),
   ),
   job: Type.Optional(
-    Type.Object({
-      labels: AnyJson,
-      risk_tags: AnyJson,
-      environment: AnyJson,
-      action_type: AnyJson,
-      input: AnyJson,
-      context: AnyJson,
-    }),
+    Type.Object(
+      {
+        agent_version: Nullable(Type.String()),
+        labels: Type.Record(Type.String(), Type.String()),
+        risk_tags: Type.Array(Type.String()),
+        environment: Nullable(Type.String()),
+        action_type: Nullable(Type.String()),
+        capability: Nullable(Type.String()),
+        action: Nullable(Type.String()),
+        workflow: Nullable(Type.String()),
+        timeout_ms: Nullable(Type.Integer()),
+        max_attempts: Nullable(Type.Integer()),
+        not_before: Nullable(Instant),
+        input: AnyJson,
+        context: AnyJson,
+      },
+      { description: 'Everything job_hash binds, as it was submitted' },
+    ),
   ),
 })
 export type Approval = Static<typeof Approval>

@@ -2,6 +2,7 @@ import { type Static, Type } from 'typebox'
 import {
   AnyJson,
   DecisionWord,
+  described,
   Hash,
   Instant,
   Labels,
@@ -25,31 +26,21 @@ export const SubmitJob = Type.Object(
     risk_tags: Type.Optional(RiskTags),
     input: Type.Optional(AnyJson),
     context: Type.Optional(AnyJson),
-    run_id: Type.Optional(Type.Options(RunId, { description: 'The task this belongs to; made for you when left out' })),
-    workflow: Type.Optional(
-      Type.Options(Name, { description: 'Name of the task’s kind, for matching and for people' }),
-    ),
-    capability: Type.Optional(Type.Options(Name, { description: 'Area the action belongs to, e.g. payments' })),
-    action: Type.Optional(Type.Options(Name, { description: 'The action within it, e.g. refund' })),
-    action_type: Type.Optional(
-      Type.Options(Name, { description: 'e.g. read, write, delete, deploy, refund; some count as high risk' }),
-    ),
-    environment: Type.Optional(
-      Type.Options(Name, { description: 'e.g. production; the policy may derive it from the input' }),
-    ),
-    agent: Type.Optional(
-      Type.Options(Name, { description: 'Must be the principal of the key, unless the key may act as this agent' }),
-    ),
-    timeout_ms: Type.Optional(Type.Options(Millis, { description: 'For one attempt; policy may only shorten it' })),
+    run_id: Type.Optional(described(RunId, 'The task this belongs to; made for you when left out')),
+    workflow: Type.Optional(described(Name, 'Name of the task’s kind, for matching and for people')),
+    capability: Type.Optional(described(Name, 'Area the action belongs to, e.g. payments')),
+    action: Type.Optional(described(Name, 'The action within it, e.g. refund')),
+    action_type: Type.Optional(described(Name, 'e.g. read, write, delete, deploy, refund; some count as high risk')),
+    environment: Type.Optional(described(Name, 'e.g. production; the policy may derive it from the input')),
+    agent: Type.Optional(described(Name, 'Must be the principal of the key, unless the key may act as this agent')),
+    timeout_ms: Type.Optional(described(Millis, 'For one attempt; policy may only shorten it')),
     max_attempts: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 100, description: 'Including the first; policy may lower it' }),
     ),
     priority: Type.Optional(
       Type.Integer({ minimum: 0, maximum: 9, description: 'Higher goes first; 5 when left out' }),
     ),
-    not_before: Type.Optional(
-      Type.Options(Instant, { description: 'No worker gets it before, milliseconds since 1970-01-01 UTC' }),
-    ),
+    not_before: Type.Optional(described(Instant, 'No worker gets it before, milliseconds since 1970-01-01 UTC')),
   },
   closed,
 )

@@ -1,4 +1,4 @@
-import { type Static, Type } from 'typebox'
+import { type Static, type TSchema, Type } from 'typebox'
 
 /**
  * The scalars of the wire. Every bound is here so that a limit is stated once and shows up in OpenAPI.
@@ -49,7 +49,10 @@ export const DecisionWord = Type.Union(
   { description: 'DENY > REQUIRE_APPROVAL > ALLOW_WITH_CONSTRAINTS > ALLOW' },
 )
 export const Verdict = Type.Union([Type.Literal('ALLOW'), Type.Literal('REDACT'), Type.Literal('QUARANTINE')])
-export const Nullable = <T extends import('typebox').TSchema>(schema: T) => Type.Union([schema, Type.Null()])
+export const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()])
+
+/** The same scalar with what it means in this place. */
+export const described = <T extends TSchema>(schema: T, description: string): T => ({ ...schema, description })
 
 export const PageQuery = Type.Object(
   {

@@ -20,7 +20,12 @@ export interface NewJob {
 }
 
 /** What the door's yes, or its question, makes of a claim: a queued job, or a parked one with its approval. */
-export function admit(claim: Claim, decision: Decision, standing: Standing, made: NewJob): { job: Job; approval: Approval | null; facts: Fact[] } {
+export function admit(
+  claim: Claim,
+  decision: Decision,
+  standing: Standing,
+  made: NewJob,
+): { job: Job; approval: Approval | null; facts: Fact[] } {
   const now = standing.now
   const { job_class } = decision.evaluation
   const parked = decision.outcome === 'park'
@@ -91,7 +96,10 @@ export function admit(claim: Claim, decision: Decision, standing: Standing, made
 }
 
 /** The effective budget: the claim may only shorten what class and constraints allow. */
-export function terms(claim: Pick<Claim, 'timeout_ms' | 'max_attempts'>, decision: Decision): Pick<Job, 'timeout_ms' | 'max_attempts' | 'heartbeat_ms' | 'queue_timeout_ms' | 'idempotent'> {
+export function terms(
+  claim: Pick<Claim, 'timeout_ms' | 'max_attempts'>,
+  decision: Decision,
+): Pick<Job, 'timeout_ms' | 'max_attempts' | 'heartbeat_ms' | 'queue_timeout_ms' | 'idempotent'> {
   const { job_class, constraints } = decision.evaluation
   const bound = typeof constraints.timeout_ms === 'number' ? constraints.timeout_ms : Number.POSITIVE_INFINITY
   const timeout_ms = Math.min(claim.timeout_ms ?? Number.POSITIVE_INFINITY, job_class.timeout_ms, bound)
@@ -105,7 +113,21 @@ export function terms(claim: Pick<Claim, 'timeout_ms' | 'max_attempts'>, decisio
 }
 
 /** The columns that say what the newest decision about a job was. */
-export function verdictOf(decision: Decision, decision_id: string): Pick<Job, 'decision' | 'decision_id' | 'reason' | 'rules' | 'constraints' | 'enforcers' | 'snapshot' | 'high_risk' | 'grant_hash'> {
+export function verdictOf(
+  decision: Decision,
+  decision_id: string,
+): Pick<
+  Job,
+  | 'decision'
+  | 'decision_id'
+  | 'reason'
+  | 'rules'
+  | 'constraints'
+  | 'enforcers'
+  | 'snapshot'
+  | 'high_risk'
+  | 'grant_hash'
+> {
   return {
     decision: decision.decision,
     decision_id,
@@ -120,8 +142,14 @@ export function verdictOf(decision: Decision, decision_id: string): Pick<Job, 'd
 }
 
 /** The approval a parked decision asks for. Its hashes are there, because the decision is REQUIRE_APPROVAL. */
-export function ask(job: Pick<Job, 'tenant' | 'job_id' | 'requested_by' | 'agent' | 'topic'>, decision: Decision, made: { approval_id: string; decision_id: string }, now: number): Approval {
-  if (decision.grant_hash === null || decision.bound_hash === null) throw new Error('an approval needs a decision that requires one')
+export function ask(
+  job: Pick<Job, 'tenant' | 'job_id' | 'requested_by' | 'agent' | 'topic'>,
+  decision: Decision,
+  made: { approval_id: string; decision_id: string },
+  now: number,
+): Approval {
+  if (decision.grant_hash === null || decision.bound_hash === null)
+    throw new Error('an approval needs a decision that requires one')
   return {
     tenant: job.tenant,
     approval_id: made.approval_id,

@@ -1,5 +1,5 @@
-import type { Approval } from './approval.js'
 import { ask, asked, terms, verdictOf } from './admit.js'
+import type { Approval } from './approval.js'
 import { type Fact, joined } from './audit.js'
 import type { Decision, Standing } from './door.js'
 import { jobFact } from './facts.js'
@@ -21,21 +21,47 @@ export interface Dispatched {
 }
 
 /** What the second door's answer makes of a due job: a lease, a job parked again, or a job denied after all. */
-export function dispatch(job: Job, claim: Claim, decision: Decision, standing: Standing, made: { lease_id: string; decision_id: string; approval_id: string }, waiter: Waiter): Dispatched {
+export function dispatch(
+  job: Job,
+  claim: Claim,
+  decision: Decision,
+  standing: Standing,
+  made: { lease_id: string; decision_id: string; approval_id: string },
+  waiter: Waiter,
+): Dispatched {
   const now = standing.now
   const verdict = verdictOf(decision, made.decision_id)
   if (decision.outcome === 'deny') {
     const moved = move(job, 'deny', now, { ...verdict, status_reason: 'denied_at_dispatch', queue_deadline: null })
-    return { job: moved.job, lease: null, approval: null, facts: [jobFact('job.refused', moved.job, now, 'system:dispatcher', { ...moved.changed, reason: decision.reason, rules: joined(decision.rules) })] }
+    return {
+      job: moved.job,
+      lease: null,
+      approval: null,
+      facts: [
+        jobFact('job.refused', moved.job, now, 'system:dispatcher', {
+          ...moved.changed,
+          reason: decision.reason,
+          rules: joined(decision.rules),
+        }),
+      ],
+    }
   }
   if (decision.outcome === 'park') {
-    const moved = move(job, 'park', now, { ...verdict, approval_id: made.approval_id, queue_deadline: null, status_reason: 'approval_void' })
+    const moved = move(job, 'park', now, {
+      ...verdict,
+      approval_id: made.approval_id,
+      queue_deadline: null,
+      status_reason: 'approval_void',
+    })
     const approval = ask(moved.job, decision, made, now)
     return {
       job: moved.job,
       lease: null,
       approval,
-      facts: [jobFact('job.parked', moved.job, now, 'system:dispatcher', { ...moved.changed, reason: decision.reason }), asked(approval, moved.job, now)],
+      facts: [
+        jobFact('job.parked', moved.job, now, 'system:dispatcher', { ...moved.changed, reason: decision.reason }),
+        asked(approval, moved.job, now),
+      ],
     }
   }
   const budget = terms(claim, decision)
@@ -68,7 +94,14 @@ export function dispatch(job: Job, claim: Claim, decision: Decision, standing: S
   }
   lease.expires_at = expiryAfterBeat(lease, now)
   const held_limits = decision.evaluation.limits.filter((l) => l.concurrent !== undefined).map((l) => l.key)
-  const moved = move(job, 'lease', now, { ...verdict, ...budget, attempt, lease_id: lease.lease_id, held_limits, queue_deadline: null })
+  const moved = move(job, 'lease', now, {
+    ...verdict,
+    ...budget,
+    attempt,
+    lease_id: lease.lease_id,
+    held_limits,
+    queue_deadline: null,
+  })
   const fact = jobFact('job.leased', moved.job, now, waiter.principal, {
     ...moved.changed,
     worker: waiter.worker,

@@ -1,5 +1,5 @@
-import { boundHash, grantHash, jobHash } from './binding.js'
 import type { Approval } from './approval.js'
+import { boundHash, grantHash, jobHash } from './binding.js'
 import type { Claim } from './job.js'
 import type { Json, JsonObject } from './json.js'
 import { type Counter, FRESH, retryAfter, spent } from './limits.js'
@@ -62,11 +62,17 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
   }
   if (evaluation.decision === 'DENY') return decision
   if (evaluation.decision === 'REQUIRE_APPROVAL') {
-    const binding = { job_hash, rules: evaluation.rules, constraints: evaluation.constraints as JsonObject, approval: evaluation.approval as unknown as Json }
+    const binding = {
+      job_hash,
+      rules: evaluation.rules,
+      constraints: evaluation.constraints as JsonObject,
+      approval: evaluation.approval as unknown as Json,
+    }
     decision.grant_hash = grantHash({ ...binding, snapshot: snapshot.digest })
     decision.bound_hash = boundHash(binding)
     const grant = standing.grant
-    const granted = grant !== null && grant.bound_hash === decision.bound_hash && (grant.valid_until ?? 0) > standing.now
+    const granted =
+      grant !== null && grant.bound_hash === decision.bound_hash && (grant.valid_until ?? 0) > standing.now
     decision.outcome = granted ? 'pass' : 'park'
   } else {
     decision.outcome = 'pass'
@@ -89,7 +95,11 @@ function fullLimit(limits: readonly AppliedLimit[], standing: Standing): Decisio
     if (standing.door === 'submit' && limit.rate) {
       const { count, period_ms } = limit.rate
       if (spent(counter, standing.now, period_ms) + 1 > count)
-        return { limit: limit.key, rule: limit.rule, retry_after_ms: retryAfter(counter, count, standing.now, period_ms) }
+        return {
+          limit: limit.key,
+          rule: limit.rule,
+          retry_after_ms: retryAfter(counter, count, standing.now, period_ms),
+        }
     }
     if (standing.door === 'dispatch' && limit.concurrent !== undefined && counter.held + 1 > limit.concurrent)
       return { limit: limit.key, rule: limit.rule, retry_after_ms: 1000 }

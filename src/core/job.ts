@@ -85,7 +85,13 @@ export const TRANSITIONS: Record<JobStatus, Partial<Record<JobEvent, JobStatus>>
     cancel: 'cancelled',
   },
   queued: { lease: 'running', park: 'pending_approval', deny: 'denied', cancel: 'cancelled', queue_timeout: 'expired' },
-  retrying: { lease: 'running', park: 'pending_approval', deny: 'denied', cancel: 'cancelled', queue_timeout: 'expired' },
+  retrying: {
+    lease: 'running',
+    park: 'pending_approval',
+    deny: 'denied',
+    cancel: 'cancelled',
+    queue_timeout: 'expired',
+  },
   running: {
     succeed: 'succeeded',
     quarantine: 'quarantined',
@@ -299,7 +305,9 @@ function changes(before: Job, after: Job): Record<string, string | number | bool
  */
 export function fold(facts: readonly Record<string, unknown>[]): Record<string, unknown> {
   const row: Record<string, unknown> = {}
-  const steps = facts.filter((fact) => typeof fact.version === 'number').sort((a, b) => Number(a.version) - Number(b.version))
+  const steps = facts
+    .filter((fact) => typeof fact.version === 'number')
+    .sort((a, b) => Number(a.version) - Number(b.version))
   for (const fact of steps) for (const column of LIFECYCLE) if (column in fact) row[column] = fact[column]
   return row
 }

@@ -31,7 +31,8 @@ export function spent(counter: Counter, now: number, periodMs: number): number {
 /** ms until one more fits, at least 1 s; the whole rest of the window when the current bucket alone is full. */
 export function retryAfter(counter: Counter, count: number, now: number, periodMs: number): number {
   const start = windowStart(now, periodMs)
-  const [previous, current] = counter.window_start === start ? [counter.previous, counter.current] : [counter.current, 0]
+  const [previous, current] =
+    counter.window_start === start ? [counter.previous, counter.current] : [counter.current, 0]
   if (current + 1 > count || previous === 0) {
     // The next window weighs this one: wait until enough of it has slid out.
     const share = Math.max(0, (count - 1) / Math.max(1, current))

@@ -7,7 +7,13 @@ import { retryDelay } from './retry.js'
 
 /** What came back from an attempt, after screening: nothing in here is raw. */
 export type Report =
-  | { outcome: 'succeeded'; verdict: 'ALLOW' | 'REDACT' | 'QUARANTINE'; findings: Json; result_ptr: string | null; usage: Usage }
+  | {
+      outcome: 'succeeded'
+      verdict: 'ALLOW' | 'REDACT' | 'QUARANTINE'
+      findings: Json
+      result_ptr: string | null
+      usage: Usage
+    }
   | { outcome: 'failed'; class: 'transient' | 'terminal'; code: string; message: string; usage: Usage }
   /** The lease ended by itself: no heartbeat, or the attempt's time was up. */
   | { outcome: 'lost'; why: 'heartbeat' | 'timeout' }
@@ -34,22 +40,49 @@ export const attemptKey = (attempt: number) => `attempt:${attempt}`
  * it happened, so no timer may repeat it. Otherwise what finished first is what happened, even when a cancel was asked.
  * @param fraction uniform in [0, 1), for the retry's jitter
  */
-export function settle(job: Job, lease: Lease, effects: readonly Effect[], report: Report, now: number, actor: string, fraction: number): Settled {
+export function settle(
+  job: Job,
+  lease: Lease,
+  effects: readonly Effect[],
+  report: Report,
+  now: number,
+  actor: string,
+  fraction: number,
+): Settled {
   const open = effects.filter((e) => e.status === 'begun' && e.lease_id === lease.lease_id)
   const unrecorded = report.outcome === 'lost' && lease.effects === 'none' && !job.idempotent
-  const usage = report.outcome === 'lost' ? {} : { tokens: sum(job.tokens, report.usage.tokens), cost: sum(job.cost, report.usage.cost) }
-  if (open.length > 0 || unrecorded) return doubt(job, lease, report, now, actor, usage, unrecorded && open.length === 0)
+  const usage =
+    report.outcome === 'lost'
+      ? {}
+      : { tokens: sum(job.tokens, report.usage.tokens), cost: sum(job.cost, report.usage.cost) }
+  if (open.length > 0 || unrecorded)
+    return doubt(job, lease, report, now, actor, usage, unrecorded && open.length === 0)
   if (report.outcome === 'succeeded') {
-    const patch = { ...usage, verdict: report.verdict, findings: report.findings, result_ptr: report.result_ptr, ...NO_ERROR }
+    const patch = {
+      ...usage,
+      verdict: report.verdict,
+      findings: report.findings,
+      result_ptr: report.result_ptr,
+      ...NO_ERROR,
+    }
     return end(job, lease, report.verdict === 'QUARANTINE' ? 'quarantine' : 'succeed', patch, report, now, actor)
   }
   const error = errorOf(report)
-  if (job.cancel_requested) return end(job, lease, 'cancel', { ...usage, ...error, status_reason: 'cancelled' }, report, now, actor)
+  if (job.cancel_requested)
+    return end(job, lease, 'cancel', { ...usage, ...error, status_reason: 'cancelled' }, report, now, actor)
   const left = job.max_attempts - (job.attempt - job.budget_from)
   const retryable = report.outcome === 'lost' || report.class === 'transient'
   if (retryable && left > 0) {
     const due_at = now + retryDelay(job.attempt - job.budget_from, fraction)
-    return end(job, lease, 'retry', { ...usage, ...error, due_at, queue_deadline: due_at + job.queue_timeout_ms }, report, now, actor)
+    return end(
+      job,
+      lease,
+      'retry',
+      { ...usage, ...error, due_at, queue_deadline: due_at + job.queue_timeout_ms },
+      report,
+      now,
+      actor,
+    )
   }
   const status_reason = retryable ? 'attempts_exhausted' : 'terminal_failure'
   const respond_by = job.respond_within_ms === null ? null : now + job.respond_within_ms
@@ -66,16 +99,35 @@ const KIND = {
   doubt: 'job.ambiguous',
 } as const
 
-function errorOf(report: Exclude<Report, { outcome: 'succeeded' }>): Pick<Job, 'error_class' | 'error_code' | 'error_message'> {
-  if (report.outcome === 'failed') return { error_class: report.class, error_code: report.code, error_message: report.message }
+function errorOf(
+  report: Exclude<Report, { outcome: 'succeeded' }>,
+): Pick<Job, 'error_class' | 'error_code' | 'error_message'> {
+  if (report.outcome === 'failed')
+    return { error_class: report.class, error_code: report.code, error_message: report.message }
   return report.why === 'timeout'
     ? { error_class: 'transient', error_code: 'timeout', error_message: 'The attempt ran out of time' }
     : { error_class: 'transient', error_code: 'lease_lost', error_message: 'The worker stopped answering' }
 }
 
-function doubt(job: Job, lease: Lease, report: Report, now: number, actor: string, usage: Partial<Job>, unrecorded: boolean): Settled {
+function doubt(
+  job: Job,
+  lease: Lease,
+  report: Report,
+  now: number,
+  actor: string,
+  usage: Partial<Job>,
+  unrecorded: boolean,
+): Settled {
   const error = report.outcome === 'succeeded' ? NO_ERROR : errorOf(report)
-  const settled = end(job, lease, 'doubt', { ...usage, ...error, status_reason: unrecorded ? 'attempt_unrecorded' : 'effect_open' }, report, now, actor)
+  const settled = end(
+    job,
+    lease,
+    'doubt',
+    { ...usage, ...error, status_reason: unrecorded ? 'attempt_unrecorded' : 'effect_open' },
+    report,
+    now,
+    actor,
+  )
   if (unrecorded) {
     settled.effect = {
       tenant: job.tenant,
@@ -97,7 +149,15 @@ function doubt(job: Job, lease: Lease, report: Report, now: number, actor: strin
   return settled
 }
 
-function end(job: Job, lease: Lease, event: keyof typeof KIND, patch: Partial<Job>, report: Report, now: number, actor: string): Settled {
+function end(
+  job: Job,
+  lease: Lease,
+  event: keyof typeof KIND,
+  patch: Partial<Job>,
+  report: Report,
+  now: number,
+  actor: string,
+): Settled {
   const moved = move(job, event, now, patch)
   const ended: Lease = {
     ...lease,
@@ -107,8 +167,23 @@ function end(job: Job, lease: Lease, event: keyof typeof KIND, patch: Partial<Jo
     ...(report.outcome === 'succeeded' ? NO_ERROR : errorOf(report)),
   }
   const facts: Fact[] = []
-  if (report.outcome === 'lost') facts.push(jobFact('lease.lost', job, now, actor, { lease_id: lease.lease_id, worker: lease.worker, attempt: lease.attempt, why: report.why }))
-  facts.push(jobFact(KIND[event], moved.job, now, actor, { ...moved.changed, ended_lease: lease.lease_id, worker: lease.worker, ...(moved.job.result_ptr === null ? {} : { result_ptr: moved.job.result_ptr }) }))
+  if (report.outcome === 'lost')
+    facts.push(
+      jobFact('lease.lost', job, now, actor, {
+        lease_id: lease.lease_id,
+        worker: lease.worker,
+        attempt: lease.attempt,
+        why: report.why,
+      }),
+    )
+  facts.push(
+    jobFact(KIND[event], moved.job, now, actor, {
+      ...moved.changed,
+      ended_lease: lease.lease_id,
+      worker: lease.worker,
+      ...(moved.job.result_ptr === null ? {} : { result_ptr: moved.job.result_ptr }),
+    }),
+  )
   return { job: moved.job, lease: ended, effect: null, released: moved.released, facts }
 }
 

@@ -23,12 +23,25 @@ export class Authenticator {
     const [, id, secret] = KEY_FORM.exec(presented(headers)) ?? []
     if (id === undefined || secret === undefined) throw new Problem('unauthenticated')
     const row = await this.#row(`key_${id}`)
-    const same = timingSafeEqual(Buffer.from(hashSecret(secret), 'hex'), Buffer.from(row?.hash ?? '0'.repeat(64), 'hex'))
+    const same = timingSafeEqual(
+      Buffer.from(hashSecret(secret), 'hex'),
+      Buffer.from(row?.hash ?? '0'.repeat(64), 'hex'),
+    )
     const now = this.#world.clock.now()
-    if (row === null || !same || row.revoked_at !== null || (row.expires_at !== null && row.expires_at <= now)) throw new Problem('unauthenticated')
+    if (row === null || !same || row.revoked_at !== null || (row.expires_at !== null && row.expires_at <= now))
+      throw new Problem('unauthenticated')
     const tenant = headers['x-tenant-id']
-    if (tenant !== undefined && tenant !== row.tenant) throw new Problem('forbidden', 'X-Tenant-ID is not the tenant of this key', { needs: 'a key of that tenant' })
-    return { tenant: row.tenant, principal: row.principal, role: row.role, team: row.team, key_id: row.key_id, topics: row.topics, act_as: row.act_as }
+    if (tenant !== undefined && tenant !== row.tenant)
+      throw new Problem('forbidden', 'X-Tenant-ID is not the tenant of this key', { needs: 'a key of that tenant' })
+    return {
+      tenant: row.tenant,
+      principal: row.principal,
+      role: row.role,
+      team: row.team,
+      key_id: row.key_id,
+      topics: row.topics,
+      act_as: row.act_as,
+    }
   }
 
   /** After a key was made or revoked on this node. */

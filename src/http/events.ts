@@ -1,5 +1,5 @@
-import { parseEntry } from '../core/audit.js'
 import { tileLines } from '../core/audit/tile.js'
+import { parseEntry } from '../core/audit.js'
 import type { Integrator } from '../loops/integrator.js'
 import { searchEntries } from '../store/audit.js'
 import type { World } from '../store/world.js'
@@ -30,7 +30,12 @@ export function auditEvents(world: World, integrator: Pick<Integrator, 'onIntegr
 }
 
 /** True when the tenant's log grew, false after the keep-alive time or when the listener left. */
-function nextMove(world: World, integrator: Pick<Integrator, 'onIntegrated'>, tenant: string, signal: AbortSignal): Promise<boolean> {
+function nextMove(
+  world: World,
+  integrator: Pick<Integrator, 'onIntegrated'>,
+  tenant: string,
+  signal: AbortSignal,
+): Promise<boolean> {
   return new Promise((resolve) => {
     const done = (moved: boolean) => {
       stop()

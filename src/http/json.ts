@@ -38,7 +38,8 @@ function scan(text: string): void {
       }
       i = end
     } else if (c === 0x7b || c === 0x5b) {
-      if (open.length === MAX_DEPTH) throw new Problem('malformed', `Nested more than ${MAX_DEPTH} deep at character ${i}`)
+      if (open.length === MAX_DEPTH)
+        throw new Problem('malformed', `Nested more than ${MAX_DEPTH} deep at character ${i}`)
       open.push(c === 0x7b ? new Set() : null)
       keyNext = c === 0x7b
     } else if (c === 0x7d || c === 0x5d) {
@@ -96,6 +97,7 @@ function exponentEnd(text: string, at: number): number {
   if (from === at) return at
   let to = at + 1
   while (to < text.length && /[-+0-9]/.test(text[to] as string)) to++
-  if (!Number.isFinite(Number(text.slice(from, to)))) throw new Problem('malformed', `A number out of range at character ${from}`)
+  if (!Number.isFinite(Number(text.slice(from, to))))
+    throw new Problem('malformed', `A number out of range at character ${from}`)
   return to - 1
 }

@@ -33,6 +33,7 @@ export function asProblem(error: unknown): Problem {
   if (code === 'FST_ERR_BAD_URL') return new Problem('malformed', 'The path is not valid percent-encoded UTF-8')
   if (code === 'FST_ERR_MAX_PARAM_LENGTH') return new Problem('not_found')
   // The framework blames the request: a body shorter than it said, a caller that hung up in the middle of it.
-  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) return new Problem('malformed', 'The request did not arrive whole')
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500)
+    return new Problem('malformed', 'The request did not arrive whole')
   return new Problem('internal', undefined, {}, error)
 }

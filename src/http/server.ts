@@ -18,10 +18,23 @@ const BODY_LIMIT = 2 * 1024 * 1024
 const REQUEST_MS = 30_000
 
 /** Nobody is asked for on public routes; their handlers never look. */
-const NOBODY: Caller = { tenant: '', principal: 'anonymous', role: 'viewer', team: null, key_id: '', topics: [], act_as: [] }
+const NOBODY: Caller = {
+  tenant: '',
+  principal: 'anonymous',
+  role: 'viewer',
+  team: null,
+  key_id: '',
+  topics: [],
+  act_as: [],
+}
 
 /** Serves the routes: authenticate, authorise, parse strictly, validate, handle; every fault becomes a problem answer. */
-export function createServer(routes: readonly Route[], auth: Authenticator, log: Log, requestId: () => string): FastifyInstance {
+export function createServer(
+  routes: readonly Route[],
+  auth: Authenticator,
+  log: Log,
+  requestId: () => string,
+): FastifyInstance {
   const app = Fastify({
     logger: false,
     bodyLimit: BODY_LIMIT,
@@ -30,7 +43,8 @@ export function createServer(routes: readonly Route[], auth: Authenticator, log:
     exposeHeadRoutes: false,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 300, ignoreTrailingSlash: false },
-    frameworkErrors: (error, request, reply) => void fail(reply as FastifyReply, request as FastifyRequest, asProblem(error), log),
+    frameworkErrors: (error, request, reply) =>
+      void fail(reply as FastifyReply, request as FastifyRequest, asProblem(error), log),
     clientErrorHandler: refuseConnection,
   })
   app.removeAllContentTypeParsers()
@@ -47,7 +61,9 @@ export function createServer(routes: readonly Route[], auth: Authenticator, log:
     return payload
   })
   app.setErrorHandler((error, request, reply) => fail(reply, request, asProblem(error), log))
-  app.setNotFoundHandler((request, reply) => fail(reply, request, new Problem(isKnownPath(routes, request.url) ? 'method_not_allowed' : 'not_found'), log))
+  app.setNotFoundHandler((request, reply) =>
+    fail(reply, request, new Problem(isKnownPath(routes, request.url) ? 'method_not_allowed' : 'not_found'), log),
+  )
   const open = new Set<AbortController>()
   // Streams of events never end by themselves: a server that stops ends them.
   app.addHook('preClose', async () => {
@@ -63,9 +79,16 @@ function refuseConnection(error: Error & { code?: string }, socket: Socket): voi
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
   const large = error.code === 'HPE_HEADER_OVERFLOW' || error.code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW'
   const late = error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-  const problem = large ? new Problem('too_large', 'The headers are too large') : new Problem('malformed', late ? 'The request did not arrive in time' : 'This is not an HTTP/1.1 request')
+  const problem = large
+    ? new Problem('too_large', 'The headers are too large')
+    : new Problem('malformed', late ? 'The request did not arrive in time' : 'This is not an HTTP/1.1 request')
   const body = JSON.stringify(problemBody(problem))
-  const head = [`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`, 'Content-Type: application/problem+json; charset=utf-8', `Content-Length: ${Buffer.byteLength(body)}`, 'Connection: close']
+  const head = [
+    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
+    'Content-Type: application/problem+json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Connection: close',
+  ]
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
 }
 
@@ -99,17 +122,22 @@ function mount(app: FastifyInstance, route: Route, auth: Authenticator, log: Log
     onRequest: async (request) => {
       if (route.permission === null) return
       const caller = await auth.authenticate(request.headers)
-      if (!route.permission.some((permission) => may(caller, permission))) throw new Problem('forbidden', undefined, { needs: route.permission })
+      if (!route.permission.some((permission) => may(caller, permission)))
+        throw new Problem('forbidden', undefined, { needs: route.permission })
       callers.set(request, caller)
     },
     handler: async (request, reply) => {
       const found = (request.query ?? {}) as Record<string, unknown>
       // NUL is in no id, and no text of the store can hold it.
-      if (Object.values(request.params as Record<string, string>).some((value) => value.includes('\0'))) throw new Problem('not_found')
+      if (Object.values(request.params as Record<string, string>).some((value) => value.includes('\0')))
+        throw new Problem('not_found')
       const values = route.query === undefined ? {} : coerceQuery(route.query, found)
       query?.(values)
       const sent = request.body === undefined && route.optionalBody ? {} : request.body
-      if (body !== null && sent === undefined) throw new Problem('invalid', 'A JSON body is required', { faults: [{ path: '/', message: 'send Content-Type: application/json and a body' }] })
+      if (body !== null && sent === undefined)
+        throw new Problem('invalid', 'A JSON body is required', {
+          faults: [{ path: '/', message: 'send Content-Type: application/json and a body' }],
+        })
       body?.(sent)
       const hungUp = new AbortController()
       open.add(hungUp)
@@ -117,7 +145,14 @@ function mount(app: FastifyInstance, route: Route, auth: Authenticator, log: Log
         open.delete(hungUp)
         hungUp.abort()
       })
-      const answer = await route.handler({ caller: callers.get(request) ?? NOBODY, params: request.params as Record<string, string>, query: values, body: sent, headers: request.headers, signal: hungUp.signal })
+      const answer = await route.handler({
+        caller: callers.get(request) ?? NOBODY,
+        params: request.params as Record<string, string>,
+        query: values,
+        body: sent,
+        headers: request.headers,
+        signal: hungUp.signal,
+      })
       return send(reply, route, answer, log)
     },
   })
@@ -135,15 +170,34 @@ function send(reply: FastifyReply, route: Route, answer: Reply, log: Log): Fasti
 }
 
 function fail(reply: FastifyReply, request: FastifyRequest, problem: Problem, log: Log): FastifyReply {
-  if (problem.status >= 500 && problem.code !== 'overloaded' && problem.code !== 'draining' && problem.code !== 'no_policy')
-    log.error({ err: problem.cause ?? problem, code: problem.code, request_id: request.id, method: request.method, route: request.routeOptions.url }, 'a request failed')
+  if (
+    problem.status >= 500 &&
+    problem.code !== 'overloaded' &&
+    problem.code !== 'draining' &&
+    problem.code !== 'no_policy'
+  )
+    log.error(
+      {
+        err: problem.cause ?? problem,
+        code: problem.code,
+        request_id: request.id,
+        method: request.method,
+        route: request.routeOptions.url,
+      },
+      'a request failed',
+    )
   const wait = retryAfter(problem)
   if (wait !== null) reply.header('retry-after', String(wait))
   if (problem.status === 401) reply.header('www-authenticate', 'Bearer realm="sallyport"')
-  return reply.code(problem.status).header('content-type', 'application/problem+json; charset=utf-8').send(JSON.stringify(problemBody(problem, request.id)))
+  return reply
+    .code(problem.status)
+    .header('content-type', 'application/problem+json; charset=utf-8')
+    .send(JSON.stringify(problemBody(problem, request.id)))
 }
 
 function isKnownPath(routes: readonly Route[], url: string): boolean {
   const path = url.split('?')[0] ?? ''
-  return routes.some((route) => new RegExp(`^${route.root ? '' : PREFIX}${route.path.replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(path))
+  return routes.some((route) =>
+    new RegExp(`^${route.root ? '' : PREFIX}${route.path.replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(path),
+  )
 }

@@ -24,7 +24,10 @@ export class SubmitGuard {
     if (budget === undefined) return
     this.#refill(budget)
     if (budget.left >= BURST) this.#budgets.delete(caller.key_id)
-    else if (budget.left < 1) throw new Problem('rate_limited', 'This key was denied too often; it wins back a few tries every second', { retry_after_ms: 1000 })
+    else if (budget.left < 1)
+      throw new Problem('rate_limited', 'This key was denied too often; it wins back a few tries every second', {
+        retry_after_ms: 1000,
+      })
   }
 
   denied(caller: Caller): void {

@@ -22,7 +22,10 @@ export function validator(schema: TSchema, base = ''): Validator {
   }
 }
 
-function fault(base: string, error: { instancePath: string; message: string; keyword?: string; params?: unknown }): FaultDetail {
+function fault(
+  base: string,
+  error: { instancePath: string; message: string; keyword?: string; params?: unknown },
+): FaultDetail {
   const params = (error.params ?? {}) as Record<string, unknown>
   const extra = params.additionalProperties ?? params.requiredProperties
   const named = Array.isArray(extra) ? `: ${extra.slice(0, 5).join(', ').slice(0, 200)}` : ''
@@ -35,7 +38,12 @@ export function coerceQuery(schema: TSchema, query: Record<string, unknown>): Re
   return Object.fromEntries(
     Object.entries(query).map(([name, value]) => {
       const type = properties[name]?.type
-      return [name, (type === 'integer' || type === 'number') && typeof value === 'string' && /^-?\d{1,16}$/.test(value) ? Number(value) : value]
+      return [
+        name,
+        (type === 'integer' || type === 'number') && typeof value === 'string' && /^-?\d{1,16}$/.test(value)
+          ? Number(value)
+          : value,
+      ]
     }),
   )
 }

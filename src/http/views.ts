@@ -1,5 +1,5 @@
 import type { Approval as WireApproval } from '../contract/approvals.js'
-import type { Job as WireJob, Run, Timeline } from '../contract/jobs.js'
+import type { Run, Timeline, Job as WireJob } from '../contract/jobs.js'
 import type { Key } from '../contract/keys.js'
 import type { Snapshot } from '../contract/policy.js'
 import type { Approval } from '../core/approval.js'
@@ -46,7 +46,10 @@ export function viewJob(job: Job, more: { effects?: Effect[]; lease?: Lease | nu
     input_ptr: job.input_ptr,
     result_ptr: job.status === 'succeeded' ? job.result_ptr : null,
     verdict: job.verdict,
-    error: job.error_code === null ? null : { class: job.error_class ?? '', code: job.error_code, message: job.error_message ?? '' },
+    error:
+      job.error_code === null
+        ? null
+        : { class: job.error_class ?? '', code: job.error_code, message: job.error_message ?? '' },
     progress: more.lease?.progress == null ? null : (JSON.parse(more.lease.progress) as Json),
     cancel_requested: job.cancel_requested,
     owner: job.owner,
@@ -55,11 +58,25 @@ export function viewJob(job: Job, more: { effects?: Effect[]; lease?: Lease | nu
     updated_at: job.updated_at,
     due_at: job.due_at,
     finished_at: job.finished_at,
-    ...(more.effects === undefined ? {} : { effects: more.effects.map((e) => ({ key: e.effect_key, status: e.status, attempt: e.attempt, begun_at: e.begun_at, ended_at: e.ended_at })) }),
+    ...(more.effects === undefined
+      ? {}
+      : {
+          effects: more.effects.map((e) => ({
+            key: e.effect_key,
+            status: e.status,
+            attempt: e.attempt,
+            begun_at: e.begun_at,
+            ended_at: e.ended_at,
+          })),
+        }),
   }
 }
 
-export function viewApproval(approval: Approval, alike: readonly string[], shown?: { job: Job; input: Json; context: Json }): WireApproval {
+export function viewApproval(
+  approval: Approval,
+  alike: readonly string[],
+  shown?: { job: Job; input: Json; context: Json },
+): WireApproval {
   return {
     approval_id: approval.approval_id,
     status: approval.status,
@@ -79,9 +96,26 @@ export function viewApproval(approval: Approval, alike: readonly string[], shown
     short_hash: shortForm(approval.grant_hash, alike),
     specs: approval.specs,
     answers: approval.answers.map(({ by, answer, at, note }) => ({ by, answer, at, note })),
-    ...(shown === undefined
-      ? {}
-      : { job: { labels: shown.job.labels, risk_tags: shown.job.risk_tags, environment: shown.job.environment, action_type: shown.job.action_type, input: shown.input, context: shown.context } }),
+    ...(shown === undefined ? {} : { job: bound(shown) }),
+  }
+}
+
+/** All that the job hash binds: a reviewer approves nothing unseen. */
+function bound({ job, input, context }: { job: Job; input: Json; context: Json }): NonNullable<WireApproval['job']> {
+  return {
+    agent_version: job.agent_version,
+    labels: job.labels,
+    risk_tags: job.risk_tags,
+    environment: job.environment,
+    action_type: job.action_type,
+    capability: job.capability,
+    action: job.action,
+    workflow: job.workflow,
+    timeout_ms: job.asked_timeout_ms,
+    max_attempts: job.asked_attempts,
+    not_before: job.not_before,
+    input,
+    context,
   }
 }
 

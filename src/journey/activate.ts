@@ -1,7 +1,7 @@
 import { shortForm } from '../core/binding.js'
+import type { Json } from '../core/json.js'
 import { compilePolicy } from '../core/policy/compile.js'
 import { type Fault, parsePolicy } from '../core/policy/parse.js'
-import type { Json } from '../core/json.js'
 import { Problem } from '../errors.js'
 import { findSnapshot, type SnapshotRow } from '../store/snapshots.js'
 import { getGate } from '../store/standing.js'
@@ -20,7 +20,13 @@ export interface Stored {
 const TRIES = 6
 
 /** Parses, compiles and keeps a policy; with `activate` it is the active one from this call's return. Throws Problem `policy_invalid`. */
-export async function storeSnapshot(world: World, tenant: string, actor: string, files: PolicyFile[], options: { source: 'file' | 'api'; activate: boolean; note: string | null }): Promise<Stored> {
+export async function storeSnapshot(
+  world: World,
+  tenant: string,
+  actor: string,
+  files: PolicyFile[],
+  options: { source: 'file' | 'api'; activate: boolean; note: string | null },
+): Promise<Stored> {
   const { document, faults } = parsePolicy(files)
   if (document === null) throw invalid(faults)
   const policy = compilePolicy(document)
@@ -62,7 +68,14 @@ export async function activateFile(world: World, tenant: string, files: PolicyFi
   return storeSnapshot(world, tenant, 'system:file', files, { source: 'file', activate: true, note: null })
 }
 
-async function commit(world: World, tenant: string, actor: string, snapshot: SnapshotRow, active: boolean, source: 'file' | 'api'): Promise<void> {
+async function commit(
+  world: World,
+  tenant: string,
+  actor: string,
+  snapshot: SnapshotRow,
+  active: boolean,
+  source: 'file' | 'api',
+): Promise<void> {
   for (let tries = 0; tries < TRIES; tries++) {
     const gate = await getGate(world.db, tenant)
     const now = world.clock.now()
@@ -73,8 +86,13 @@ async function commit(world: World, tenant: string, actor: string, snapshot: Sna
       gate: null,
       alone: [],
       rows: {},
-      admin: { snapshots: [snapshot], gates: active ? [{ tenant, snapshot: snapshot.digest, epoch: (gate?.epoch ?? 0) + 1, file_digest }] : [] },
-      facts: active ? [{ ...fact, kind: 'policy.activated', before: gate?.snapshot ?? null }] : [{ ...fact, kind: 'policy.stored' }],
+      admin: {
+        snapshots: [snapshot],
+        gates: active ? [{ tenant, snapshot: snapshot.digest, epoch: (gate?.epoch ?? 0) + 1, file_digest }] : [],
+      },
+      facts: active
+        ? [{ ...fact, kind: 'policy.activated', before: gate?.snapshot ?? null }]
+        : [{ ...fact, kind: 'policy.stored' }],
     })
     if (receipt.ok) {
       await world.policies.refresh(tenant)

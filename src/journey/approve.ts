@@ -1,13 +1,13 @@
 import type { Approve, Reject } from '../contract/approvals.js'
 import type { Caller } from '../core/access.js'
-import { type Answer, type Approval, isSatisfied, mayAnswer, validUntil } from '../core/approval.js'
 import { verdictOf } from '../core/admit.js'
+import { type Answer, type Approval, isSatisfied, mayAnswer, validUntil } from '../core/approval.js'
 import { joined } from '../core/audit.js'
 import { shortForm } from '../core/binding.js'
 import { type Decision, decide, type Standing } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
-import { rebind } from '../core/rebind.js'
 import { claimOf, type Job, move, touch } from '../core/job.js'
+import { rebind } from '../core/rebind.js'
 import { Problem } from '../errors.js'
 import { getApproval, pendingHashesLike } from '../store/approvals.js'
 import { decisionRow } from '../store/decisions.js'
@@ -31,7 +31,14 @@ export async function reject(world: World, caller: Caller, approval_id: string, 
   return answer(world, caller, approval_id, 'reject', { grant_hash: body.grant_hash }, body.reason)
 }
 
-async function answer(world: World, caller: Caller, approval_id: string, said: 'approve' | 'reject', echo: Approve, note: string | null): Promise<Approval> {
+async function answer(
+  world: World,
+  caller: Caller,
+  approval_id: string,
+  said: 'approve' | 'reject',
+  echo: Approve,
+  note: string | null,
+): Promise<Approval> {
   for (let tries = 0; tries < TRIES; tries++) {
     const approval = await getApproval(world.db, caller.tenant, approval_id)
     if (approval === null) throw new Problem('not_found')
@@ -40,7 +47,8 @@ async function answer(world: World, caller: Caller, approval_id: string, said: '
     const now = world.clock.now()
     await assertAnswerable(world, caller, approval, job, said, echo, now)
     const given: Answer = { by: caller.principal, role: caller.role, team: caller.team, answer: said, at: now, note }
-    const next = said === 'reject' ? rejected(approval, job, given, now) : await approved(world, approval, job, given, now)
+    const next =
+      said === 'reject' ? rejected(approval, job, given, now) : await approved(world, approval, job, given, now)
     const receipt = await world.ledger.commit(next.intent)
     if (receipt.ok) {
       if (next.queued) world.bus.hint(job.tenant, job.topic)
@@ -54,29 +62,65 @@ async function answer(world: World, caller: Caller, approval_id: string, said: '
 
 function outdated(decision: Decision, approval: Approval): Problem {
   const { snapshot, reason, rules } = decision
-  if (decision.outcome === 'deny') return new Problem('policy_denied', reason, { decision: 'DENY', reason, rules, policy_snapshot: shortForm(snapshot) })
-  return new Problem('approval_stale', 'Policy changed: this is no longer what would be approved', { approval_id: approval.approval_id, grant_hash: approval.grant_hash, job_hash: approval.job_hash, policy_snapshot: shortForm(approval.snapshot) })
+  if (decision.outcome === 'deny')
+    return new Problem('policy_denied', reason, {
+      decision: 'DENY',
+      reason,
+      rules,
+      policy_snapshot: shortForm(snapshot),
+    })
+  return new Problem('approval_stale', 'Policy changed: this is no longer what would be approved', {
+    approval_id: approval.approval_id,
+    grant_hash: approval.grant_hash,
+    job_hash: approval.job_hash,
+    policy_snapshot: shortForm(approval.snapshot),
+  })
 }
 
-async function assertAnswerable(world: World, caller: Caller, approval: Approval, job: Job, said: 'approve' | 'reject', echo: Approve, now: number): Promise<void> {
+async function assertAnswerable(
+  world: World,
+  caller: Caller,
+  approval: Approval,
+  job: Job,
+  said: 'approve' | 'reject',
+  echo: Approve,
+  now: number,
+): Promise<void> {
   const refuse = async (problem: Problem) => {
-    const fact = jobFact('approval.refused', job, now, caller.principal, { approval_id: approval.approval_id, error_code: problem.code, grant_hash: approval.grant_hash })
+    const fact = jobFact('approval.refused', job, now, caller.principal, {
+      approval_id: approval.approval_id,
+      error_code: problem.code,
+      grant_hash: approval.grant_hash,
+    })
     await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [], rows: {}, facts: [fact] })
     throw problem
   }
-  const seen = { approval_id: approval.approval_id, grant_hash: approval.grant_hash, job_hash: approval.job_hash, policy_snapshot: shortForm(approval.snapshot) }
+  const seen = {
+    approval_id: approval.approval_id,
+    grant_hash: approval.grant_hash,
+    job_hash: approval.job_hash,
+    policy_snapshot: shortForm(approval.snapshot),
+  }
   const echoed = said === 'reject' && echo.grant_hash === undefined ? true : await echoes(world, approval, echo)
   if (!echoed) await refuse(new Problem('approval_stale', undefined, seen))
-  if (approval.status !== 'pending' || job.status !== 'pending_approval') throw new Problem('approval_closed', `The approval is ${approval.status}`, { approval_id: approval.approval_id })
-  if (approval.expires_at <= now) throw new Problem('approval_closed', 'The approval has expired', { approval_id: approval.approval_id })
-  if (caller.principal === approval.requested_by || caller.principal === approval.agent) await refuse(new Problem('self_approval'))
-  if (!approval.specs.some((spec) => mayAnswer(spec, caller))) await refuse(new Problem('not_an_approver', undefined, { from: approval.specs.flatMap((s) => s.from) }))
-  if (approval.answers.some((a) => a.by === caller.principal && a.answer === 'approve') && said === 'approve') throw new Problem('approval_closed', 'You have approved this already; another person is needed', { approval_id: approval.approval_id })
+  if (approval.status !== 'pending' || job.status !== 'pending_approval')
+    throw new Problem('approval_closed', `The approval is ${approval.status}`, { approval_id: approval.approval_id })
+  if (approval.expires_at <= now)
+    throw new Problem('approval_closed', 'The approval has expired', { approval_id: approval.approval_id })
+  if (caller.principal === approval.requested_by || caller.principal === approval.agent)
+    await refuse(new Problem('self_approval'))
+  if (!approval.specs.some((spec) => mayAnswer(spec, caller)))
+    await refuse(new Problem('not_an_approver', undefined, { from: approval.specs.flatMap((s) => s.from) }))
+  if (approval.answers.some((a) => a.by === caller.principal && a.answer === 'approve') && said === 'approve')
+    throw new Problem('approval_closed', 'You have approved this already; another person is needed', {
+      approval_id: approval.approval_id,
+    })
 }
 
 /** By grant hash, or job hash and snapshot together; short forms only while they name one thing. */
 async function echoes(world: World, approval: Approval, echo: Approve): Promise<boolean> {
-  const same = (given: string, hash: string) => (given.startsWith('v1:') ? hash.startsWith(given.slice(3)) : given === hash)
+  const same = (given: string, hash: string) =>
+    given.startsWith('v1:') ? hash.startsWith(given.slice(3)) : given === hash
   if (echo.grant_hash !== undefined) {
     if (!same(echo.grant_hash, approval.grant_hash)) return false
     const alike = await pendingHashesLike(world.db, approval.tenant, approval.grant_hash)
@@ -92,9 +136,32 @@ type Next =
 
 function rejected(approval: Approval, job: Job, given: Answer, now: number): Next {
   const moved = move(job, 'reject', now, { status_reason: 'rejected' })
-  const closed: Approval = { ...approval, version: approval.version + 1, status: 'rejected', answers: [...approval.answers, given] }
-  const facts = [jobFact('approval.rejected', job, now, given.by, { approval_id: approval.approval_id, note: given.note, grant_hash: approval.grant_hash }), jobFact('job.rejected', moved.job, now, given.by, moved.changed)]
-  return { kind: 'answered', queued: false, approval: closed, intent: { tenant: job.tenant, gate: null, alone: [job.job_id], rows: { updateJobs: [moved.job], updateApprovals: [closed] }, facts } }
+  const closed: Approval = {
+    ...approval,
+    version: approval.version + 1,
+    status: 'rejected',
+    answers: [...approval.answers, given],
+  }
+  const facts = [
+    jobFact('approval.rejected', job, now, given.by, {
+      approval_id: approval.approval_id,
+      note: given.note,
+      grant_hash: approval.grant_hash,
+    }),
+    jobFact('job.rejected', moved.job, now, given.by, moved.changed),
+  ]
+  return {
+    kind: 'answered',
+    queued: false,
+    approval: closed,
+    intent: {
+      tenant: job.tenant,
+      gate: null,
+      alone: [job.job_id],
+      rows: { updateJobs: [moved.job], updateApprovals: [closed] },
+      facts,
+    },
+  }
 }
 
 async function approved(world: World, approval: Approval, job: Job, given: Answer, now: number): Promise<Next> {
@@ -103,20 +170,61 @@ async function approved(world: World, approval: Approval, job: Job, given: Answe
   const standing: Standing = { door: 'approve', now, counters: {}, grant: null }
   const decision = decide(active.policy, claim, standing)
   const decision_id = world.ids.id('dec', now)
-  const row = { ...decisionRow(claim, decision, standing, decision_id), job_id: job.job_id, input_ptr: job.input_ptr, context_ptr: job.context_ptr }
+  const row = {
+    ...decisionRow(claim, decision, standing, decision_id),
+    job_id: job.job_id,
+    input_ptr: job.input_ptr,
+    context_ptr: job.context_ptr,
+  }
   const base = { tenant: job.tenant, gate: active.gate, alone: [job.job_id] }
   // The snapshot moved since the question was put: denied now, or not what this person saw.
   if (decision.outcome === 'deny' || decision.grant_hash !== approval.grant_hash) {
     const rebound = rebind(approval, job, decision, { approval_id: world.ids.id('apr', now), decision_id }, now)
-    const rows = { updateJobs: [rebound.job], updateApprovals: [rebound.approval], insertApprovals: rebound.opened === null ? [] : [rebound.opened], decisions: [row] }
-    return { kind: 'rebound', decision, approval: rebound.opened ?? rebound.approval, queued: rebound.job.status === 'queued', intent: { ...base, rows, facts: rebound.facts } }
+    const rows = {
+      updateJobs: [rebound.job],
+      updateApprovals: [rebound.approval],
+      insertApprovals: rebound.opened === null ? [] : [rebound.opened],
+      decisions: [row],
+    }
+    return {
+      kind: 'rebound',
+      decision,
+      approval: rebound.opened ?? rebound.approval,
+      queued: rebound.job.status === 'queued',
+      intent: { ...base, rows, facts: rebound.facts },
+    }
   }
   const answers = [...approval.answers, given]
   const whole = isSatisfied(approval.specs, answers)
-  const next: Approval = { ...approval, version: approval.version + 1, answers, ...(whole ? { status: 'approved' as const, valid_until: validUntil(approval.specs, now) } : {}) }
+  const next: Approval = {
+    ...approval,
+    version: approval.version + 1,
+    answers,
+    ...(whole ? { status: 'approved' as const, valid_until: validUntil(approval.specs, now) } : {}),
+  }
   const due_at = Math.max(now, job.not_before ?? 0)
-  const moved = whole ? move(job, 'approve', now, { ...verdictOf(decision, decision_id), due_at, queue_deadline: due_at + job.queue_timeout_ms }) : touch(job, now)
-  const facts = [jobFact('approval.approved', job, now, given.by, { approval_id: approval.approval_id, grant_hash: approval.grant_hash, snapshot: approval.snapshot, rules: joined(approval.rules), note: given.note, complete: whole })]
+  const moved = whole
+    ? move(job, 'approve', now, {
+        ...verdictOf(decision, decision_id),
+        due_at,
+        queue_deadline: due_at + job.queue_timeout_ms,
+      })
+    : touch(job, now)
+  const facts = [
+    jobFact('approval.approved', job, now, given.by, {
+      approval_id: approval.approval_id,
+      grant_hash: approval.grant_hash,
+      snapshot: approval.snapshot,
+      rules: joined(approval.rules),
+      note: given.note,
+      complete: whole,
+    }),
+  ]
   if (whole) facts.push(jobFact('job.queued', moved.job, now, given.by, moved.changed))
-  return { kind: 'answered', queued: whole, approval: next, intent: { ...base, rows: { updateJobs: [moved.job], updateApprovals: [next], decisions: [row] }, facts } }
+  return {
+    kind: 'answered',
+    queued: whole,
+    approval: next,
+    intent: { ...base, rows: { updateJobs: [moved.job], updateApprovals: [next], decisions: [row] }, facts },
+  }
 }

@@ -1,10 +1,10 @@
-import type { Effect as EffectRequest, EffectAnswer } from '../contract/workers.js'
+import type { EffectAnswer, Effect as EffectRequest } from '../contract/workers.js'
 import type { Caller } from '../core/access.js'
 import { canonical } from '../core/canonical.js'
 import { jobFact } from '../core/facts.js'
 import { type Job, move, touch } from '../core/job.js'
 import type { Json } from '../core/json.js'
-import { type Effect, EFFECT_FLOOR_MS, isLost, type Lease } from '../core/lease.js'
+import { EFFECT_FLOOR_MS, type Effect, isLost, type Lease } from '../core/lease.js'
 import { Problem } from '../errors.js'
 import { getJob } from '../store/jobs.js'
 import { effectsOfJob, getLease } from '../store/leases.js'
@@ -27,18 +27,29 @@ export async function effect(world: World, caller: Caller, request: EffectReques
     if (job === null) throw new Problem('lease_lost')
     const effects = await effectsOfJob(world.db, job.tenant, job.job_id)
     const found = effects.find((e) => e.effect_key === request.key) ?? null
-    const answer = request.phase === 'begin' ? await begin(world, caller, lease, job, found, request) : await commit(world, caller, lease, job, effects, found, request)
+    const answer =
+      request.phase === 'begin'
+        ? await begin(world, caller, lease, job, found, request)
+        : await commit(world, caller, lease, job, effects, found, request)
     if (answer !== null) return answer
   }
   throw new Problem('overloaded', 'The job changed faster than this could be recorded', { retry_after_ms: 200 })
 }
 
-async function begin(world: World, caller: Caller, lease: Lease, job: Job, found: Effect | null, request: EffectRequest): Promise<EffectAnswer | null> {
+async function begin(
+  world: World,
+  caller: Caller,
+  lease: Lease,
+  job: Job,
+  found: Effect | null,
+  request: EffectRequest,
+): Promise<EffectAnswer | null> {
   const now = world.clock.now()
   if (found?.status === 'committed') return recorded(world, lease, job, found, now)
   if (lease.ended_at !== null || job.lease_id !== lease.lease_id || isLost(lease, now)) throw new Problem('lease_lost')
   if (job.cancel_requested) throw new Problem('effect_refused', 'The job is to be cancelled')
-  if (lease.hard_end - now < EFFECT_FLOOR_MS) throw new Problem('effect_refused', `Less than ${EFFECT_FLOOR_MS} ms are left of this attempt`)
+  if (lease.hard_end - now < EFFECT_FLOOR_MS)
+    throw new Problem('effect_refused', `Less than ${EFFECT_FLOOR_MS} ms are left of this attempt`)
   // Begun by this very lease: the first answer was lost, or the handler asks twice; it may go on either way.
   if (found?.status === 'begun' && found.lease_id === lease.lease_id) return begun(world, lease, job, request.key, now)
   const { gate } = await world.policies.active(job.tenant)
@@ -64,14 +75,29 @@ async function begin(world: World, caller: Caller, lease: Lease, job: Job, found
     gate,
     alone: [job.job_id, lease.lease_id],
     rows: { updateJobs: [moved.job], effects: [row] },
-    facts: [jobFact('effect.begun', job, now, caller.principal, { effect_key: request.key, lease_id: lease.lease_id, attempt: lease.attempt, hard_end: lease.hard_end })],
+    facts: [
+      jobFact('effect.begun', job, now, caller.principal, {
+        effect_key: request.key,
+        lease_id: lease.lease_id,
+        attempt: lease.attempt,
+        hard_end: lease.hard_end,
+      }),
+    ],
   })
   if (receipt.ok) return begun(world, lease, job, request.key, now)
   if (receipt.why === 'gate') await world.policies.refresh(job.tenant)
   return null
 }
 
-async function commit(world: World, caller: Caller, lease: Lease, job: Job, effects: readonly Effect[], found: Effect | null, request: EffectRequest): Promise<EffectAnswer | null> {
+async function commit(
+  world: World,
+  caller: Caller,
+  lease: Lease,
+  job: Job,
+  effects: readonly Effect[],
+  found: Effect | null,
+  request: EffectRequest,
+): Promise<EffectAnswer | null> {
   const now = world.clock.now()
   if (found === null) throw new Problem('effect_refused', 'This effect was never begun')
   if (found.status === 'committed') return recorded(world, lease, job, found, now)
@@ -79,24 +105,68 @@ async function commit(world: World, caller: Caller, lease: Lease, job: Job, effe
   const live = lease.ended_at === null && job.lease_id === lease.lease_id
   const raw = (request.result ?? null) as Json
   const kept = keep(world, job, 'effect', raw, canonical(raw), await outputRules(world, job), now)
-  const row: Effect = { ...found, version: found.version + 1, status: 'committed', ended_at: now, result_ptr: kept.payload.ptr, verdict: kept.verdict, settled_by: caller.principal, late: !live }
-  const fields = { effect_key: request.key, lease_id: lease.lease_id, attempt: lease.attempt, verdict: kept.verdict, result_hash: kept.result_hash }
+  const row: Effect = {
+    ...found,
+    version: found.version + 1,
+    status: 'committed',
+    ended_at: now,
+    result_ptr: kept.payload.ptr,
+    verdict: kept.verdict,
+    settled_by: caller.principal,
+    late: !live,
+  }
+  const fields = {
+    effect_key: request.key,
+    lease_id: lease.lease_id,
+    attempt: lease.attempt,
+    verdict: kept.verdict,
+    result_hash: kept.result_hash,
+  }
   const facts = [jobFact(live ? 'effect.committed' : 'effect.late', job, now, caller.principal, fields)]
   // From a stale lease it moves nothing by itself, but it is evidence: with the last doubt gone the job may go on.
-  const settled = !live && job.status === 'ambiguous' && effects.every((e) => e.effect_key === request.key || e.status !== 'begun')
-  const moved = settled ? move(job, 'requeue', now, { due_at: now, queue_deadline: now + job.queue_timeout_ms, max_attempts: Math.max(job.max_attempts, job.attempt - job.budget_from + 1) }) : touch(job, now)
-  if (settled) facts.push(jobFact('job.requeued', moved.job, now, 'system:evidence', { ...moved.changed, effect_key: request.key }))
-  const receipt = await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [job.job_id, lease.lease_id], rows: { updateJobs: [moved.job], effects: [row], payloads: [kept.payload] }, facts })
+  const settled =
+    !live && job.status === 'ambiguous' && effects.every((e) => e.effect_key === request.key || e.status !== 'begun')
+  const moved = settled
+    ? move(job, 'requeue', now, {
+        due_at: now,
+        queue_deadline: now + job.queue_timeout_ms,
+        max_attempts: Math.max(job.max_attempts, job.attempt - job.budget_from + 1),
+      })
+    : touch(job, now)
+  if (settled)
+    facts.push(
+      jobFact('job.requeued', moved.job, now, 'system:evidence', { ...moved.changed, effect_key: request.key }),
+    )
+  const receipt = await world.ledger.commit({
+    tenant: job.tenant,
+    gate: null,
+    alone: [job.job_id, lease.lease_id],
+    rows: { updateJobs: [moved.job], effects: [row], payloads: [kept.payload] },
+    facts,
+  })
   if (!receipt.ok) return null
   if (settled) world.bus.hint(job.tenant, job.topic)
   return recorded(world, lease, job, row, now)
 }
 
 function begun(world: World, lease: Lease, job: Job, key: string, now: number): EffectAnswer {
-  return { key, status: 'begun', idempotency_key: world.sealer.effectKey(job.tenant, job.job_id, key), remaining_ms: Math.max(0, lease.hard_end - now) }
+  return {
+    key,
+    status: 'begun',
+    idempotency_key: world.sealer.effectKey(job.tenant, job.job_id, key),
+    remaining_ms: Math.max(0, lease.hard_end - now),
+  }
 }
 
 async function recorded(world: World, lease: Lease, job: Job, effect: Effect, now: number): Promise<EffectAnswer> {
-  const payload = effect.result_ptr === null || effect.verdict === 'QUARANTINE' ? null : await getPayload(world.db, job.tenant, effect.result_ptr)
-  return { ...begun(world, lease, job, effect.effect_key, now), status: 'committed', result: payload?.body == null ? null : (JSON.parse(payload.body) as Json), verdict: effect.verdict ?? 'ALLOW' }
+  const payload =
+    effect.result_ptr === null || effect.verdict === 'QUARANTINE'
+      ? null
+      : await getPayload(world.db, job.tenant, effect.result_ptr)
+  return {
+    ...begun(world, lease, job, effect.effect_key, now),
+    status: 'committed',
+    result: payload?.body == null ? null : (JSON.parse(payload.body) as Json),
+    verdict: effect.verdict ?? 'ALLOW',
+  }
 }

@@ -17,10 +17,18 @@ export interface Explained {
 }
 
 /** What would be decided for this job and why, under the active snapshot or a stored one. Records nothing, spends nothing. */
-export async function evaluateDry(world: World, caller: Caller, body: SubmitJob, snapshot: string | undefined): Promise<Explained> {
+export async function evaluateDry(
+  world: World,
+  caller: Caller,
+  body: SubmitJob,
+  snapshot: string | undefined,
+): Promise<Explained> {
   const stored = snapshot === undefined ? null : await findSnapshot(world.db, caller.tenant, snapshot)
   if (snapshot !== undefined && stored === null) throw new Problem('not_found', 'There is no such snapshot')
-  const policy = stored === null ? (await world.policies.active(caller.tenant)).policy : await world.policies.compiled(caller.tenant, stored.digest)
+  const policy =
+    stored === null
+      ? (await world.policies.active(caller.tenant)).policy
+      : await world.policies.compiled(caller.tenant, stored.digest)
   const now = world.clock.now()
   const claim: Claim = {
     tenant: caller.tenant,
@@ -41,15 +49,25 @@ export async function evaluateDry(world: World, caller: Caller, body: SubmitJob,
     max_attempts: body.max_attempts ?? null,
     not_before: body.not_before ?? null,
   }
-  return { decision: decide(policy, claim, { door: 'submit', now, counters: {}, grant: null }), why: explain(policy, claim, now) as unknown as Json }
+  return {
+    decision: decide(policy, claim, { door: 'submit', now, counters: {}, grant: null }),
+    why: explain(policy, claim, now) as unknown as Json,
+  }
 }
 
 /** A recorded decision with its why, worked out again under the snapshot it was made by. */
-export async function decisionWithWhy(world: World, caller: Caller, decision_id: string): Promise<{ row: DecisionRow; why: Json }> {
+export async function decisionWithWhy(
+  world: World,
+  caller: Caller,
+  decision_id: string,
+): Promise<{ row: DecisionRow; why: Json }> {
   const row = await getDecision(world.db, caller.tenant, decision_id)
   if (row === null) throw new Problem('not_found')
   const reproduced = await reproduce(world, row)
-  return { row, why: reproduced === null ? null : (explain(reproduced.policy, reproduced.claim, row.at) as unknown as Json) }
+  return {
+    row,
+    why: reproduced === null ? null : (explain(reproduced.policy, reproduced.claim, row.at) as unknown as Json),
+  }
 }
 
 /** Decides a recorded decision again from what it read. Null where its payload was erased: then nobody can. */

@@ -1,11 +1,26 @@
-import { parseEntry } from '../core/audit.js'
 import { originOf, signCheckpoint } from '../core/audit/checkpoint.js'
 import { base64, fromBase64 } from '../core/audit/hash.js'
 import { integrate as plan } from '../core/audit/integrate.js'
 import { type SigningKey, signatureChecker } from '../core/audit/keys.js'
 import { type Chain, chainAfter, startChain, tileLines } from '../core/audit/tile.js'
 import { loadEdge } from '../core/audit/tree.js'
-import { closeWriter, type EntryRow, type HeadRow, lastPlacedTiles, lastTileOf, listWriters, newestHead, openWriters, placedTiles, readNodes, type StoredTile, tenantsWaiting, waitingTiles, writeIntegration } from '../store/audit.js'
+import { parseEntry } from '../core/audit.js'
+import {
+  closeWriter,
+  type EntryRow,
+  type HeadRow,
+  lastPlacedTiles,
+  lastTileOf,
+  listWriters,
+  newestHead,
+  openWriters,
+  placedTiles,
+  readNodes,
+  type StoredTile,
+  tenantsWaiting,
+  waitingTiles,
+  writeIntegration,
+} from '../store/audit.js'
 import type { World } from '../store/world.js'
 
 /** Tiles per round: about 1 MB of entries, so that a backlog is worked off in pieces and a head is never far away. */
@@ -22,7 +37,9 @@ export interface Integrated {
 /** Tiles stand in the tree but no head is signed over them: somebody removed the heads. Signing a new beginning would hide it. */
 export class HeadsMissing extends Error {
   constructor(tenant: string) {
-    super(`the audit tree of ${tenant} has entries but no signed head; nothing more is signed until a person has looked`)
+    super(
+      `the audit tree of ${tenant} has entries but no signed head; nothing more is signed until a person has looked`,
+    )
     this.name = 'HeadsMissing'
   }
 }
@@ -45,11 +62,23 @@ async function integrateTenant(world: World, key: SigningKey, tenant: string): P
   const edge = await loadEdge(head?.size ?? 0, (wanted) => readNodes(world.db, tenant, wanted))
   const writers = await chainEnds(world, key, tenant, tiles)
   const now = world.clock.now()
-  const result = plan({ origin: originOf(tenant), edge, signedRoot: head === null ? null : fromBase64(head.root), writers }, tiles, now)
+  const result = plan(
+    { origin: originOf(tenant), edge, signedRoot: head === null ? null : fromBase64(head.root), writers },
+    tiles,
+    now,
+  )
   if (result.head === null) return { tenant, entries: 0, head: null, refused: result.refused }
-  const row: HeadRow = { tenant, size: result.head.size, root: base64(result.head.root), checkpoint: signCheckpoint(result.head, key), at: now }
+  const row: HeadRow = {
+    tenant,
+    size: result.head.size,
+    root: base64(result.head.root),
+    checkpoint: signCheckpoint(result.head, key),
+    at: now,
+  }
   const byName = new Map(tiles.map((tile) => [`${tile.writer}/${tile.seq}`, tile]))
-  const entries = result.placements.flatMap((p) => searchRows(byName.get(`${p.writer}/${p.seq}`) as StoredTile, p.first_index))
+  const entries = result.placements.flatMap((p) =>
+    searchRows(byName.get(`${p.writer}/${p.seq}`) as StoredTile, p.first_index),
+  )
   await writeIntegration(world.db, tenant, result.placements, result.writes, entries, row)
   return { tenant, entries: entries.length, head: row, refused: result.refused }
 }
@@ -65,7 +94,10 @@ async function chainEnds(world: World, key: SigningKey, tenant: string, tiles: r
   for (const name of names) {
     if (!known.has(name)) continue
     const placed = last.get(name)
-    ends.set(name, { chain: placed === undefined ? startChain(tenant, name, key.publicKey) : chainAfter(placed), check })
+    ends.set(name, {
+      chain: placed === undefined ? startChain(tenant, name, key.publicKey) : chainAfter(placed),
+      check,
+    })
   }
   return ends
 }
@@ -99,7 +131,23 @@ export async function closeWriters(world: World, ownWriter: string): Promise<num
     const last = await lastTileOf(world.db, tenant, writer)
     const now = world.clock.now()
     if (last !== null)
-      await world.ledger.commit({ tenant, gate: null, alone: [], rows: {}, facts: [{ kind: 'writer.closed', tenant, at: now, actor: 'system:integrator', writer, last_seq: last.seq, last_hash: last.hash }] })
+      await world.ledger.commit({
+        tenant,
+        gate: null,
+        alone: [],
+        rows: {},
+        facts: [
+          {
+            kind: 'writer.closed',
+            tenant,
+            at: now,
+            actor: 'system:integrator',
+            writer,
+            last_seq: last.seq,
+            last_hash: last.hash,
+          },
+        ],
+      })
     await closeWriter(world.db, tenant, writer, now)
   }
   return gone.length

@@ -12,9 +12,16 @@ export function newKeyText(world: Pick<World, 'ids' | 'clock'>): string {
 }
 
 /** Makes a key; its text is returned once and kept nowhere. `text` is given only for the first admin key of a configuration. */
-export async function createKey(world: World, tenant: string, actor: string, body: CreateKey, text = newKeyText(world)): Promise<{ row: KeyRow; key: string }> {
+export async function createKey(
+  world: World,
+  tenant: string,
+  actor: string,
+  body: CreateKey,
+  text = newKeyText(world),
+): Promise<{ row: KeyRow; key: string }> {
   const [, id, secret] = KEY_FORM.exec(text) ?? []
-  if (id === undefined || secret === undefined) throw new Problem('invalid', 'The key is not of the form sp_<id>_<secret>')
+  if (id === undefined || secret === undefined)
+    throw new Problem('invalid', 'The key is not of the form sp_<id>_<secret>')
   const now = world.clock.now()
   const role = body.role as Role
   const row: KeyRow = {
@@ -32,7 +39,17 @@ export async function createKey(world: World, tenant: string, actor: string, bod
     expires_at: body.expires_at ?? null,
     revoked_at: null,
   }
-  const fact: Fact = { kind: 'key.created', tenant, at: now, actor, key_id: row.key_id, role, principal: row.principal, expires_at: row.expires_at, topics: row.topics === null ? null : joined(row.topics) }
+  const fact: Fact = {
+    kind: 'key.created',
+    tenant,
+    at: now,
+    actor,
+    key_id: row.key_id,
+    role,
+    principal: row.principal,
+    expires_at: row.expires_at,
+    topics: row.topics === null ? null : joined(row.topics),
+  }
   await world.ledger.commit({ tenant, gate: null, alone: [], rows: {}, admin: { keys: [row] }, facts: [fact] })
   return { row, key: text }
 }
@@ -51,7 +68,17 @@ export async function revokeKey(world: World, tenant: string, actor: string, key
       gate: null,
       alone: [],
       rows: {},
-      admin: { keys: [revoked], gates: [{ tenant, snapshot: gate?.snapshot ?? null, epoch: (gate?.epoch ?? 0) + 1, file_digest: gate?.file_digest ?? null }] },
+      admin: {
+        keys: [revoked],
+        gates: [
+          {
+            tenant,
+            snapshot: gate?.snapshot ?? null,
+            epoch: (gate?.epoch ?? 0) + 1,
+            file_digest: gate?.file_digest ?? null,
+          },
+        ],
+      },
       facts: [{ kind: 'key.revoked', tenant, at: now, actor, key_id, principal: row.principal }],
     })
     if (receipt.ok) {

@@ -34,7 +34,14 @@ export async function rebindPending(world: World, tenant: string): Promise<numbe
           updateJobs: [rebound.job],
           updateApprovals: [rebound.approval],
           insertApprovals: rebound.opened === null ? [] : [rebound.opened],
-          decisions: [{ ...decisionRow(claim, decision, standing, made.decision_id), job_id: job.job_id, input_ptr: job.input_ptr, context_ptr: job.context_ptr }],
+          decisions: [
+            {
+              ...decisionRow(claim, decision, standing, made.decision_id),
+              job_id: job.job_id,
+              input_ptr: job.input_ptr,
+              context_ptr: job.context_ptr,
+            },
+          ],
         },
         facts: rebound.facts,
       })

@@ -17,34 +17,76 @@ const TRIES = 6
  */
 export async function release(world: World, caller: Caller, job_id: string, note: string | null): Promise<Job> {
   return settle(world, caller, job_id, async (job, sealed, now) => {
-    if (caller.principal === job.requested_by || caller.principal === job.agent) throw new Problem('self_approval', 'Nobody releases the result of what they requested')
+    if (caller.principal === job.requested_by || caller.principal === job.agent)
+      throw new Problem('self_approval', 'Nobody releases the result of what they requested')
     if (sealed.body === null) throw new Problem('not_found', 'The quarantined text has expired')
     const body = world.sealer.open(sealed.body, `${job.tenant}/${sealed.ptr}`)
     const salt = Buffer.from(world.ids.bytes(16)).toString('hex')
-    const payload: PayloadRow = { tenant: job.tenant, ptr: world.ids.id('ptr', now), kind: 'result', job_id: job.job_id, body, salt, created_at: now, expires_at: null }
-    const moved = move(job, 'release', now, { released_by: caller.principal, result_ptr: payload.ptr, status_reason: 'released' })
-    return { moved, payloads: [payload], fact: jobFact('result.released', moved.job, now, caller.principal, { ...moved.changed, note, result_hash: saltedHash(salt, JSON.parse(body) as Json) }) }
+    const payload: PayloadRow = {
+      tenant: job.tenant,
+      ptr: world.ids.id('ptr', now),
+      kind: 'result',
+      job_id: job.job_id,
+      body,
+      salt,
+      created_at: now,
+      expires_at: null,
+    }
+    const moved = move(job, 'release', now, {
+      released_by: caller.principal,
+      result_ptr: payload.ptr,
+      status_reason: 'released',
+    })
+    return {
+      moved,
+      payloads: [payload],
+      fact: jobFact('result.released', moved.job, now, caller.principal, {
+        ...moved.changed,
+        note,
+        result_hash: saltedHash(salt, JSON.parse(body) as Json),
+      }),
+    }
   })
 }
 
 export async function discardResult(world: World, caller: Caller, job_id: string, note: string | null): Promise<Job> {
   return settle(world, caller, job_id, async (job, _sealed, now) => {
     const moved = move(job, 'discard', now, { result_ptr: null, status_reason: 'result_discarded' })
-    return { moved, payloads: [], fact: jobFact('result.discarded', moved.job, now, caller.principal, { ...moved.changed, note }) }
+    return {
+      moved,
+      payloads: [],
+      fact: jobFact('result.discarded', moved.job, now, caller.principal, { ...moved.changed, note }),
+    }
   })
 }
 
 type Step = { moved: { job: Job }; payloads: PayloadRow[]; fact: ReturnType<typeof jobFact> }
 
-async function settle(world: World, caller: Caller, job_id: string, step: (job: Job, sealed: PayloadRow, now: number) => Promise<Step>): Promise<Job> {
+async function settle(
+  world: World,
+  caller: Caller,
+  job_id: string,
+  step: (job: Job, sealed: PayloadRow, now: number) => Promise<Step>,
+): Promise<Job> {
   for (let tries = 0; tries < TRIES; tries++) {
     const job = await getJob(world.db, caller.tenant, job_id)
     if (job === null) throw new Problem('not_found')
-    if (job.status !== 'quarantined' || job.result_ptr === null) throw new Problem('illegal_transition', `The job is ${job.status}; only a quarantined result is released or discarded`, { job_status: job.status })
+    if (job.status !== 'quarantined' || job.result_ptr === null)
+      throw new Problem(
+        'illegal_transition',
+        `The job is ${job.status}; only a quarantined result is released or discarded`,
+        { job_status: job.status },
+      )
     const sealed = await getPayload(world.db, job.tenant, job.result_ptr)
     if (sealed === null) throw new Problem('not_found')
     const { moved, payloads, fact } = await step(job, sealed, world.clock.now())
-    const receipt = await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [job_id], rows: { updateJobs: [moved.job], payloads, erase: [{ tenant: job.tenant, ptr: sealed.ptr }] }, facts: [fact] })
+    const receipt = await world.ledger.commit({
+      tenant: job.tenant,
+      gate: null,
+      alone: [job_id],
+      rows: { updateJobs: [moved.job], payloads, erase: [{ tenant: job.tenant, ptr: sealed.ptr }] },
+      facts: [fact],
+    })
     if (receipt.ok) return moved.job
   }
   throw new Problem('overloaded', undefined, { retry_after_ms: 200 })

@@ -26,27 +26,61 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
     const standing: Standing = { door: 'replay', now, counters: {}, grant: null }
     const decision = decide(active.policy, claim, standing)
     const decision_id = world.ids.id('dec', now)
-    const row = { ...decisionRow(claim, decision, standing, decision_id), job_id, input_ptr: job.input_ptr, context_ptr: job.context_ptr }
+    const row = {
+      ...decisionRow(claim, decision, standing, decision_id),
+      job_id,
+      input_ptr: job.input_ptr,
+      context_ptr: job.context_ptr,
+    }
     const base = { tenant: job.tenant, gate: active.gate, alone: [job_id] }
     if (decision.outcome === 'deny') {
-      const fact = jobFact('job.refused', job, now, caller.principal, { decision_id, decision: 'DENY', reason: decision.reason, rules: joined(decision.rules), snapshot: decision.snapshot, door: 'replay' })
+      const fact = jobFact('job.refused', job, now, caller.principal, {
+        decision_id,
+        decision: 'DENY',
+        reason: decision.reason,
+        rules: joined(decision.rules),
+        snapshot: decision.snapshot,
+        door: 'replay',
+      })
       // The job stays a dead letter; only the refusal is recorded.
       const receipt = await world.ledger.commit({ ...base, rows: { decisions: [row] }, facts: [fact] })
       if (!receipt.ok) {
         await world.policies.refresh(job.tenant)
         continue
       }
-      throw new Problem('policy_denied', decision.reason, { decision: 'DENY', decision_id, reason: decision.reason, rules: decision.rules, policy_snapshot: shortForm(decision.snapshot) })
+      throw new Problem('policy_denied', decision.reason, {
+        decision: 'DENY',
+        decision_id,
+        reason: decision.reason,
+        rules: decision.rules,
+        policy_snapshot: shortForm(decision.snapshot),
+      })
     }
-    const fresh = { ...verdictOf(decision, decision_id), ...terms(claim, decision), budget_from: job.attempt, due_at: now, respond_by: null, error_class: null, error_code: null, error_message: null }
+    const fresh = {
+      ...verdictOf(decision, decision_id),
+      ...terms(claim, decision),
+      budget_from: job.attempt,
+      due_at: now,
+      respond_by: null,
+      error_class: null,
+      error_code: null,
+      error_message: null,
+    }
     const approval_id = world.ids.id('apr', now)
     const parks = decision.outcome === 'park'
-    const moved = parks ? move(job, 'replay_park', now, { ...fresh, approval_id, queue_deadline: null }) : move(job, 'replay', now, { ...fresh, approval_id: null, queue_deadline: now + job.queue_timeout_ms })
-    const approval = parks ? ask({ ...moved.job, requested_by: job.requested_by }, decision, { approval_id, decision_id }, now) : null
+    const moved = parks
+      ? move(job, 'replay_park', now, { ...fresh, approval_id, queue_deadline: null })
+      : move(job, 'replay', now, { ...fresh, approval_id: null, queue_deadline: now + job.queue_timeout_ms })
+    const approval = parks
+      ? ask({ ...moved.job, requested_by: job.requested_by }, decision, { approval_id, decision_id }, now)
+      : null
     const receipt = await world.ledger.commit({
       ...base,
       rows: { updateJobs: [moved.job], decisions: [row], insertApprovals: approval === null ? [] : [approval] },
-      facts: [jobFact('job.replayed', moved.job, now, caller.principal, { ...moved.changed, note }), ...(approval === null ? [] : [asked(approval, moved.job, now)])],
+      facts: [
+        jobFact('job.replayed', moved.job, now, caller.principal, { ...moved.changed, note }),
+        ...(approval === null ? [] : [asked(approval, moved.job, now)]),
+      ],
     })
     if (receipt.ok) {
       if (!parks) world.bus.hint(job.tenant, job.topic)
@@ -63,7 +97,13 @@ export async function discard(world: World, caller: Caller, job_id: string, reas
     const job = await deadLetter(world, caller, job_id)
     const now = world.clock.now()
     const moved = move(job, 'discard', now, { status_reason: 'discarded' })
-    const receipt = await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [job_id], rows: { updateJobs: [moved.job] }, facts: [jobFact('job.discarded', moved.job, now, caller.principal, { ...moved.changed, note: reason })] })
+    const receipt = await world.ledger.commit({
+      tenant: job.tenant,
+      gate: null,
+      alone: [job_id],
+      rows: { updateJobs: [moved.job] },
+      facts: [jobFact('job.discarded', moved.job, now, caller.principal, { ...moved.changed, note: reason })],
+    })
     if (receipt.ok) return moved.job
   }
   throw new Problem('overloaded', 'The job changed faster than it could be discarded', { retry_after_ms: 200 })
@@ -72,6 +112,7 @@ export async function discard(world: World, caller: Caller, job_id: string, reas
 async function deadLetter(world: World, caller: Caller, job_id: string): Promise<Job> {
   const job = await getJob(world.db, caller.tenant, job_id)
   if (job === null || !may(caller, 'dead_letters:write')) throw new Problem('not_found')
-  if (job.status !== 'dead_letter') throw new Problem('illegal_transition', `The job is ${job.status}, not a dead letter`, { job_status: job.status })
+  if (job.status !== 'dead_letter')
+    throw new Problem('illegal_transition', `The job is ${job.status}, not a dead letter`, { job_status: job.status })
   return job
 }

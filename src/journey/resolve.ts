@@ -26,17 +26,33 @@ export async function resolve(world: World, caller: Caller, job_id: string, body
   for (let tries = 0; tries < TRIES; tries++) {
     const job = await getJob(world.db, caller.tenant, job_id)
     if (job === null) throw new Problem('not_found')
-    if (job.status !== 'ambiguous') throw new Problem('illegal_transition', `A job that is ${job.status} has no effect in doubt`, { job_status: job.status })
+    if (job.status !== 'ambiguous')
+      throw new Problem('illegal_transition', `A job that is ${job.status} has no effect in doubt`, {
+        job_status: job.status,
+      })
     const effects = await effectsOfJob(world.db, job.tenant, job.job_id)
     const found = effects.find((e) => e.effect_key === body.effect_key)
     if (found === undefined) throw new Problem('not_found', `The job has no effect ${body.effect_key}`)
     if (found.status !== 'begun') throw new Problem('illegal_transition', `The effect is ${found.status}`)
     const now = world.clock.now()
-    if (!body.happened && now < found.hard_end) throw new Problem('effect_not_decidable', undefined, { retry_after_ms: found.hard_end - now })
-    const settled: Effect = { ...found, version: found.version + 1, status: body.happened ? 'committed' : 'not_happened', ended_at: now, settled_by: caller.principal }
+    if (!body.happened && now < found.hard_end)
+      throw new Problem('effect_not_decidable', undefined, { retry_after_ms: found.hard_end - now })
+    const settled: Effect = {
+      ...found,
+      version: found.version + 1,
+      status: body.happened ? 'committed' : 'not_happened',
+      ended_at: now,
+      settled_by: caller.principal,
+    }
     const last = effects.every((e) => e.effect_key === found.effect_key || e.status !== 'begun')
     const step = await next(world, job, found, settled, body, last, now)
-    const facts = [jobFact('effect.resolved', job, now, caller.principal, { effect_key: found.effect_key, happened: body.happened, note: body.note })]
+    const facts = [
+      jobFact('effect.resolved', job, now, caller.principal, {
+        effect_key: found.effect_key,
+        happened: body.happened,
+        note: body.note,
+      }),
+    ]
     if (last) facts.push(jobFact('job.resolved', step.moved.job, now, caller.principal, step.moved.changed))
     const rows: Rows = { updateJobs: [step.moved.job], effects: [step.effect], payloads: step.payloads }
     const receipt = await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [job.job_id], rows, facts })
@@ -47,7 +63,15 @@ export async function resolve(world: World, caller: Caller, job_id: string, body
   throw new Problem('overloaded', 'The job changed faster than it could be resolved', { retry_after_ms: 200 })
 }
 
-async function next(world: World, job: Job, found: Effect, settled: Effect, body: ResolveJob, last: boolean, now: number): Promise<{ moved: Moved; effect: Effect; payloads: PayloadRow[] }> {
+async function next(
+  world: World,
+  job: Job,
+  found: Effect,
+  settled: Effect,
+  body: ResolveJob,
+  last: boolean,
+  now: number,
+): Promise<{ moved: Moved; effect: Effect; payloads: PayloadRow[] }> {
   const whole = found.effect_key === attemptKey(found.attempt)
   const then = body.then ?? (whole && body.happened ? 'finish' : 'retry')
   const payloads: PayloadRow[] = []
@@ -63,8 +87,17 @@ async function next(world: World, job: Job, found: Effect, settled: Effect, body
   if (then === 'finish') {
     const kept = keep(world, job, 'result', result, canonical(result), policy, now)
     payloads.push(kept.payload)
-    const patch = { verdict: kept.verdict, findings: kept.findings, result_ptr: kept.payload.ptr, status_reason: 'resolved' }
-    return { moved: move(job, kept.verdict === 'QUARANTINE' ? 'quarantine' : 'settle_succeeded', now, patch), effect, payloads }
+    const patch = {
+      verdict: kept.verdict,
+      findings: kept.findings,
+      result_ptr: kept.payload.ptr,
+      status_reason: 'resolved',
+    }
+    return {
+      moved: move(job, kept.verdict === 'QUARANTINE' ? 'quarantine' : 'settle_succeeded', now, patch),
+      effect,
+      payloads,
+    }
   }
   if (then === 'dead_letter') {
     const respond_by = job.respond_within_ms === null ? null : now + job.respond_within_ms
@@ -72,5 +105,14 @@ async function next(world: World, job: Job, found: Effect, settled: Effect, body
   }
   // The doubt was nobody's failed attempt: there is always one more to run the rest.
   const max_attempts = Math.max(job.max_attempts, job.attempt - job.budget_from + 1)
-  return { moved: move(job, 'requeue', now, { due_at: now, queue_deadline: now + job.queue_timeout_ms, max_attempts, status_reason: 'resolved' }), effect, payloads }
+  return {
+    moved: move(job, 'requeue', now, {
+      due_at: now,
+      queue_deadline: now + job.queue_timeout_ms,
+      max_attempts,
+      status_reason: 'resolved',
+    }),
+    effect,
+    payloads,
+  }
 }

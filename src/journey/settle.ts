@@ -32,7 +32,11 @@ export async function settle(world: World, caller: Caller, completions: readonly
   const answers = new Map<number, Settlement>()
   let open = [...completions.keys()]
   for (let tries = 0; tries < TRIES && open.length > 0; tries++) {
-    const read = await load(world, caller, open.map((i) => completions[i] as Completion))
+    const read = await load(
+      world,
+      caller,
+      open.map((i) => completions[i] as Completion),
+    )
     const settled = await Promise.all(open.map((i) => one(world, caller, completions[i] as Completion, read)))
     for (const [n, answer] of settled.entries()) if (answer !== null) answers.set(open[n] as number, answer)
     open = open.filter((i) => !answers.has(i))
@@ -47,9 +51,18 @@ interface Read {
 }
 
 async function load(world: World, caller: Caller, completions: readonly Completion[]): Promise<Read> {
-  const leases = (await getLeases(world.db, caller.tenant, completions.map((c) => c.lease))).filter((l) => l.principal === caller.principal)
+  const leases = (
+    await getLeases(
+      world.db,
+      caller.tenant,
+      completions.map((c) => c.lease),
+    )
+  ).filter((l) => l.principal === caller.principal)
   const ids = leases.map((l) => l.job_id)
-  const [jobs, effects] = await Promise.all([getJobs(world.db, caller.tenant, ids), effectsOfJobs(world.db, caller.tenant, ids)])
+  const [jobs, effects] = await Promise.all([
+    getJobs(world.db, caller.tenant, ids),
+    effectsOfJobs(world.db, caller.tenant, ids),
+  ])
   return { leases: new Map(leases.map((l) => [l.lease_id, l])), jobs: new Map(jobs.map((j) => [j.job_id, j])), effects }
 }
 
@@ -57,7 +70,8 @@ async function load(world: World, caller: Caller, completions: readonly Completi
 async function one(world: World, caller: Caller, completion: Completion, read: Read): Promise<Settlement | null> {
   const lease = read.leases.get(completion.lease)
   const job = lease === undefined ? undefined : read.jobs.get(lease.job_id)
-  if (lease === undefined || job === undefined) return { lease: completion.lease, answer: 'lost', job_id: null, status: null }
+  if (lease === undefined || job === undefined)
+    return { lease: completion.lease, answer: 'lost', job_id: null, status: null }
   const report_hash = digestOf('report', completion as unknown as Json)
   if (lease.ended_at !== null || job.lease_id !== lease.lease_id) return stale(world, caller, lease, job, report_hash)
   const now = world.clock.now()
@@ -68,7 +82,12 @@ async function one(world: World, caller: Caller, completion: Completion, read: R
     tenant: job.tenant,
     gate: null,
     alone: [job.job_id, lease.lease_id],
-    rows: { updateJobs: [result.job], updateLeases: [{ ...result.lease, report_hash }], payloads, effects: result.effect === null ? [] : [result.effect] },
+    rows: {
+      updateJobs: [result.job],
+      updateLeases: [{ ...result.lease, report_hash }],
+      payloads,
+      effects: result.effect === null ? [] : [result.effect],
+    },
     spends: releases(job.tenant, result.released, now),
     facts: [...facts, ...result.facts],
   })
@@ -80,28 +99,73 @@ async function one(world: World, caller: Caller, completion: Completion, read: R
 
 /** A report from a lease that has ended moves nothing. The same report again is answered as before; another one is evidence. */
 async function stale(world: World, caller: Caller, lease: Lease, job: Job, report_hash: string): Promise<Settlement> {
-  if (lease.report_hash === report_hash) return { lease: lease.lease_id, answer: 'ok', job_id: job.job_id, status: job.status }
+  if (lease.report_hash === report_hash)
+    return { lease: lease.lease_id, answer: 'ok', job_id: job.job_id, status: job.status }
   const now = world.clock.now()
-  const fact = jobFact('lease.refused', job, now, caller.principal, { lease_id: lease.lease_id, worker: lease.worker, attempt: lease.attempt, report_hash })
+  const fact = jobFact('lease.refused', job, now, caller.principal, {
+    lease_id: lease.lease_id,
+    worker: lease.worker,
+    attempt: lease.attempt,
+    report_hash,
+  })
   await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [], rows: {}, facts: [fact] })
-  return { lease: lease.lease_id, answer: lease.report_hash === null ? 'lost' : 'conflict', job_id: job.job_id, status: job.status }
+  return {
+    lease: lease.lease_id,
+    answer: lease.report_hash === null ? 'lost' : 'conflict',
+    job_id: job.job_id,
+    status: job.status,
+  }
 }
 
-async function screened(world: World, job: Job, completion: Completion, now: number): Promise<{ report: Report; payloads: PayloadRow[]; facts: Fact[] }> {
+async function screened(
+  world: World,
+  job: Job,
+  completion: Completion,
+  now: number,
+): Promise<{ report: Report; payloads: PayloadRow[]; facts: Fact[] }> {
   const policy = await outputRules(world, job)
   const usage = { tokens: completion.usage?.tokens ?? null, cost: completion.usage?.cost ?? null }
   if (completion.outcome === 'failed') {
-    const error = completion.error ?? { class: 'terminal' as const, code: 'unspecified', message: 'The worker gave no error' }
+    const error = completion.error ?? {
+      class: 'terminal' as const,
+      code: 'unspecified',
+      message: 'The worker gave no error',
+    }
     const code = screenText(error.code, policy).verdict === 'ALLOW' ? error.code : 'redacted'
-    return { report: { outcome: 'failed', class: error.class, code, message: screenedText(error.message, policy), usage }, payloads: [], facts: [] }
+    return {
+      report: { outcome: 'failed', class: error.class, code, message: screenedText(error.message, policy), usage },
+      payloads: [],
+      facts: [],
+    }
   }
   const limit = job.constraints.max_output_bytes
   const raw = (completion.result ?? null) as Json
   const body = canonical(raw)
   const bytes = Buffer.byteLength(body)
   if (typeof limit === 'number' && bytes > limit)
-    return { report: { outcome: 'failed', class: 'terminal', code: 'result_too_large', message: `The result has ${bytes} bytes, the policy allows ${limit}`, usage }, payloads: [], facts: [] }
+    return {
+      report: {
+        outcome: 'failed',
+        class: 'terminal',
+        code: 'result_too_large',
+        message: `The result has ${bytes} bytes, the policy allows ${limit}`,
+        usage,
+      },
+      payloads: [],
+      facts: [],
+    }
   const kept = keep(world, job, 'result', raw, body, policy, now)
-  const facts = kept.verdict === 'REDACT' ? [jobFact('result.redacted', job, now, 'system:screen', { findings: kept.summary })] : []
-  return { report: { outcome: 'succeeded', verdict: kept.verdict, findings: kept.findings, result_ptr: kept.payload.ptr, usage }, payloads: [kept.payload], facts }
+  const facts =
+    kept.verdict === 'REDACT' ? [jobFact('result.redacted', job, now, 'system:screen', { findings: kept.summary })] : []
+  return {
+    report: {
+      outcome: 'succeeded',
+      verdict: kept.verdict,
+      findings: kept.findings,
+      result_ptr: kept.payload.ptr,
+      usage,
+    },
+    payloads: [kept.payload],
+    facts,
+  }
 }

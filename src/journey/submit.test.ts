@@ -1,11 +1,22 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { violations } from '../../test/invariants.js'
-import { breakCommit, codeOf, holdCommits, isCommit, openPlane, type Tenancy, type TestPlane, turns } from '../../test/plane.js'
+import {
+  breakCommit,
+  codeOf,
+  holdCommits,
+  isCommit,
+  openPlane,
+  type Tenancy,
+  type TestPlane,
+  turns,
+} from '../../test/plane.js'
 import { proves } from '../../test/requirements.js'
-import { DbError, Problem } from '../errors.js'
+import { DbError, type Problem } from '../errors.js'
 
 const rule = (body: string) => `version: v1\ndefault_decision: DENY\nrules:\n${body}`
-const ALLOW = rule('  - { id: do, match: { topic: job.do.* }, decision: ALLOW }\n  - { id: ask, match: { topic: job.ask.* }, decision: REQUIRE_APPROVAL }\n')
+const ALLOW = rule(
+  '  - { id: do, match: { topic: job.do.* }, decision: ALLOW }\n  - { id: ask, match: { topic: job.ask.* }, decision: REQUIRE_APPROVAL }\n',
+)
 const NOTHING = rule('  - { id: other, match: { topic: job.other.* }, decision: ALLOW }\n')
 
 let plane: TestPlane
@@ -42,7 +53,12 @@ describe('the first door', () => {
     expect(await t.rows('jobs')).toEqual([])
     const [decision, ...more] = await t.rows('decisions')
     expect(more).toEqual([])
-    expect(decision).toMatchObject({ door: 'submit', decision: 'DENY', job_id: null, decision_id: (problem as Problem).extra.decision_id })
+    expect(decision).toMatchObject({
+      door: 'submit',
+      decision: 'DENY',
+      job_id: null,
+      decision_id: (problem as Problem).extra.decision_id,
+    })
     expect(await t.kinds()).toEqual(['writer.started', 'policy.activated', 'job.denied'])
     await held(t)
   })
@@ -133,7 +149,9 @@ describe('an idempotency key', () => {
 
 describe('a rate', () => {
   test(`${proves('D7')} lets exactly its number through, however many come at once, and says when to come back`, async () => {
-    const t = await plane.tenant(rule('  - { id: do, match: { topic: job.do.* }, decision: ALLOW, limits: { rate: 7/hour } }\n'))
+    const t = await plane.tenant(
+      rule('  - { id: do, match: { topic: job.do.* }, decision: ALLOW, limits: { rate: 7/hour } }\n'),
+    )
     const codes = await Promise.all(Array.from({ length: 50 }, () => codeOf(t.submit({ topic: 'job.do.it' }))))
     expect(codes.filter((code) => code === 'done')).toHaveLength(7)
     expect(codes.filter((code) => code === 'rate_limited')).toHaveLength(43)
@@ -149,7 +167,9 @@ describe('a rate', () => {
   })
 
   test('is refused in aggregate: one entry for all refusals of an agent by a rule', async () => {
-    const t = await plane.tenant(rule('  - { id: do, match: { topic: job.do.* }, decision: ALLOW, limits: { rate: 1/hour } }\n'))
+    const t = await plane.tenant(
+      rule('  - { id: do, match: { topic: job.do.* }, decision: ALLOW, limits: { rate: 1/hour } }\n'),
+    )
     for (let i = 0; i < 5; i++) await codeOf(t.submit({ topic: 'job.do.it' }))
     await t.sweep()
     const refused = (await t.facts()).filter((fact) => fact.kind === 'limit.refused')

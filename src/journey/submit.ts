@@ -33,7 +33,12 @@ const TRIES = 8
  * The first door. Answers only when the commit is durable. A denial is recorded with its decision and no job row, and thrown
  * as Problem `policy_denied`; a full limit as `rate_limited`.
  */
-export async function submit(world: World, caller: Caller, body: SubmitJob, idempotencyKey: string | null): Promise<Submitted> {
+export async function submit(
+  world: World,
+  caller: Caller,
+  body: SubmitJob,
+  idempotencyKey: string | null,
+): Promise<Submitted> {
   const claim = claimFrom(caller, body)
   const request_hash = idempotencyKey === null ? '' : digestOf('request', body as Json)
   const earlier = async () => (idempotencyKey === null ? null : replayOf(world, caller, idempotencyKey, request_hash))
@@ -48,16 +53,32 @@ export async function submit(world: World, caller: Caller, body: SubmitJob, idem
     }
     if (decision.outcome === 'deny') {
       // Before the schema: a denied action is recorded as denied even when its input is also malformed.
-      await refuse(world, caller, claim, active, standing, decision)
+      await refuse(world, caller, claim, active, standing, decision, body.run_id ?? null)
       continue
     }
     const faults = validateInput(active.policy, claim)
-    if (faults.length > 0) throw new Problem('invalid', 'The input does not fit the schema of its job class', { faults: faults.map((f) => ({ path: `/input${f.path}`, message: f.message })) })
+    if (faults.length > 0)
+      throw new Problem('invalid', 'The input does not fit the schema of its job class', {
+        faults: faults.map((f) => ({ path: `/input${f.path}`, message: f.message })),
+      })
     if (decision.wait !== null) {
       world.refusals.add(claim.tenant, claim.agent, decision.wait.rule, standing.now)
-      throw new Problem('rate_limited', `Rule ${decision.wait.rule} lets no more through now`, { retry_after_ms: decision.wait.retry_after_ms, rules: [decision.wait.rule] })
+      throw new Problem('rate_limited', `Rule ${decision.wait.rule} lets no more through now`, {
+        retry_after_ms: decision.wait.retry_after_ms,
+        rules: [decision.wait.rule],
+      })
     }
-    const { intent, answer } = accept(world, caller, claim, active, standing, decision, body, idempotencyKey, request_hash)
+    const { intent, answer } = accept(
+      world,
+      caller,
+      claim,
+      active,
+      standing,
+      decision,
+      body,
+      idempotencyKey,
+      request_hash,
+    )
     const receipt = await world.ledger.commit(intent)
     if (receipt.ok) {
       if (answer.status === 'queued') world.bus.hint(claim.tenant, claim.topic)
@@ -69,13 +90,17 @@ export async function submit(world: World, caller: Caller, body: SubmitJob, idem
     }
     if (receipt.why === 'gate') await world.policies.refresh(claim.tenant)
   }
-  throw new Problem('overloaded', 'Policy or limits changed faster than this could be decided', { retry_after_ms: 1000 })
+  throw new Problem('overloaded', 'Policy or limits changed faster than this could be decided', {
+    retry_after_ms: 1000,
+  })
 }
 
 function claimFrom(caller: Caller, body: SubmitJob): Claim {
   const agent = body.agent ?? caller.principal
-  if (agent !== caller.principal && !caller.act_as.includes(agent)) throw new Problem('act_as_refused', `This key is ${caller.principal} and may not act as ${agent}`)
-  if (caller.topics !== null && !caller.topics.some((pattern) => topicMatches(pattern, body.topic))) throw new Problem('topic_refused', `This key is not bound to ${body.topic}`, { topics: caller.topics })
+  if (agent !== caller.principal && !caller.act_as.includes(agent))
+    throw new Problem('act_as_refused', `This key is ${caller.principal} and may not act as ${agent}`)
+  if (caller.topics !== null && !caller.topics.some((pattern) => topicMatches(pattern, body.topic)))
+    throw new Problem('topic_refused', `This key is not bound to ${body.topic}`, { topics: caller.topics })
   return {
     tenant: caller.tenant,
     agent,
@@ -111,7 +136,15 @@ async function replayOf(world: World, caller: Caller, key: string, request_hash:
 }
 
 /** Records the denial and throws it; returns only when the gate moved meanwhile, so that it is decided again. */
-async function refuse(world: World, caller: Caller, claim: Claim, active: Active, standing: Standing, decision: Decision): Promise<void> {
+async function refuse(
+  world: World,
+  caller: Caller,
+  claim: Claim,
+  active: Active,
+  standing: Standing,
+  decision: Decision,
+  run_id: string | null,
+): Promise<void> {
   const now = standing.now
   const decision_id = world.ids.id('dec', now)
   const { payloads, input_ptr, context_ptr, input_hash } = payloadsOf(world, claim, null, now)
@@ -120,7 +153,10 @@ async function refuse(world: World, caller: Caller, claim: Claim, active: Active
     tenant: claim.tenant,
     gate: active.gate,
     alone: [],
-    rows: { payloads, decisions: [{ ...decisionRow(claim, decision, standing, decision_id), claim: said, input_ptr, context_ptr }] },
+    rows: {
+      payloads,
+      decisions: [{ ...decisionRow(claim, decision, standing, decision_id), claim: said, input_ptr, context_ptr }],
+    },
     facts: [
       {
         kind: 'job.denied',
@@ -129,6 +165,8 @@ async function refuse(world: World, caller: Caller, claim: Claim, active: Active
         actor: caller.principal,
         agent: claim.agent,
         topic: claim.topic,
+        // A denial leaves no job, but it belongs to the run it was asked in.
+        run_id,
         decision_id,
         decision: 'DENY',
         reason: decision.reason,
@@ -153,7 +191,17 @@ async function refuse(world: World, caller: Caller, claim: Claim, active: Active
   })
 }
 
-function accept(world: World, caller: Caller, claim: Claim, active: Active, standing: Standing, decision: Decision, body: SubmitJob, idempotencyKey: string | null, request_hash: string): { intent: Intent; answer: Accepted } {
+function accept(
+  world: World,
+  caller: Caller,
+  claim: Claim,
+  active: Active,
+  standing: Standing,
+  decision: Decision,
+  body: SubmitJob,
+  idempotencyKey: string | null,
+  request_hash: string,
+): { intent: Intent; answer: Accepted } {
   const now = standing.now
   const job_id = world.ids.id('job', now)
   const { payloads, input_ptr, context_ptr, input_hash } = payloadsOf(world, claim, job_id, now)
@@ -191,7 +239,19 @@ function accept(world: World, caller: Caller, claim: Claim, active: Active, stan
       payloads,
       decisions: [{ ...decisionRow(claim, decision, standing, made.decision_id), job_id, input_ptr, context_ptr }],
       insertApprovals: approval === null ? [] : [approval],
-      idempotency: idempotencyKey === null ? [] : [{ tenant: claim.tenant, principal: caller.principal, key: idempotencyKey, request_hash, answer: answer as unknown as Json, created_at: now }],
+      idempotency:
+        idempotencyKey === null
+          ? []
+          : [
+              {
+                tenant: claim.tenant,
+                principal: caller.principal,
+                key: idempotencyKey,
+                request_hash,
+                answer: answer as unknown as Json,
+                created_at: now,
+              },
+            ],
     },
     spends: rateSpends(claim, decision, now),
     facts,
@@ -201,12 +261,29 @@ function accept(world: World, caller: Caller, claim: Claim, active: Active, stan
 
 function rateSpends(claim: Claim, decision: Decision, now: number): Spend[] {
   return decision.evaluation.limits.flatMap((limit): Spend[] =>
-    limit.rate ? [{ tenant: claim.tenant, key: limit.key, kind: 'rate', max: limit.rate.count, window_start: windowStart(now, limit.rate.period_ms), period_ms: limit.rate.period_ms, at: now }] : [],
+    limit.rate
+      ? [
+          {
+            tenant: claim.tenant,
+            key: limit.key,
+            kind: 'rate',
+            max: limit.rate.count,
+            window_start: windowStart(now, limit.rate.period_ms),
+            period_ms: limit.rate.period_ms,
+            at: now,
+          },
+        ]
+      : [],
   )
 }
 
 /** Input and context as payload rows of their own; the log gets the input's salted hash only, so both can be erased. */
-function payloadsOf(world: World, claim: Claim, job_id: string | null, now: number): { payloads: PayloadRow[]; input_ptr: string | null; context_ptr: string | null; input_hash: string | null } {
+function payloadsOf(
+  world: World,
+  claim: Claim,
+  job_id: string | null,
+  now: number,
+): { payloads: PayloadRow[]; input_ptr: string | null; context_ptr: string | null; input_hash: string | null } {
   const payloads: PayloadRow[] = []
   const keep = (kind: 'input' | 'context', value: Json): PayloadRow | null => {
     if (value === null) return null

@@ -32,7 +32,11 @@ async function endLostLeases(world: World): Promise<void> {
         tenant: job.tenant,
         gate: null,
         alone: [job.job_id, lease.lease_id],
-        rows: { updateJobs: [result.job], updateLeases: [result.lease], effects: result.effect === null ? [] : [result.effect] },
+        rows: {
+          updateJobs: [result.job],
+          updateLeases: [result.lease],
+          effects: result.effect === null ? [] : [result.effect],
+        },
         spends: releases(job.tenant, result.released, now),
         facts: result.facts,
       })
@@ -46,7 +50,13 @@ async function expireQueued(world: World): Promise<void> {
     (await overdueInQueue(world.db, world.clock.now())).map(async (job) => {
       const now = world.clock.now()
       const moved = move(job, 'queue_timeout', now, { status_reason: 'no_worker', queue_deadline: null })
-      await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [job.job_id], rows: { updateJobs: [moved.job] }, facts: [jobFact('job.expired', moved.job, now, 'system:sweeper', moved.changed)] })
+      await world.ledger.commit({
+        tenant: job.tenant,
+        gate: null,
+        alone: [job.job_id],
+        rows: { updateJobs: [moved.job] },
+        facts: [jobFact('job.expired', moved.job, now, 'system:sweeper', moved.changed)],
+      })
     }),
   )
 }
@@ -63,8 +73,14 @@ async function expireApprovals(world: World): Promise<void> {
         tenant: job.tenant,
         gate: null,
         alone: [job.job_id],
-        rows: { updateJobs: [moved.job], updateApprovals: [{ ...approval, version: approval.version + 1, status: 'expired' }] },
-        facts: [jobFact('approval.expired', job, now, 'system:sweeper', { approval_id: approval.approval_id }), jobFact('job.expired', moved.job, now, 'system:sweeper', moved.changed)],
+        rows: {
+          updateJobs: [moved.job],
+          updateApprovals: [{ ...approval, version: approval.version + 1, status: 'expired' }],
+        },
+        facts: [
+          jobFact('approval.expired', job, now, 'system:sweeper', { approval_id: approval.approval_id }),
+          jobFact('job.expired', moved.job, now, 'system:sweeper', moved.changed),
+        ],
       })
     }),
   )
@@ -75,13 +91,25 @@ async function eraseExpired(world: World): Promise<void> {
   const expired = await expiredPayloads(world.db, now)
   for (const tenant of new Set(expired.map((p) => p.tenant))) {
     const erase = expired.filter((p) => p.tenant === tenant)
-    await world.ledger.commit({ tenant, gate: null, alone: erase.map((e) => e.ptr), rows: { erase }, facts: [{ kind: 'payload.erased', tenant, at: now, actor: 'system:sweeper', count: erase.length }] })
+    await world.ledger.commit({
+      tenant,
+      gate: null,
+      alone: erase.map((e) => e.ptr),
+      rows: { erase },
+      facts: [{ kind: 'payload.erased', tenant, at: now, actor: 'system:sweeper', count: erase.length }],
+    })
   }
 }
 
 async function writeRefusals(world: World): Promise<void> {
   const refusals = world.refusals.take(world.clock.now())
   for (const tenant of new Set(refusals.map((fact) => fact.tenant))) {
-    await world.ledger.commit({ tenant, gate: null, alone: [], rows: {}, facts: refusals.filter((fact) => fact.tenant === tenant) })
+    await world.ledger.commit({
+      tenant,
+      gate: null,
+      alone: [],
+      rows: {},
+      facts: refusals.filter((fact) => fact.tenant === tenant),
+    })
   }
 }

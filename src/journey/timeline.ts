@@ -1,6 +1,6 @@
 import type { Timeline } from '../contract/jobs.js'
-import { parseEntry } from '../core/audit.js'
 import { tileLines } from '../core/audit/tile.js'
+import { parseEntry } from '../core/audit.js'
 import { type EntryFilter, searchEntries, waitingTiles } from '../store/audit.js'
 import { decodeCursor, encodeCursor } from '../store/cursor.js'
 import type { World } from '../store/world.js'
@@ -13,20 +13,38 @@ const NAMED = ['at', 'kind', 'actor', 'tenant']
  * Audit entries in tree order, then those so fresh that they have no place yet: what was just committed is readable at once.
  * `next_cursor` is null at the end; following it later gives what came since.
  */
-export async function timeline(world: World, tenant: string, filter: EntryFilter, cursor: string | undefined, limit: number): Promise<Timeline> {
+export async function timeline(
+  world: World,
+  tenant: string,
+  filter: EntryFilter,
+  cursor: string | undefined,
+  limit: number,
+): Promise<Timeline> {
   const after = decodeCursor(cursor)?.[0] ?? -1
   const rows = await searchEntries(world.db, tenant, filter, after, limit + 1)
-  const items = rows.slice(0, limit).map((row): Timeline['items'][number] => item(tileLines(row)[row.line] ?? '{}', row.writer, row.seq, row.idx))
+  const items = rows
+    .slice(0, limit)
+    .map((row): Timeline['items'][number] => item(tileLines(row)[row.line] ?? '{}', row.writer, row.seq, row.idx))
   const last = rows[limit - 1]
   if (rows.length > limit && last !== undefined) return { items, next_cursor: encodeCursor([last.idx, '']) }
-  const fresh = (await waitingTiles(world.db, tenant, WAITING)).flatMap((tile) => tileLines(tile).map((line) => item(line, tile.writer, tile.seq, null)))
+  const fresh = (await waitingTiles(world.db, tenant, WAITING)).flatMap((tile) =>
+    tileLines(tile).map((line) => item(line, tile.writer, tile.seq, null)),
+  )
   return { items: [...items, ...fresh.filter((entry) => matches(entry, filter))], next_cursor: null }
 }
 
 function item(line: string, writer: string, seq: number, index: number | null): Timeline['items'][number] {
   const entry = parseEntry(line) ?? {}
   const facts = Object.fromEntries(Object.entries(entry).filter(([name]) => !NAMED.includes(name)))
-  return { at: Number(entry.at ?? 0), kind: String(entry.kind ?? 'unreadable'), actor: String(entry.actor ?? 'unknown'), writer, seq, index, facts }
+  return {
+    at: Number(entry.at ?? 0),
+    kind: String(entry.kind ?? 'unreadable'),
+    actor: String(entry.actor ?? 'unknown'),
+    writer,
+    seq,
+    index,
+    facts,
+  }
 }
 
 function matches(entry: Timeline['items'][number], filter: EntryFilter): boolean {

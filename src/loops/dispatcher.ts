@@ -65,7 +65,13 @@ export class Dispatcher {
         // While a look is under way it may have been granted leases: the look itself answers then.
         if (!waiting.busy) waiting.settle([])
       }
-      const waiting: Waiting = { claiming, busy: false, over: waitMs === 0, settle: (leases) => finish(() => resolve(leases)), fail: (error) => finish(() => reject(error)) }
+      const waiting: Waiting = {
+        claiming,
+        busy: false,
+        over: waitMs === 0,
+        settle: (leases) => finish(() => resolve(leases)),
+        fail: (error) => finish(() => reject(error)),
+      }
       const cancel = waitMs === 0 ? () => {} : this.#world.clock.after(waitMs, over)
       aborted.addEventListener('abort', over, { once: true })
       this.#add(waiting)
@@ -114,7 +120,11 @@ export class Dispatcher {
 
   async #rounds(tenant: string): Promise<void> {
     try {
-      for (let topics = this.#woken.get(tenant); topics !== undefined && !this.#stopped; topics = this.#woken.get(tenant)) {
+      for (
+        let topics = this.#woken.get(tenant);
+        topics !== undefined && !this.#stopped;
+        topics = this.#woken.get(tenant)
+      ) {
         this.#woken.delete(tenant)
         await this.#look(tenant, topics)
       }

@@ -1,8 +1,8 @@
 import type { SigningKey } from '../core/audit/keys.js'
 import { integrate, type Integrated as Round } from '../journey/integrate.js'
-import type { HeadRow } from '../store/audit.js'
 import type { Clock } from '../platform/clock.js'
 import type { Log } from '../platform/log.js'
+import type { HeadRow } from '../store/audit.js'
 import type { World } from '../store/world.js'
 import { type Loop, loop } from './loop.js'
 
@@ -24,7 +24,8 @@ export function integrator(world: World, key: SigningKey, clock: Clock, log: Log
     while (more) {
       const done = await integrate(world, key)
       for (const each of done) {
-        for (const bad of each.refused) log.error({ tenant: each.tenant, ...bad }, 'an audit tile does not follow from its chain; it was not signed')
+        for (const bad of each.refused)
+          log.error({ tenant: each.tenant, ...bad }, 'an audit tile does not follow from its chain; it was not signed')
         if (each.head !== null) for (const listener of listeners) listener({ ...each, head: each.head })
       }
       more = done.some((each) => each.head !== null)

@@ -54,7 +54,10 @@ export function systemIds(): Ids {
     bytes: (n) => Uint8Array.from(take(n)),
     fraction: () => {
       const b = take(4)
-      return (((b[0] as number) << 24) | ((b[1] as number) << 16) | ((b[2] as number) << 8) | (b[3] as number)) / 2 ** 32 + 0.5
+      return (
+        (((b[0] as number) << 24) | ((b[1] as number) << 16) | ((b[2] as number) << 8) | (b[3] as number)) / 2 ** 32 +
+        0.5
+      )
     },
   }
 }

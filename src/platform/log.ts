@@ -4,7 +4,17 @@ import { pino } from 'pino'
 export type Log = Pick<import('pino').Logger, 'debug' | 'info' | 'warn' | 'error' | 'fatal'>
 
 export function createLog(level: string): Log {
-  return pino({ level, base: null, redact: { paths: ['req.headers["x-api-key"]', 'req.headers.authorization', '*.key', '*.secret'], censor: '[REDACTED]' } }, pino.destination({ dest: 2, sync: false }))
+  return pino(
+    {
+      level,
+      base: null,
+      redact: {
+        paths: ['req.headers["x-api-key"]', 'req.headers.authorization', '*.key', '*.secret'],
+        censor: '[REDACTED]',
+      },
+    },
+    pino.destination({ dest: 2, sync: false }),
+  )
 }
 
 export const silentLog: Log = pino({ level: 'silent' })

@@ -24,7 +24,14 @@ export interface ApprovalFilter {
 export async function listApprovals(db: Db, tenant: string, filter: ApprovalFilter): Promise<Page<Approval>> {
   const limit = filter.limit ?? 50
   const after = decodeCursor(filter.cursor)
-  const rows = await db.query<Approval>(LIST, [tenant, filter.status ?? null, filter.job_id ?? null, after?.[0] ?? null, after?.[1] ?? null, limit + 1])
+  const rows = await db.query<Approval>(LIST, [
+    tenant,
+    filter.status ?? null,
+    filter.job_id ?? null,
+    after?.[0] ?? null,
+    after?.[1] ?? null,
+    limit + 1,
+  ])
   return page(rows, limit, (a) => [a.requested_at, a.approval_id])
 }
 
@@ -39,5 +46,7 @@ export function approvalsUnderOther(db: Db, tenant: string, snapshot: string, af
 
 /** Hashes that a short form must stay apart from: the pending ones that begin with the same 7 characters. */
 export async function pendingHashesLike(db: Db, tenant: string, hash: string): Promise<string[]> {
-  return (await db.query<{ grant_hash: string }>(PENDING_HASHES, [tenant, `${hash.slice(0, 7)}%`])).map((row) => row.grant_hash)
+  return (await db.query<{ grant_hash: string }>(PENDING_HASHES, [tenant, `${hash.slice(0, 7)}%`])).map(
+    (row) => row.grant_hash,
+  )
 }

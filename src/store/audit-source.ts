@@ -1,5 +1,5 @@
-import type { AuditSource } from '../core/audit/export.js'
 import { originOf } from '../core/audit/checkpoint.js'
+import type { AuditSource } from '../core/audit/export.js'
 import { HASH_BYTES } from '../core/audit/hash.js'
 import { formatVkey } from '../core/audit/keys.js'
 import { leafHashes } from '../core/audit/tree.js'

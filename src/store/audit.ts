@@ -87,8 +87,16 @@ export async function tileAt(db: Db, tenant: string, index: number): Promise<Sto
 export async function lastTileOf(db: Db, tenant: string, writer: string): Promise<StoredTile | null> {
   return (await db.query<StoredTile>(LAST_OF_WRITER, [tenant, writer]))[0] ?? null
 }
-export async function auditEnd(db: Db, tenant: string): Promise<{ end: number; waiting: { writer: string; seq: number }[] }> {
-  return (await db.query<{ end: number; waiting: { writer: string; seq: number }[] }>(END, [tenant]))[0] ?? { end: 0, waiting: [] }
+export async function auditEnd(
+  db: Db,
+  tenant: string,
+): Promise<{ end: number; waiting: { writer: string; seq: number }[] }> {
+  return (
+    (await db.query<{ end: number; waiting: { writer: string; seq: number }[] }>(END, [tenant]))[0] ?? {
+      end: 0,
+      waiting: [],
+    }
+  )
 }
 /** Where each writer's integrated chain ends. */
 export function lastPlacedTiles(db: Db, tenant: string, writers: readonly string[]): Promise<StoredTile[]> {
@@ -114,7 +122,10 @@ export async function headOfSize(db: Db, tenant: string, size: number): Promise<
   return (await db.query<HeadRow>(HEAD_OF_SIZE, [tenant, size]))[0] ?? null
 }
 export async function readNodes(db: Db, tenant: string, wanted: readonly NodeRef[]): Promise<(Uint8Array | null)[]> {
-  const rows = await db.query<{ level: number; idx: number; hashes: Uint8Array }>(NODES, [tenant, JSON.stringify(wanted.map((w) => ({ level: w.level, idx: w.index })))])
+  const rows = await db.query<{ level: number; idx: number; hashes: Uint8Array }>(NODES, [
+    tenant,
+    JSON.stringify(wanted.map((w) => ({ level: w.level, idx: w.index }))),
+  ])
   const found = new Map(rows.map((row) => [`${row.level}/${row.idx}`, row.hashes]))
   return wanted.map((w) => found.get(`${w.level}/${w.index}`) ?? null)
 }
@@ -126,12 +137,41 @@ export interface EntryFilter {
   from?: number
   to?: number
 }
-export function searchEntries(db: Db, tenant: string, filter: EntryFilter, afterIndex: number, limit: number): Promise<(EntryRow & { body: string })[]> {
-  return db.query(SEARCH, [tenant, filter.job_id ?? null, filter.run_id ?? null, filter.kind ?? null, filter.actor ?? null, filter.from ?? null, filter.to ?? null, afterIndex, limit])
+export function searchEntries(
+  db: Db,
+  tenant: string,
+  filter: EntryFilter,
+  afterIndex: number,
+  limit: number,
+): Promise<(EntryRow & { body: string })[]> {
+  return db.query(SEARCH, [
+    tenant,
+    filter.job_id ?? null,
+    filter.run_id ?? null,
+    filter.kind ?? null,
+    filter.actor ?? null,
+    filter.from ?? null,
+    filter.to ?? null,
+    afterIndex,
+    limit,
+  ])
 }
-export async function writeIntegration(db: Db, tenant: string, placed: { writer: string; seq: number; first_index: number }[], nodes: readonly NodeRow[], entries: readonly EntryRow[], head: HeadRow): Promise<void> {
+export async function writeIntegration(
+  db: Db,
+  tenant: string,
+  placed: { writer: string; seq: number; first_index: number }[],
+  nodes: readonly NodeRow[],
+  entries: readonly EntryRow[],
+  head: HeadRow,
+): Promise<void> {
   const encoded = nodes.map((n) => ({ level: n.level, idx: n.index, hashes: Buffer.from(n.hashes).toString('base64') }))
-  await db.query(INTEGRATE, [tenant, JSON.stringify(placed), JSON.stringify(encoded), JSON.stringify(entries), JSON.stringify([head])])
+  await db.query(INTEGRATE, [
+    tenant,
+    JSON.stringify(placed),
+    JSON.stringify(encoded),
+    JSON.stringify(entries),
+    JSON.stringify([head]),
+  ])
 }
 export async function closeWriter(db: Db, tenant: string, writer: string, at: number): Promise<void> {
   await db.query(CLOSE_WRITER, [tenant, writer, at])

@@ -11,9 +11,18 @@ export function decodeCursor(cursor: string | undefined): Position | null {
   if (cursor === undefined || cursor === '') return null
   try {
     const value: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString())
-    if (Array.isArray(value) && value.length === 2 && Number.isSafeInteger(value[0]) && typeof value[1] === 'string' && !value[1].includes('\0')) return value as Position
+    if (
+      Array.isArray(value) &&
+      value.length === 2 &&
+      Number.isSafeInteger(value[0]) &&
+      typeof value[1] === 'string' &&
+      !value[1].includes('\0')
+    )
+      return value as Position
   } catch {}
-  throw new Problem('invalid', 'The cursor is not one of ours', { faults: [{ path: '/cursor', message: 'use next_cursor of the page before, unchanged' }] })
+  throw new Problem('invalid', 'The cursor is not one of ours', {
+    faults: [{ path: '/cursor', message: 'use next_cursor of the page before, unchanged' }],
+  })
 }
 
 export interface Page<T> {

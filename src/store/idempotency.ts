@@ -17,7 +17,12 @@ export const KEPT_MS = 86_400_000
 const GET = 'SELECT * FROM idempotency WHERE tenant = $1 AND principal = $2 AND key = $3'
 const PRUNE = 'DELETE FROM idempotency WHERE created_at < $1'
 
-export async function getIdempotent(db: Db, tenant: string, principal: string, key: string): Promise<IdempotencyRow | null> {
+export async function getIdempotent(
+  db: Db,
+  tenant: string,
+  principal: string,
+  key: string,
+): Promise<IdempotencyRow | null> {
   return (await db.query<IdempotencyRow>(GET, [tenant, principal, key]))[0] ?? null
 }
 

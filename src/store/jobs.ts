@@ -24,7 +24,8 @@ const DUE = `SELECT j.* FROM json_array_elements_text($2::json) AS topics(topic)
   ORDER BY j.priority DESC, j.due_at, j.job_id`
 const OVERDUE = `SELECT * FROM jobs WHERE status IN ('queued', 'retrying') AND queue_deadline <= $1 ORDER BY queue_deadline LIMIT 200`
 const NEXT_DUE = `SELECT min(due_at) AS at FROM jobs WHERE status IN ('queued', 'retrying') AND due_at > $1`
-const BY_STATUS = 'SELECT status, count(*)::int AS n FROM jobs WHERE tenant = $1 AND run_id = $2 AND ($3::text IS NULL OR requested_by = $3) GROUP BY status'
+const BY_STATUS =
+  'SELECT status, count(*)::int AS n FROM jobs WHERE tenant = $1 AND run_id = $2 AND ($3::text IS NULL OR requested_by = $3) GROUP BY status'
 
 export async function getJob(db: Db, tenant: string, job_id: string): Promise<Job | null> {
   return (await db.query<Job>(GET, [tenant, job_id]))[0] ?? null
@@ -35,7 +36,10 @@ export function getJobs(db: Db, tenant: string, ids: readonly string[]): Promise
 }
 
 /** What a job's pointers point at: needed wherever the door is asked about a stored job. */
-export async function loadPayload(db: Db, job: Pick<Job, 'tenant' | 'input_ptr' | 'context_ptr'>): Promise<{ input: Json; context: Json }> {
+export async function loadPayload(
+  db: Db,
+  job: Pick<Job, 'tenant' | 'input_ptr' | 'context_ptr'>,
+): Promise<{ input: Json; context: Json }> {
   const values = await loadValues(db, job.tenant, [job.input_ptr, job.context_ptr])
   return { input: values.get(job.input_ptr ?? '') ?? null, context: values.get(job.context_ptr ?? '') ?? null }
 }
@@ -53,12 +57,29 @@ export interface JobFilter {
 export async function listJobs(db: Db, tenant: string, filter: JobFilter): Promise<Page<Job>> {
   const limit = filter.limit ?? 50
   const after = decodeCursor(filter.cursor)
-  const params: Param[] = [tenant, filter.status ?? null, filter.topic ?? null, filter.run_id ?? null, filter.agent ?? null, filter.requested_by ?? null, after?.[0] ?? null, after?.[1] ?? null, limit + 1]
+  const params: Param[] = [
+    tenant,
+    filter.status ?? null,
+    filter.topic ?? null,
+    filter.run_id ?? null,
+    filter.agent ?? null,
+    filter.requested_by ?? null,
+    after?.[0] ?? null,
+    after?.[1] ?? null,
+    limit + 1,
+  ]
   return page(await db.query<Job>(LIST, params), limit, (job) => [job.created_at, job.job_id])
 }
 
 /** @param skip job ids not wanted now: behind a full limit, or for workers that enforce more */
-export function dueJobs(db: Db, tenant: string, topics: readonly string[], now: number, perTopic: number, skip: readonly string[] = []): Promise<Job[]> {
+export function dueJobs(
+  db: Db,
+  tenant: string,
+  topics: readonly string[],
+  now: number,
+  perTopic: number,
+  skip: readonly string[] = [],
+): Promise<Job[]> {
   return db.query<Job>(DUE, [tenant, JSON.stringify(topics), now, perTopic, JSON.stringify(skip)])
 }
 
@@ -72,7 +93,12 @@ export async function nextDue(db: Db, now: number): Promise<number | null> {
 }
 
 /** @param requested_by only this principal's jobs: run ids are chosen by callers, so two may share one; null = all */
-export async function runCounts(db: Db, tenant: string, run_id: string, requested_by: string | null): Promise<Record<string, number>> {
+export async function runCounts(
+  db: Db,
+  tenant: string,
+  run_id: string,
+  requested_by: string | null,
+): Promise<Record<string, number>> {
   const rows = await db.query<{ status: string; n: number }>(BY_STATUS, [tenant, run_id, requested_by])
   return Object.fromEntries(rows.map((row) => [row.status, row.n]))
 }

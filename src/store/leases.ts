@@ -7,7 +7,8 @@ const OF_CLAIM = 'SELECT * FROM leases WHERE tenant = $1 AND principal = $2 AND 
 const OF_JOB = 'SELECT * FROM leases WHERE tenant = $1 AND job_id = $2 ORDER BY attempt'
 const ENDED = 'SELECT * FROM leases WHERE ended_at IS NULL AND expires_at <= $1 ORDER BY expires_at LIMIT 200'
 const EFFECTS = 'SELECT * FROM effects WHERE tenant = $1 AND job_id = $2 ORDER BY begun_at, effect_key'
-const EFFECTS_OF = 'SELECT * FROM effects WHERE tenant = $1 AND job_id IN (SELECT json_array_elements_text($2::json)) ORDER BY job_id, begun_at, effect_key'
+const EFFECTS_OF =
+  'SELECT * FROM effects WHERE tenant = $1 AND job_id IN (SELECT json_array_elements_text($2::json)) ORDER BY job_id, begun_at, effect_key'
 
 export async function getLease(db: Db, tenant: string, lease_id: string): Promise<Lease | null> {
   return (await db.query<Lease>(GET, [tenant, lease_id]))[0] ?? null

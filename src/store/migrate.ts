@@ -3,7 +3,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Db } from '../platform/db/seam.js'
 
-const TABLE = 'CREATE TABLE IF NOT EXISTS schema_migrations (version int NOT NULL PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, applied_at bigint NOT NULL)'
+const TABLE =
+  'CREATE TABLE IF NOT EXISTS schema_migrations (version int NOT NULL PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, applied_at bigint NOT NULL)'
 const APPLIED = 'SELECT version, name, checksum FROM schema_migrations ORDER BY version'
 
 export class MigrationError extends Error {
@@ -26,9 +27,15 @@ export async function migrate(db: Db, dir: string, now: number): Promise<number>
   const applied = await db.query<{ version: number; name: string; checksum: string }>(APPLIED)
   for (const [i, row] of applied.entries()) {
     const name = files[i]
-    if (name === undefined) throw new MigrationError(`The database has migration ${row.name}, which this version does not know: it is newer than the code. Upgrade Sallyport.`)
+    if (name === undefined)
+      throw new MigrationError(
+        `The database has migration ${row.name}, which this version does not know: it is newer than the code. Upgrade Sallyport.`,
+      )
     const checksum = checksumOf(join(dir, name))
-    if (row.name !== name || row.checksum !== checksum) throw new MigrationError(`Migration ${row.name} in the database is not the one in ${name}: applied migrations must not change.`)
+    if (row.name !== name || row.checksum !== checksum)
+      throw new MigrationError(
+        `Migration ${row.name} in the database is not the one in ${name}: applied migrations must not change.`,
+      )
   }
   for (const name of files.slice(applied.length)) {
     const text = readFileSync(join(dir, name), 'utf8')

@@ -15,7 +15,8 @@ export interface PayloadRow {
 
 const GET = 'SELECT * FROM payloads WHERE tenant = $1 AND ptr = $2'
 const MANY = 'SELECT ptr, body FROM payloads WHERE tenant = $1 AND ptr IN (SELECT json_array_elements_text($2::json))'
-const EXPIRED = 'SELECT tenant, ptr, job_id FROM payloads WHERE expires_at <= $1 AND body IS NOT NULL ORDER BY expires_at LIMIT 200'
+const EXPIRED =
+  'SELECT tenant, ptr, job_id FROM payloads WHERE expires_at <= $1 AND body IS NOT NULL ORDER BY expires_at LIMIT 200'
 
 export async function getPayload(db: Db, tenant: string, ptr: string): Promise<PayloadRow | null> {
   return (await db.query<PayloadRow>(GET, [tenant, ptr]))[0] ?? null
@@ -29,6 +30,9 @@ export async function loadValues(db: Db, tenant: string, ptrs: readonly (string 
   return new Map(rows.map((row) => [row.ptr, row.body === null ? null : (JSON.parse(row.body) as Json)]))
 }
 
-export function expiredPayloads(db: Db, now: number): Promise<{ tenant: string; ptr: string; job_id: string | null }[]> {
+export function expiredPayloads(
+  db: Db,
+  now: number,
+): Promise<{ tenant: string; ptr: string; job_id: string | null }[]> {
   return db.query(EXPIRED, [now])
 }

@@ -1,6 +1,6 @@
-import { Problem } from '../errors.js'
 import { type CompiledPolicy, compilePolicy } from '../core/policy/compile.js'
 import { parsePolicy } from '../core/policy/parse.js'
+import { Problem } from '../errors.js'
 import type { Db } from '../platform/db/seam.js'
 import { getSnapshot } from './snapshots.js'
 import { type Gate, getGate } from './standing.js'
@@ -52,7 +52,8 @@ export class Policies {
     const { document, faults } = parsePolicy(row.files)
     if (document === null) throw new Problem('no_policy', 'The stored snapshot does not parse', {}, faults)
     const policy = compilePolicy(document)
-    if (policy.digest !== digest) throw new Problem('no_policy', 'The stored snapshot is not what its digest says: it was changed in the database')
+    if (policy.digest !== digest)
+      throw new Problem('no_policy', 'The stored snapshot is not what its digest says: it was changed in the database')
     this.#compiled.set(key, policy)
     if (this.#compiled.size > KEPT) this.#compiled.delete(this.#compiled.keys().next().value as string)
     return policy

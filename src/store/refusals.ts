@@ -17,7 +17,15 @@ export class Refusals {
   /** Takes what has gathered; the caller writes it. */
   take(at: number): Fact[] {
     const facts = [...this.#counts.values()].map(
-      ({ tenant, agent, rule, count, from }): Fact => ({ kind: 'limit.refused', tenant, at, actor: agent, rules: rule, count, from }),
+      ({ tenant, agent, rule, count, from }): Fact => ({
+        kind: 'limit.refused',
+        tenant,
+        at,
+        actor: agent,
+        rules: rule,
+        count,
+        from,
+      }),
     )
     this.#counts.clear()
     return facts

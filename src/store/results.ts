@@ -26,17 +26,36 @@ export interface Kept {
 }
 
 /** Screens a value and makes the row to keep: the text, its redacted copy (the raw is dropped), or the raw sealed. */
-export function keep(world: World, job: Pick<Job, 'tenant' | 'job_id'>, kind: 'result' | 'effect', raw: Json, body: string, policy: OutputPolicy, now: number): Kept {
+export function keep(
+  world: World,
+  job: Pick<Job, 'tenant' | 'job_id'>,
+  kind: 'result' | 'effect',
+  raw: Json,
+  body: string,
+  policy: OutputPolicy,
+  now: number,
+): Kept {
   const { verdict, output, findings } = screenOrQuarantine(raw, policy)
   const ptr = world.ids.id('ptr', now)
   const salt = Buffer.from(world.ids.bytes(16)).toString('hex')
   const row = { tenant: job.tenant, ptr, job_id: job.job_id, salt, created_at: now }
   const payload: PayloadRow =
     verdict === 'QUARANTINE'
-      ? { ...row, kind: 'sealed', body: world.sealer.seal(body, `${job.tenant}/${ptr}`), expires_at: now + QUARANTINE_KEPT_MS }
+      ? {
+          ...row,
+          kind: 'sealed',
+          body: world.sealer.seal(body, `${job.tenant}/${ptr}`),
+          expires_at: now + QUARANTINE_KEPT_MS,
+        }
       : { ...row, kind, body: verdict === 'ALLOW' ? body : canonical(output), expires_at: null }
   const summary = findings.map((f) => `${f.detector}×${f.count}`).join(', ')
-  return { verdict, findings: findings as unknown as Json, summary, payload, result_hash: saltedHash(salt, verdict === 'QUARANTINE' ? body : output) }
+  return {
+    verdict,
+    findings: findings as unknown as Json,
+    summary,
+    payload,
+    result_hash: saltedHash(salt, verdict === 'QUARANTINE' ? body : output),
+  }
 }
 
 /** Error texts and codes are results too. A text that would be quarantined is dropped: nobody needs the raw of a message. */

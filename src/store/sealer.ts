@@ -32,6 +32,10 @@ export class Sealer {
 
   /** A stable outside idempotency key for an effect: the same in every attempt, not guessable from outside. */
   effectKey(tenant: string, job_id: string, effect_key: string): string {
-    return createHash('sha256').update(this.#key).update(JSON.stringify(['effect', tenant, job_id, effect_key])).digest('hex').slice(0, 48)
+    return createHash('sha256')
+      .update(this.#key)
+      .update(JSON.stringify(['effect', tenant, job_id, effect_key]))
+      .digest('hex')
+      .slice(0, 48)
   }
 }

@@ -13,7 +13,8 @@ export interface Gate {
 
 const GATE = 'SELECT * FROM gates WHERE tenant = $1'
 const GATES = 'SELECT * FROM gates ORDER BY tenant'
-const COUNTERS = 'SELECT key, window_start, current, previous, held FROM limits WHERE tenant = $1 AND key IN (SELECT json_array_elements_text($2::json))'
+const COUNTERS =
+  'SELECT key, window_start, current, previous, held FROM limits WHERE tenant = $1 AND key IN (SELECT json_array_elements_text($2::json))'
 
 export async function getGate(db: Db, tenant: string): Promise<Gate | null> {
   return (await db.query<Gate>(GATE, [tenant]))[0] ?? null
@@ -30,7 +31,11 @@ export async function loadCounters(db: Db, tenant: string, keys: readonly string
 }
 
 /** The grant that may let this job through, if its approval was answered with yes. */
-export async function loadGrant(db: Db, tenant: string, approval_id: string | null): Promise<Pick<Approval, 'approval_id' | 'bound_hash' | 'valid_until'> | null> {
+export async function loadGrant(
+  db: Db,
+  tenant: string,
+  approval_id: string | null,
+): Promise<Pick<Approval, 'approval_id' | 'bound_hash' | 'valid_until'> | null> {
   if (approval_id === null) return null
   const approval = await getApproval(db, tenant, approval_id)
   if (approval === null || approval.status !== 'approved') return null

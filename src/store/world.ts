@@ -2,10 +2,10 @@ import type { Bus } from '../platform/bus/seam.js'
 import type { Clock } from '../platform/clock.js'
 import type { Db } from '../platform/db/seam.js'
 import type { Ids } from '../platform/ids.js'
-import type { Sealer } from './sealer.js'
 import type { Ledger } from './ledger/queue.js'
 import type { Policies } from './policies.js'
 import type { Refusals } from './refusals.js'
+import type { Sealer } from './sealer.js'
 
 /** What every use case is given: the store, the ledger that alone writes to it, and the seams. Built once, in main.ts. */
 export interface World {

@@ -36,7 +36,7 @@ const NAMES: SecretName[] = [
 ]
 
 /** A page or count of tokens is none. */
-const NOT_SECRET = ['pagetoken', 'nexttoken', 'continuationtoken', 'cancellationtoken', 'tokentype', 'publickey']
+const NOT_SECRET = ['pagetoken', 'nexttoken', 'continuationtoken', 'cancellationtoken']
 
 const BY_LAST: SecretName[][] = []
 for (const n of NAMES) {
@@ -97,7 +97,7 @@ export function kindOfName(text: string, end: number): NameKind | null {
   for (const n of BY_LAST[last | 32] ?? []) {
     const start = endsIn(text, stop, n.letters)
     if (start < 0 || (n.whole && !beginsWord(text, start))) continue
-    if (n.kind === 'key' && NOT_SECRET.some((no) => endsIn(text, stop, no) >= 0)) return null
+    if (n.letters === 'token' && isWord(codeAt(text, start - 1 - Number(isJoin(codeAt(text, start - 1))))) && NOT_SECRET.some((no) => endsIn(text, stop, no) >= 0)) return null
     return n.kind
   }
   return null

@@ -98,13 +98,14 @@ export function mayBeNumber(text: string, at: number, end: number): boolean {
     if (isDigit(further) || (before === DASH && (further | 32) >= 97 && (further | 32) <= 102)) return false
   }
   if (length >= 14) return length <= DIGITS_MAX
+  const first = codeAt(text, at)
+  if (length === 4 && first !== 48 && (first < 50 || first > 54)) return false // no card begins with 1, 7, 8 or 9
   let i = nextGroup(text, end)
   if (i < 0) return false
   const second = i
   while (i - second < 9 && isDigit(codeAt(text, i))) i++
   const shape = SHAPES[length * 16 + (i - second)] as number
   if (shape === 0 || (shape & WITH_ANY) !== 0) return shape !== 0
-  const first = codeAt(text, at)
   const separator = codeAt(text, end)
   if ((shape & WITH_DASH_OR_SPACE) !== 0 && (separator === DASH || separator === SPACE)) return true
   return ((shape & WITH_ONE) !== 0 && first === 49) || ((shape & WITH_ZERO) !== 0 && first === 48)

@@ -133,12 +133,17 @@ function isJumbled(m: Make, quoted: boolean): boolean {
   return quoted && m.turns >= 6 && m.turns / m.letters >= 0.45
 }
 
+/** Shortest values that text is believed to hold secrets in. */
+const PASSWORD_MIN = 8
+export const KEY_MIN = 16
+const SIGNATURE_MIN = 40
+
 export type SecretKind = 'password' | 'key' | 'signature'
 
 /** Whether a value that text assigns to a name of this kind is a secret. */
 export function isSecret(value: string, kind: SecretKind, quoted: boolean): boolean {
   const judged = value.slice(0, JUDGED)
-  if (judged.length < (kind === 'password' ? 8 : kind === 'key' ? 16 : 40)) return false
+  if (judged.length < (kind === 'password' ? PASSWORD_MIN : kind === 'key' ? KEY_MIN : SIGNATURE_MIN)) return false
   // Counting is cheap and settles most: words, numbers, sentences. What is left is worth the patterns.
   const m = makeOf(judged)
   if (m.spaces > 3) return false
@@ -166,7 +171,10 @@ function looksLikeKey(value: string, m: Make, quoted: boolean): boolean {
 /** Whether a JSON string is a secret, where its key says it is one: that is certain of the name, so less is asked of the value. */
 export function isSecretField(value: string, kind: SecretKind): boolean {
   const judged = value.slice(0, JUDGED)
-  if (judged.length < (kind === 'password' ? 4 : kind === 'key' ? 10 : 40) || standsForSomething(judged, true))
+  if (
+    judged.length < (kind === 'password' ? 4 : kind === 'key' ? 10 : SIGNATURE_MIN) ||
+    standsForSomething(judged, true)
+  )
     return false
   const m = makeOf(judged)
   if (kind === 'password') return isPasswordField(judged, m)

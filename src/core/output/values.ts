@@ -3,7 +3,7 @@ import { codeAt, isDigit, SPACE, stretch } from './chars.js'
 import { type Hit, rankOf } from './detectors.js'
 import { type NameKind, nameBefore } from './names.js'
 import { isSsn } from './numbers.js'
-import { isOrdinary, isSecret, isSecretField, JUDGED } from './secrecy.js'
+import { isOrdinary, isSecret, isSecretField, JUDGED, KEY_MIN } from './secrecy.js'
 
 const ASSIGNED = rankOf('assigned_secret')
 const AWS_SECRET = rankOf('aws_secret_key')
@@ -86,6 +86,7 @@ export function assignedAt(text: string, at: number): Hit | null {
 }
 
 function judge(text: string, v: Value, kind: NameKind, at: number): Hit | null {
+  if (kind === 'key' && v.judged - v.start < KEY_MIN) return null
   const part = text.slice(v.start, v.judged)
   if (kind === 'ssn') return numberValue(text, v, part, (d) => isSsn(d), SSN)
   if (kind === 'phone') return numberValue(text, v, part, (d) => d.length >= 9 && d.length <= 15, PHONE)

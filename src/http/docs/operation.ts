@@ -8,7 +8,7 @@ export function operationHtml(document: Document, path: string, method: string, 
   const body = operation.requestBody
   const [status = '', success] = Object.entries(operation.responses)[0] ?? []
   return `<article id="${operation.operationId}">
-<h3>${escapeHtml(operation.summary)}</h3>
+<h3>${prose(operation.summary, '')}</h3>
 <p class="route"><b class="${method.toLowerCase()}">${method}</b> <code>${escapeHtml(path).replaceAll('/', '/<wbr>')}</code></p>
 ${operation.description === undefined ? '' : prose(operation.description)}
 <p class="quiet">${permissionHtml(operation)} · <code>${escapeHtml(operation.operationId)}</code></p>

@@ -160,10 +160,17 @@ export const EXAMPLES = {
     response: {
       ...APPROVAL,
       job: {
+        agent_version: null,
         labels: DEPLOY.labels,
         risk_tags: [],
         environment: null,
         action_type: null,
+        capability: null,
+        action: null,
+        workflow: null,
+        timeout_ms: null,
+        max_attempts: null,
+        not_before: null,
         input: DEPLOY.input,
         context: null,
       },

@@ -9,7 +9,8 @@ import type { Route } from '../route.js'
 import { viewApproval } from '../views.js'
 
 export function approvalRoutes(world: World): Route[] {
-  const view = async (approval: Approval) => viewApproval(approval, await pendingHashesLike(world.db, approval.tenant, approval.grant_hash))
+  const view = async (approval: Approval) =>
+    viewApproval(approval, await pendingHashesLike(world.db, approval.tenant, approval.grant_hash))
   return [
     {
       method: 'GET',
@@ -50,8 +51,18 @@ export function approvalRoutes(world: World): Route[] {
       description: 'Echo `grant_hash`, or `job_hash` with `policy_snapshot`. The door is asked first: a DENY now wins.',
       body: Approvals.Approve,
       success: { status: 200, schema: Approvals.Approval, description: 'The approval' },
-      errors: ['not_found', 'approval_stale', 'approval_closed', 'self_approval', 'not_an_approver', 'policy_denied', 'invalid'],
-      handler: async ({ caller, params, body }) => ({ body: await view(await approve(world, caller, params.approval_id as string, body as Approvals.Approve)) }),
+      errors: [
+        'not_found',
+        'approval_stale',
+        'approval_closed',
+        'self_approval',
+        'not_an_approver',
+        'policy_denied',
+        'invalid',
+      ],
+      handler: async ({ caller, params, body }) => ({
+        body: await view(await approve(world, caller, params.approval_id as string, body as Approvals.Approve)),
+      }),
     },
     {
       method: 'POST',
@@ -62,7 +73,9 @@ export function approvalRoutes(world: World): Route[] {
       body: Approvals.Reject,
       success: { status: 200, schema: Approvals.Approval, description: 'The approval' },
       errors: ['not_found', 'approval_stale', 'approval_closed', 'self_approval', 'not_an_approver', 'invalid'],
-      handler: async ({ caller, params, body }) => ({ body: await view(await reject(world, caller, params.approval_id as string, body as Approvals.Reject)) }),
+      handler: async ({ caller, params, body }) => ({
+        body: await view(await reject(world, caller, params.approval_id as string, body as Approvals.Reject)),
+      }),
     },
   ]
 }

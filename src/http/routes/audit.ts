@@ -1,14 +1,14 @@
 import * as Audit from '../../contract/audit.js'
-import { hex, leafHash } from '../../core/audit/hash.js'
-import { recordLine, recordsOf } from '../../core/audit/export.js'
-import { formatVkey } from '../../core/audit/keys.js'
 import { originOf } from '../../core/audit/checkpoint.js'
+import { recordLine, recordsOf } from '../../core/audit/export.js'
+import { hex, leafHash } from '../../core/audit/hash.js'
+import { formatVkey } from '../../core/audit/keys.js'
 import { tileLines } from '../../core/audit/tile.js'
 import { consistencyProof, inclusionProof, rootAt } from '../../core/audit/tree.js'
 import { Problem } from '../../errors.js'
 import { timeline } from '../../journey/timeline.js'
-import { auditSource } from '../../store/audit-source.js'
 import { type EntryFilter, headOfSize, newestHead, readNodes, tileAt } from '../../store/audit.js'
+import { auditSource } from '../../store/audit-source.js'
 import type { World } from '../../store/world.js'
 import type { Route } from '../route.js'
 
@@ -18,11 +18,13 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
   const read = (tenant: string) => (wanted: Parameters<typeof readNodes>[2]) => readNodes(world.db, tenant, wanted)
   const head = async (tenant: string) => {
     const row = await newestHead(world.db, tenant)
-    if (row === null) throw new Problem('not_found', 'No head is signed yet; the first comes within a second of the first entry')
+    if (row === null)
+      throw new Problem('not_found', 'No head is signed yet; the first comes within a second of the first entry')
     return row
   }
   const within = (value: number, size: number, path: string) => {
-    if (value > size) throw new Problem('invalid', undefined, { faults: [{ path, message: `the signed tree has ${size} entries` }] })
+    if (value > size)
+      throw new Problem('invalid', undefined, { faults: [{ path, message: `the signed tree has ${size} entries` }] })
   }
   return [
     {
@@ -32,7 +34,11 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
       tag: 'audit',
       summary: 'Search the audit log, in tree order',
       query: Audit.AuditQuery,
-      success: { status: 200, schema: Audit.AuditPage, description: 'A page; entries without an index are about a second old' },
+      success: {
+        status: 200,
+        schema: Audit.AuditPage,
+        description: 'A page; entries without an index are about a second old',
+      },
       errors: ['invalid'],
       async handler({ caller, query }) {
         const { cursor, limit, ...filter } = query as EntryFilter & { cursor?: string; limit?: number }
@@ -72,7 +78,17 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
         const path = await inclusionProof(index, size, read(caller.tenant))
         const root = await rootAt(size, read(caller.tenant))
         const signed = await headOfSize(world.db, caller.tenant, size)
-        return { body: { index, size, leaf_hash: hex(leafHash(entry)), entry, path: path.map(hex), root: hex(root), checkpoint: signed?.checkpoint ?? null } }
+        return {
+          body: {
+            index,
+            size,
+            leaf_hash: hex(leafHash(entry)),
+            entry,
+            path: path.map(hex),
+            root: hex(root),
+            checkpoint: signed?.checkpoint ?? null,
+          },
+        }
       },
     },
     {
@@ -100,7 +116,11 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
       permission: READ,
       tag: 'audit',
       summary: 'The whole log with heads and keys, for offline verification',
-      success: { status: 200, description: 'JSON Lines, as `sallyport audit verify --export` reads', contentType: 'application/jsonl' },
+      success: {
+        status: 200,
+        description: 'JSON Lines, as `sallyport audit verify --export` reads',
+        contentType: 'application/jsonl',
+      },
       errors: [],
       async handler({ caller }) {
         const source = await auditSource(world.db, caller.tenant, publicKey, world.clock.now())
@@ -122,8 +142,14 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
       errors: [],
       async handler({ caller, headers, signal }) {
         const last = Number(headers['last-event-id'])
-        const from = headers['last-event-id'] !== undefined && Number.isSafeInteger(last) ? last : ((await newestHead(world.db, caller.tenant))?.size ?? 0) - 1
-        return { headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-store' }, stream: events.stream(caller.tenant, from, signal) }
+        const from =
+          headers['last-event-id'] !== undefined && Number.isSafeInteger(last)
+            ? last
+            : ((await newestHead(world.db, caller.tenant))?.size ?? 0) - 1
+        return {
+          headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-store' },
+          stream: events.stream(caller.tenant, from, signal),
+        }
       },
     },
   ]
@@ -133,4 +159,3 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
 export interface AuditEvents {
   stream(tenant: string, after: number, signal: AbortSignal): AsyncIterable<string>
 }
-

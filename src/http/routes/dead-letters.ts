@@ -24,7 +24,18 @@ export function deadLetterRoutes(world: World): Route[] {
         const items = page.items.map((row) => {
           const job = viewJob(row)
           const { job_id, topic, agent, owner, respond_by, attempt, error } = job
-          return { job_id, topic, agent, owner, respond_by, overdue: respond_by !== null && respond_by < now, dead_at: row.finished_at, attempt, error, job }
+          return {
+            job_id,
+            topic,
+            agent,
+            owner,
+            respond_by,
+            overdue: respond_by !== null && respond_by < now,
+            dead_at: row.finished_at,
+            attempt,
+            error,
+            job,
+          }
         })
         return { body: { items, next_cursor: page.next_cursor } }
       },
@@ -39,7 +50,9 @@ export function deadLetterRoutes(world: World): Route[] {
       optionalBody: true,
       success: { status: 200, schema: Job, description: 'The job, queued or parked' },
       errors: ['not_found', 'illegal_transition', 'policy_denied'],
-      handler: async ({ caller, params, body }) => ({ body: viewJob(await replay(world, caller, params.job_id as string, (body as { note?: string }).note ?? null)) }),
+      handler: async ({ caller, params, body }) => ({
+        body: viewJob(await replay(world, caller, params.job_id as string, (body as { note?: string }).note ?? null)),
+      }),
     },
     {
       method: 'POST',
@@ -50,7 +63,9 @@ export function deadLetterRoutes(world: World): Route[] {
       body: ReasonBody,
       success: { status: 200, schema: Job, description: 'The job' },
       errors: ['not_found', 'illegal_transition', 'invalid'],
-      handler: async ({ caller, params, body }) => ({ body: viewJob(await discard(world, caller, params.job_id as string, (body as { reason: string }).reason)) }),
+      handler: async ({ caller, params, body }) => ({
+        body: viewJob(await discard(world, caller, params.job_id as string, (body as { reason: string }).reason)),
+      }),
     },
   ]
 }

@@ -19,8 +19,38 @@ export function decisionRoutes(world: World): Route[] {
       async handler({ caller, params }) {
         const { row, why } = await decisionWithWhy(world, caller, params.decision_id as string)
         if (!may(caller, 'jobs:read') && row.agent !== caller.principal) throw new Problem('not_found')
-        const { decision_id, door, job_id, at, agent, topic, decision, reason, rules, constraints, high_risk, snapshot } = row
-        return { body: { decision_id, door, job_id, at, agent, topic, decision, reason, rules, constraints, high_risk, policy_snapshot: shortForm(snapshot), snapshot_digest: snapshot, why } }
+        const {
+          decision_id,
+          door,
+          job_id,
+          at,
+          agent,
+          topic,
+          decision,
+          reason,
+          rules,
+          constraints,
+          high_risk,
+          snapshot,
+        } = row
+        return {
+          body: {
+            decision_id,
+            door,
+            job_id,
+            at,
+            agent,
+            topic,
+            decision,
+            reason,
+            rules,
+            constraints,
+            high_risk,
+            policy_snapshot: shortForm(snapshot),
+            snapshot_digest: snapshot,
+            why,
+          },
+        }
       },
     },
   ]

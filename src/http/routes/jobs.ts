@@ -4,7 +4,7 @@ import { type Caller, may } from '../../core/access.js'
 import type { Job } from '../../core/job.js'
 import { Problem } from '../../errors.js'
 import { cancel } from '../../journey/cancel.js'
-import { release, discardResult } from '../../journey/release.js'
+import { discardResult, release } from '../../journey/release.js'
 import { resolve } from '../../journey/resolve.js'
 import { submit } from '../../journey/submit.js'
 import { timeline } from '../../journey/timeline.js'
@@ -18,19 +18,25 @@ import type { SubmitGuard } from '../submit-guard.js'
 import { viewJob, viewRun } from '../views.js'
 
 const READ = ['jobs:read', 'jobs:read_own'] as const
-const IDEMPOTENCY = [{ name: 'Idempotency-Key', description: 'Repeats with the same key and body get the first 202; kept 24 h' }]
+const IDEMPOTENCY = [
+  { name: 'Idempotency-Key', description: 'Repeats with the same key and body get the first 202; kept 24 h' },
+]
 
 /** A job of this tenant that the caller may see; what it may not see does not exist for it. */
 async function visible(world: World, caller: Caller, job_id: string): Promise<Job> {
   const job = await getJob(world.db, caller.tenant, job_id)
-  if (job === null || (!may(caller, 'jobs:read') && job.requested_by !== caller.principal)) throw new Problem('not_found')
+  if (job === null || (!may(caller, 'jobs:read') && job.requested_by !== caller.principal))
+    throw new Problem('not_found')
   return job
 }
 
 function idempotencyKey(headers: Call['headers']): string | null {
   const key = headers['idempotency-key']
   if (key === undefined) return null
-  if (typeof key !== 'string' || !/^[!-~]{1,200}$/.test(key)) throw new Problem('invalid', undefined, { faults: [{ path: 'header Idempotency-Key', message: 'must be 1 to 200 printable ASCII characters' }] })
+  if (typeof key !== 'string' || !/^[!-~]{1,200}$/.test(key))
+    throw new Problem('invalid', undefined, {
+      faults: [{ path: 'header Idempotency-Key', message: 'must be 1 to 200 printable ASCII characters' }],
+    })
   return key
 }
 
@@ -52,12 +58,35 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
       permission: ['jobs:submit'],
       tag: 'jobs',
       summary: 'Submit one action',
-      description: 'Decided before it is recorded. ALLOW queues it, REQUIRE_APPROVAL parks it, DENY answers 403 and leaves no job.',
+      description:
+        'Decided before it is recorded. ALLOW queues it, REQUIRE_APPROVAL parks it, DENY answers 403 and leaves no job.',
       headers: IDEMPOTENCY,
       body: Jobs.SubmitJob,
-      success: { status: 202, schema: Jobs.Accepted, description: 'Recorded: queued, or parked until somebody approves' },
-      errors: ['malformed', 'invalid', 'policy_denied', 'act_as_refused', 'topic_refused', 'idempotency_conflict', 'too_large', 'rate_limited', 'overloaded', 'no_policy', 'outcome_unknown'],
-      example: { request: { topic: 'job.deploy.apply', labels: { env: 'prod' }, input: { service: 'checkout', version: '1.4.2' } } },
+      success: {
+        status: 202,
+        schema: Jobs.Accepted,
+        description: 'Recorded: queued, or parked until somebody approves',
+      },
+      errors: [
+        'malformed',
+        'invalid',
+        'policy_denied',
+        'act_as_refused',
+        'topic_refused',
+        'idempotency_conflict',
+        'too_large',
+        'rate_limited',
+        'overloaded',
+        'no_policy',
+        'outcome_unknown',
+      ],
+      example: {
+        request: {
+          topic: 'job.deploy.apply',
+          labels: { env: 'prod' },
+          input: { service: 'checkout', version: '1.4.2' },
+        },
+      },
       handler: ({ caller, body, headers }) => one(caller, body as Jobs.SubmitJob, idempotencyKey(headers)),
     },
     {
@@ -67,7 +96,11 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
       tag: 'jobs',
       summary: 'Submit up to 1,000 actions, each with an answer of its own',
       body: Jobs.SubmitBatch,
-      success: { status: 200, schema: Jobs.BatchAnswer, description: 'In the order of the request: status and body as POST /jobs would have answered' },
+      success: {
+        status: 200,
+        schema: Jobs.BatchAnswer,
+        description: 'In the order of the request: status and body as POST /jobs would have answered',
+      },
       errors: ['malformed', 'invalid', 'too_large', 'overloaded', 'no_policy'],
       async handler({ caller, body }) {
         const { jobs } = body as Jobs.SubmitBatch
@@ -126,7 +159,15 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
       errors: ['not_found', 'invalid'],
       async handler({ caller, params, query }) {
         const job = await visible(world, caller, params.job_id as string)
-        return { body: await timeline(world, caller.tenant, { job_id: job.job_id }, query.cursor as string | undefined, (query.limit as number | undefined) ?? 200) }
+        return {
+          body: await timeline(
+            world,
+            caller.tenant,
+            { job_id: job.job_id },
+            query.cursor as string | undefined,
+            (query.limit as number | undefined) ?? 200,
+          ),
+        }
       },
     },
     {
@@ -140,10 +181,19 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
       async handler({ caller, params }) {
         const job = await visible(world, caller, params.job_id as string)
         if (job.status === 'quarantined') throw new Problem('result_quarantined', undefined, { findings: job.findings })
-        if (job.status !== 'succeeded') throw new Problem('result_not_ready', `The job is ${job.status}`, { job_status: job.status })
+        if (job.status !== 'succeeded')
+          throw new Problem('result_not_ready', `The job is ${job.status}`, { job_status: job.status })
         const payload = job.result_ptr === null ? null : await getPayload(world.db, job.tenant, job.result_ptr)
         const output = payload?.body == null ? null : JSON.parse(payload.body)
-        return { body: { job_id: job.job_id, verdict: job.verdict ?? 'ALLOW', findings: job.findings ?? [], output, released_by: job.released_by } }
+        return {
+          body: {
+            job_id: job.job_id,
+            verdict: job.verdict ?? 'ALLOW',
+            findings: job.findings ?? [],
+            output,
+            released_by: job.released_by,
+          },
+        }
       },
     },
     ...(['release', 'discard'] as const).map(
@@ -174,7 +224,11 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
       optionalBody: true,
       success: { status: 200, schema: Jobs.Job, description: 'The job' },
       errors: ['not_found', 'illegal_transition'],
-      handler: async ({ caller, params, body }) => ({ body: viewJob(await cancel(world, caller, params.job_id as string, (body as { reason?: string }).reason ?? null)) }),
+      handler: async ({ caller, params, body }) => ({
+        body: viewJob(
+          await cancel(world, caller, params.job_id as string, (body as { reason?: string }).reason ?? null),
+        ),
+      }),
     },
     {
       method: 'POST',
@@ -185,7 +239,9 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
       body: Jobs.ResolveJob,
       success: { status: 200, schema: Jobs.Job, description: 'The job' },
       errors: ['not_found', 'illegal_transition', 'effect_not_decidable', 'invalid'],
-      handler: async ({ caller, params, body }) => ({ body: viewJob(await resolve(world, caller, params.job_id as string, body as Jobs.ResolveJob)) }),
+      handler: async ({ caller, params, body }) => ({
+        body: viewJob(await resolve(world, caller, params.job_id as string, body as Jobs.ResolveJob)),
+      }),
     },
     {
       method: 'GET',
@@ -198,7 +254,11 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
       async handler({ caller, params }) {
         const run_id = params.run_id as string
         const own = may(caller, 'jobs:read') ? null : caller.principal
-        const { items } = await listJobs(world.db, caller.tenant, { run_id, limit: 500, ...(own === null ? {} : { requested_by: own }) })
+        const { items } = await listJobs(world.db, caller.tenant, {
+          run_id,
+          limit: 500,
+          ...(own === null ? {} : { requested_by: own }),
+        })
         if (items.length === 0) throw new Problem('not_found')
         return { body: viewRun(run_id, items, await runCounts(world.db, caller.tenant, run_id, own)) }
       },
@@ -214,7 +274,13 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
       errors: ['not_found', 'invalid'],
       async handler({ caller, params, query }) {
         const run_id = params.run_id as string
-        const page = await timeline(world, caller.tenant, { run_id }, query.cursor as string | undefined, (query.limit as number | undefined) ?? 200)
+        const page = await timeline(
+          world,
+          caller.tenant,
+          { run_id },
+          query.cursor as string | undefined,
+          (query.limit as number | undefined) ?? 200,
+        )
         if (page.items.length === 0 && query.cursor === undefined) throw new Problem('not_found')
         return { body: page }
       },
@@ -232,7 +298,8 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
         if (payload === null || payload.job_id === null || payload.kind === 'effect') throw new Problem('not_found')
         const job = await visible(world, caller, payload.job_id)
         if (payload.kind === 'sealed') throw new Problem('result_quarantined')
-        const results = may(caller, 'results:read') || (may(caller, 'results:read_own') && job.requested_by === caller.principal)
+        const results =
+          may(caller, 'results:read') || (may(caller, 'results:read_own') && job.requested_by === caller.principal)
         if (payload.body === null || (payload.kind === 'result' && !results)) throw new Problem('not_found')
         return { body: { ptr: payload.ptr, kind: payload.kind, value: JSON.parse(payload.body) } }
       },

@@ -16,7 +16,9 @@ export function keyRoutes(world: World, auth: Authenticator): Route[] {
       summary: 'Keys of the tenant; never their secrets',
       success: { status: 200, schema: Keys.KeyPage, description: 'The keys' },
       errors: [],
-      handler: async ({ caller }) => ({ body: { items: (await listKeys(world.db, caller.tenant)).map(viewKey), next_cursor: null } }),
+      handler: async ({ caller }) => ({
+        body: { items: (await listKeys(world.db, caller.tenant)).map(viewKey), next_cursor: null },
+      }),
     },
     {
       method: 'POST',

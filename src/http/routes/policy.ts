@@ -1,5 +1,5 @@
-import * as Policy from '../../contract/policy.js'
 import type { SubmitJob } from '../../contract/jobs.js'
+import * as Policy from '../../contract/policy.js'
 import { shortForm } from '../../core/binding.js'
 import { Problem } from '../../errors.js'
 import { activate, storeSnapshot } from '../../journey/activate.js'
@@ -38,7 +38,12 @@ export function policyRoutes(world: World): Route[] {
       errors: [],
       async handler({ caller }) {
         const digest = await active(caller.tenant)
-        return { body: { items: (await listSnapshots(world.db, caller.tenant)).map((row) => viewSnapshot(row, digest)), next_cursor: null } }
+        return {
+          body: {
+            items: (await listSnapshots(world.db, caller.tenant)).map((row) => viewSnapshot(row, digest)),
+            next_cursor: null,
+          },
+        }
       },
     },
     {
@@ -66,7 +71,11 @@ export function policyRoutes(world: World): Route[] {
       errors: ['policy_invalid', 'invalid', 'snapshot_conflict'],
       async handler({ caller, body }) {
         const { files, note, activate: now } = body as Policy.CreateSnapshot
-        const { snapshot } = await storeSnapshot(world, caller.tenant, caller.principal, files, { source: 'api', activate: now === true, note: note ?? null })
+        const { snapshot } = await storeSnapshot(world, caller.tenant, caller.principal, files, {
+          source: 'api',
+          activate: now === true,
+          note: note ?? null,
+        })
         return { status: 201, body: viewSnapshot(snapshot, await active(caller.tenant)) }
       },
     },
@@ -96,7 +105,18 @@ export function policyRoutes(world: World): Route[] {
         const { job, policy_snapshot } = body as { job: SubmitJob; policy_snapshot?: string }
         const { decision, why } = await evaluateDry(world, caller, job, policy_snapshot)
         const { constraints, high_risk, effective } = decision.evaluation
-        return { body: { decision: decision.decision, reason: decision.reason, rules: decision.rules, constraints, high_risk, policy_snapshot: shortForm(decision.snapshot), effective, why } }
+        return {
+          body: {
+            decision: decision.decision,
+            reason: decision.reason,
+            rules: decision.rules,
+            constraints,
+            high_risk,
+            policy_snapshot: shortForm(decision.snapshot),
+            effective,
+            why,
+          },
+        }
       },
     },
   ]

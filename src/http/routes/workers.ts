@@ -16,7 +16,8 @@ function assertTopics(caller: Caller, topics: readonly string[]): void {
   const bound = caller.topics
   if (bound === null) return
   const refused = topics.filter((topic) => !bound.some((pattern) => topicMatches(pattern, topic)))
-  if (refused.length > 0) throw new Problem('topic_refused', `This key is not bound to ${refused.join(', ')}`, { topics: bound })
+  if (refused.length > 0)
+    throw new Problem('topic_refused', `This key is not bound to ${refused.join(', ')}`, { topics: bound })
 }
 
 /** The newest signed audit head of a tenant, from memory: it goes out with every claim, so that many workers are witnesses. */
@@ -68,7 +69,11 @@ export function workerRoutes(world: World, dispatcher: Dispatcher, headOf: HeadO
       tag: 'workers',
       summary: 'Record that an outside action begins, or that it is done',
       body: Workers.Effect,
-      success: { status: 200, schema: Workers.EffectAnswer, description: 'The effect; when it was committed before, its recorded result' },
+      success: {
+        status: 200,
+        schema: Workers.EffectAnswer,
+        description: 'The effect; when it was committed before, its recorded result',
+      },
       errors: ['invalid', 'lease_lost', 'effect_refused'],
       handler: async ({ caller, body }) => ({ body: await effect(world, caller, body as Workers.Effect) }),
     },
@@ -81,7 +86,9 @@ export function workerRoutes(world: World, dispatcher: Dispatcher, headOf: HeadO
       body: Workers.Complete,
       success: { status: 200, schema: Workers.CompleteAnswer, description: 'ok, lost or conflict for each lease' },
       errors: ['invalid'],
-      handler: async ({ caller, body }) => ({ body: { leases: await settle(world, caller, body as Workers.Completion[]) } }),
+      handler: async ({ caller, body }) => ({
+        body: { leases: await settle(world, caller, body as Workers.Completion[]) },
+      }),
     },
   ]
 }

@@ -32,7 +32,11 @@ export async function lockDirectory(dir: string): Promise<{ release(): Promise<v
     await release()
     throw error
   }
-  writeFileSync(join(real, 'lock.json'), `${JSON.stringify({ pid: process.pid, note: 'for people; the lock itself is the socket' })}\n`, { mode: 0o600 })
+  writeFileSync(
+    join(real, 'lock.json'),
+    `${JSON.stringify({ pid: process.pid, note: 'for people; the lock itself is the socket' })}\n`,
+    { mode: 0o600 },
+  )
   return { release }
 }
 
@@ -46,13 +50,17 @@ export class DirectoryLocked extends Error {
 /** sun_path holds 107 bytes: a longer path moves to the temporary folder under the hash of the directory. */
 function socketPath(real: string): string {
   const path = join(real, 'lock.sock')
-  return path.length < 100 ? path : join(tmpdir(), `sallyport-${createHash('sha256').update(real).digest('hex').slice(0, 32)}.sock`)
+  return path.length < 100
+    ? path
+    : join(tmpdir(), `sallyport-${createHash('sha256').update(real).digest('hex').slice(0, 32)}.sock`)
 }
 
 function listen(path: string, dir: string): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer((socket) => socket.destroy())
-    server.once('error', (error: NodeJS.ErrnoException) => reject(error.code === 'EADDRINUSE' ? new DirectoryLocked(dir) : error))
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(error.code === 'EADDRINUSE' ? new DirectoryLocked(dir) : error),
+    )
     server.listen({ path, exclusive: true }, () => {
       server.unref()
       resolve(server)

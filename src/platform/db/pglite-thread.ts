@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { type FromThread, openPglite, type ToThread } from './pglite.js'
 import { DbError } from '../../errors.js'
+import { type FromThread, openPglite, type ToThread } from './pglite.js'
 
 const port = parentPort
 if (port === null) throw new Error('pglite-thread.js runs as a worker thread only')

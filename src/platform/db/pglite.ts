@@ -1,5 +1,5 @@
-import { type messages, PGlite, protocol, types } from '@electric-sql/pglite'
 import { Worker } from 'node:worker_threads'
+import { type messages, PGlite, protocol, types } from '@electric-sql/pglite'
 import { DbError } from '../../errors.js'
 import type { Db, Param } from './seam.js'
 
@@ -16,7 +16,8 @@ export async function openPglite(dir: string | null): Promise<Db> {
     throw new DbError(`The embedded database could not be opened${dir === null ? '' : ` at ${dir}`}`, '58030', cause)
   }
   const statements = new Map<string, Promise<Statement>>()
-  const send = (...messages: Uint8Array[]) => pg.runExclusive(() => pg.execProtocol(Buffer.concat([...messages, serialize.sync()])))
+  const send = (...messages: Uint8Array[]) =>
+    pg.runExclusive(() => pg.execProtocol(Buffer.concat([...messages, serialize.sync()])))
   const prepare = async (sql: string): Promise<Statement> => {
     const name = `s${statements.size}`
     const { messages } = await send(serialize.parse({ text: sql, name }), serialize.describe({ type: 'S', name }))
@@ -33,7 +34,10 @@ export async function openPglite(dir: string | null): Promise<Db> {
           statement.catch(() => statements.delete(sql))
         }
         const { name, fields } = await statement
-        const { messages } = await send(serialize.bind({ statement: name, values: params.map(asText) }), serialize.execute({}))
+        const { messages } = await send(
+          serialize.bind({ statement: name, values: params.map(asText) }),
+          serialize.execute({}),
+        )
         // The query blocked this thread and answers in a microtask: without a turn for I/O in between, callers that wait on
         // sockets never get to queue anything, and every batch is a batch of one.
         await new Promise((turn) => setImmediate(turn))
@@ -61,7 +65,14 @@ const { serialize } = protocol
  * Every statement is a constant, planned once: planning the commit took 2.4 to 4 ms of its 3.5 to 5. Generic plans, and no
  * sequential, hash or merge scans: a plan cached on an empty table must still be right at a million rows.
  */
-const SETTINGS = ['plan_cache_mode = force_generic_plan', 'enable_seqscan = off', 'enable_hashjoin = off', 'enable_mergejoin = off', 'jit = off', "timezone = 'UTC'"]
+const SETTINGS = [
+  'plan_cache_mode = force_generic_plan',
+  'enable_seqscan = off',
+  'enable_hashjoin = off',
+  'enable_mergejoin = off',
+  'jit = off',
+  "timezone = 'UTC'",
+]
 
 interface Field {
   name: string
@@ -122,17 +133,23 @@ function asDbError(cause: unknown): DbError {
   return new DbError(message ?? String(cause), typeof code === 'string' ? code : 'XX000', cause)
 }
 
-export type ToThread = { n: number; kind: 'query'; sql: string; params: readonly Param[] } | { n: number; kind: 'script'; sql: string } | { n: number; kind: 'close' }
+export type ToThread =
+  | { n: number; kind: 'query'; sql: string; params: readonly Param[] }
+  | { n: number; kind: 'script'; sql: string }
+  | { n: number; kind: 'close' }
 export type FromThread = { n: number; rows: unknown[] } | { n: number; error: { message: string; state: string } }
 
 /** The same in a worker thread. The thread's death fails every open call and every later one: the node must stop. */
-export function openPgliteThread(dir: string): Promise<Db> {
+export function openPgliteThread(dir: string, died: (error: Error) => void): Promise<Db> {
   const worker = new Worker(new URL('./pglite-thread.js', import.meta.url), { workerData: { dir } })
   const open = new Map<number, { resolve: (rows: unknown[]) => void; reject: (error: Error) => void }>()
   let dead: DbError | null = null
+  let closing = false
   let next = 1
   const die = (error: Error) => {
+    if (dead !== null || closing) return
     dead = new DbError(`The embedded database stopped: ${error.message}`, '08006', error)
+    died(dead)
     for (const call of open.values()) call.reject(dead)
     open.clear()
   }
@@ -153,10 +170,12 @@ export function openPgliteThread(dir: string): Promise<Db> {
     })
   const db: Db = {
     engine: 'pglite',
-    query: async <Row>(sql: string, params: readonly Param[] = []) => (await call((n) => ({ n, kind: 'query', sql, params }))) as Row[],
+    query: async <Row>(sql: string, params: readonly Param[] = []) =>
+      (await call((n) => ({ n, kind: 'query', sql, params }))) as Row[],
     script: async (sql) => void (await call((n) => ({ n, kind: 'script', sql }))),
     close: async () => {
       if (dead !== null) return
+      closing = true
       await call((n) => ({ n, kind: 'close' }))
       await worker.terminate()
     },

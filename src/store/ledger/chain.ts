@@ -1,6 +1,6 @@
-import { entryLine, type Fact } from '../../core/audit.js'
 import type { SigningKey } from '../../core/audit/keys.js'
 import { type Chain, chainAfter, sealTile, startChain } from '../../core/audit/tile.js'
+import { entryLine, type Fact } from '../../core/audit.js'
 import type { TileWrites } from './write.js'
 
 /**
@@ -32,7 +32,9 @@ export class WriterChains {
         chain = startChain(tenant, this.writer, this.#key.publicKey)
         const public_key = Buffer.from(this.#key.publicKey).toString('base64')
         writes.writers.push({ tenant, writer: this.writer, public_key, started_at: at, closed_at: null })
-        lines.unshift(entryLine({ kind: 'writer.started', tenant, at, actor: 'system:node', writer: this.writer, public_key }))
+        lines.unshift(
+          entryLine({ kind: 'writer.started', tenant, at, actor: 'system:node', writer: this.writer, public_key }),
+        )
       }
       writes.tiles.push(sealTile(chain, at, lines, this.#key))
     }

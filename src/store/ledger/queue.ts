@@ -1,11 +1,22 @@
-import { DbError, Problem } from '../../errors.js'
 import type { Fact } from '../../core/audit.js'
+import { DbError, Problem } from '../../errors.js'
 import type { Clock } from '../../platform/clock.js'
 import type { Db } from '../../platform/db/seam.js'
 import type { Ids } from '../../platform/ids.js'
 import type { WriterChains } from './chain.js'
 import { wasApplied } from './resolve.js'
-import { type AdminRows, type Conflict, type Entry, type GateView, type Loser, type Rows, type Spend, writeAdmin, writeBatch } from './write.js'
+import {
+  type AdminRows,
+  type Conflict,
+  type Entry,
+  type GateView,
+  type Loser,
+  type Rows,
+  type Spend,
+  type TileWrites,
+  writeAdmin,
+  writeBatch,
+} from './write.js'
 
 /** What a step wants to happen at once: rows, what they spend, and the facts that say so. All or nothing. */
 export interface Intent {
@@ -44,6 +55,10 @@ export class Ledger {
   readonly #clock: Clock
   readonly #ids: Ids
   readonly #queues = new Map<string, Waiting[]>()
+  /** Activations, revocations: rare, and from their return nothing may commit under the old, so no backlog keeps them waiting. */
+  readonly #admin: Waiting[] = []
+  /** A batch whose answer was lost and whose fate could not be asked yet: until it is known nothing may follow it in the chain. */
+  #doubt: { batchId: string; at: number; audit: TileWrites } | null = null
   #size = 0
   #running: Promise<void> | null = null
   #closed = false
@@ -67,9 +82,10 @@ export class Ledger {
     if (this.#closed) return Promise.reject(new Problem('draining'))
     if (this.#size >= QUEUE) return Promise.reject(new Problem('overloaded', undefined, { retry_after_ms: 1000 }))
     return new Promise((resolve, reject) => {
-      const queue = this.#queues.get(intent.tenant)
-      if (queue) queue.push({ intent, resolve, reject })
-      else this.#queues.set(intent.tenant, [{ intent, resolve, reject }])
+      const waiting = { intent, resolve, reject }
+      const queue = intent.admin ? this.#admin : this.#queues.get(intent.tenant)
+      if (queue) queue.push(waiting)
+      else this.#queues.set(intent.tenant, [waiting])
       this.#size++
       // A microtask later, so that the intents of one tick share the first batch.
       this.#running ??= Promise.resolve().then(() => this.#drain())
@@ -90,25 +106,26 @@ export class Ledger {
     }
   }
 
-  /** Up to BATCH intents, tenants in turn, none of which shares what must be alone. An admin intent goes by itself. */
+  /** One admin intent by itself; else up to BATCH intents, tenants in turn, none of which shares what must be alone. */
   #next(): Waiting[] {
+    const admin = this.#admin.shift()
+    if (admin !== undefined) {
+      this.#size--
+      return [admin]
+    }
     const batch: Waiting[] = []
     const taken = new Set<string>()
-    let progress = true
-    while (progress && batch.length < BATCH) {
-      progress = false
-      for (const [tenant, queue] of this.#queues) {
-        const at = queue.findIndex((w) => !w.intent.alone.some((name) => taken.has(name)) && (batch.length === 0 || !w.intent.admin))
-        if (at === -1) continue
-        const [waiting] = queue.splice(at, 1) as [Waiting]
-        if (queue.length === 0) this.#queues.delete(tenant)
-        this.#size--
-        for (const name of waiting.intent.alone) taken.add(name)
-        batch.push(waiting)
-        progress = true
-        if (waiting.intent.admin) return batch
-        if (batch.length === BATCH) break
-      }
+    for (const [tenant, queue] of this.#queues) {
+      const at = queue.findIndex((w) => !w.intent.alone.some((name) => taken.has(name)))
+      if (at === -1) continue
+      const [waiting] = queue.splice(at, 1) as [Waiting]
+      // To the end of the line: this loop comes round to it again, and the next batch begins with whom this one left out.
+      this.#queues.delete(tenant)
+      if (queue.length > 0) this.#queues.set(tenant, queue)
+      this.#size--
+      for (const name of waiting.intent.alone) taken.add(name)
+      batch.push(waiting)
+      if (batch.length === BATCH) break
     }
     return batch
   }
@@ -120,10 +137,12 @@ export class Ledger {
       try {
         losers = await this.#send(rest)
       } catch (error) {
-        // One poisonous intent must not fail its neighbours: alone it fails alone.
-        if (rest.length > 1 && error instanceof DbError) {
-          for (const waiting of rest) await this.#flush([waiting])
-        } else for (const waiting of rest) waiting.reject(asProblem(error))
+        // One poisonous intent (a row no table takes, a fact that cannot be written) must not fail its neighbours: alone it
+        // fails alone. A Problem is about the store, so it is everybody's.
+        if (rest.length > 1 && !(error instanceof Problem)) for (const waiting of rest) await this.#flush([waiting])
+        else if (isRace(error))
+          for (const waiting of rest) waiting.resolve({ ok: false, why: 'version' })
+        else for (const waiting of rest) waiting.reject(asProblem(error))
         return
       }
       if (losers.length === 0) {
@@ -140,33 +159,64 @@ export class Ledger {
   }
 
   async #send(batch: Waiting[]): Promise<Loser[]> {
+    if (this.#doubt !== null) await this.#settleDoubt(new Problem('store_unavailable'))
     const at = this.#clock.now()
     const batchId = this.#ids.id('batch', at)
-    const audit = this.#chains.seal(at, batch.flatMap((w) => w.intent.facts))
+    const audit = this.#chains.seal(
+      at,
+      batch.flatMap((w) => w.intent.facts),
+    )
     const admin = batch[0]?.intent.admin
     try {
       const losers = admin
         ? await writeAdmin(this.#db, batchId, at, admin, audit)
-        : await writeBatch(this.#db, batchId, at, batch.map(({ intent }, n): Entry => ({ n, tenant: intent.tenant, gate: intent.gate, rows: intent.rows, spends: intent.spends ?? [] })), audit)
+        : await writeBatch(
+            this.#db,
+            batchId,
+            at,
+            batch.map(
+              ({ intent }, n): Entry => ({
+                n,
+                tenant: intent.tenant,
+                gate: intent.gate,
+                rows: intent.rows,
+                spends: intent.spends ?? [],
+              }),
+            ),
+            audit,
+          )
       if (losers.length === 0) this.#chains.advance(audit)
       return losers
     } catch (error) {
       if (!(error instanceof DbError) || !isLost(error)) throw error
-      if (await this.#wasApplied(batchId, at)) {
-        this.#chains.advance(audit)
-        return []
-      }
-      throw error
+      this.#doubt = { batchId, at, audit }
+      if (await this.#settleDoubt(new Problem('outcome_unknown', undefined, {}, error))) return []
+      // Not this batch's poison, so its parts are not tried one by one: each would wait for the same dead connection.
+      throw new Problem('store_unavailable', undefined, {}, error)
     }
   }
 
-  async #wasApplied(batchId: string, at: number): Promise<boolean> {
+  /** Learns whether the batch in doubt was applied, and moves the chain accordingly. Throws `unknown` when nobody can say. */
+  async #settleDoubt(unknown: Problem): Promise<boolean> {
+    const { batchId, at, audit } = this.#doubt as { batchId: string; at: number; audit: TileWrites }
+    let applied: boolean
     try {
-      return await wasApplied(this.#db, batchId, at)
-    } catch (cause) {
-      throw new Problem('outcome_unknown', undefined, {}, cause)
+      applied = await wasApplied(this.#db, batchId, at)
+    } catch {
+      throw unknown
     }
+    if (applied) this.#chains.advance(audit)
+    this.#doubt = null
+    return applied
   }
+}
+
+/**
+ * A unique index saw what the checks could not, because another node committed in between: the same as a conflict, and the
+ * step decides again. On a tile it is no race but a chain gone wrong, and that is nobody's to try again.
+ */
+function isRace(error: unknown): boolean {
+  return error instanceof DbError && error.state === '23505' && !error.message.includes('audit_')
 }
 
 /** Class 08: the connection is gone, and with it the answer. */
@@ -176,10 +226,6 @@ function isLost(error: DbError): boolean {
 
 function asProblem(error: unknown): Error {
   if (error instanceof Problem) return error
-  if (error instanceof DbError) {
-    if (isLost(error)) return new Problem('store_unavailable', undefined, {}, error)
-    // A unique index saw a race the checks did not: the same as a conflict, and the step decides again.
-    return new Problem('internal', undefined, {}, error)
-  }
+  if (error instanceof DbError) return new Problem('internal', undefined, {}, error)
   return error instanceof Error ? error : new Error(String(error))
 }

@@ -1,8 +1,8 @@
-import type { Db } from '../../platform/db/seam.js'
 import type { Approval } from '../../core/approval.js'
 import type { Tile } from '../../core/audit/tile.js'
 import type { Job } from '../../core/job.js'
 import type { Effect, Lease } from '../../core/lease.js'
+import type { Db } from '../../platform/db/seam.js'
 import type { DecisionRow } from '../decisions.js'
 import type { IdempotencyRow } from '../idempotency.js'
 import type { KeyRow } from '../keys.js'
@@ -88,12 +88,14 @@ const COLUMNS = {
     standing, claim, input_ptr, context_ptr`,
   approvals: `tenant, approval_id, version, job_id, status, requested_by, agent, topic, requested_at, expires_at, valid_until,
     decision_id, reason, rules, constraints, specs, snapshot, job_hash, grant_hash, bound_hash, answers`,
-  approvalsMutable: 'version, status, expires_at, valid_until, decision_id, reason, rules, constraints, specs, snapshot, grant_hash, bound_hash, answers',
+  approvalsMutable:
+    'version, status, expires_at, valid_until, decision_id, reason, rules, constraints, specs, snapshot, grant_hash, bound_hash, answers',
   leases: `tenant, lease_id, job_id, attempt, topic, worker, principal, claim_id, effects, heartbeat_ms, granted_at, beat_at, expires_at,
     hard_end, decision_id, ended_at, outcome, report_hash, error_class, error_code, error_message, verdict, progress`,
   leasesMutable: 'ended_at, outcome, report_hash, error_class, error_code, error_message, verdict',
   effects: `tenant, job_id, effect_key, version, status, lease_id, attempt, begun_at, hard_end, ended_at, result_ptr, verdict, settled_by, late`,
-  effectsMutable: 'version, status, lease_id, attempt, begun_at, hard_end, ended_at, result_ptr, verdict, settled_by, late',
+  effectsMutable:
+    'version, status, lease_id, attempt, begun_at, hard_end, ended_at, result_ptr, verdict, settled_by, late',
   idempotency: 'tenant, principal, key, request_hash, answer, created_at',
   tiles: 'tenant, writer, seq, at, count, body, prev_hash, hash, signature, first_index',
   writers: 'tenant, writer, public_key, started_at, closed_at',
@@ -217,10 +219,21 @@ export interface TileWrites {
 }
 
 /** Sends one batch; returns its losers, in which case nothing was written. */
-export function writeBatch(db: Db, batchId: string, at: number, entries: readonly Entry[], audit: TileWrites): Promise<Loser[]> {
+export function writeBatch(
+  db: Db,
+  batchId: string,
+  at: number,
+  entries: readonly Entry[],
+  audit: TileWrites,
+): Promise<Loser[]> {
   const all = (name: keyof Rows) => entries.flatMap((e): unknown[] => e.rows[name] ?? [])
   const json = (rows: readonly unknown[]) => (rows.length === 0 ? '[]' : JSON.stringify(rows))
-  const intents = entries.map((e) => ({ n: e.n, tenant: e.tenant, snapshot: e.gate?.snapshot ?? null, epoch: e.gate?.epoch ?? null }))
+  const intents = entries.map((e) => ({
+    n: e.n,
+    tenant: e.tenant,
+    snapshot: e.gate?.snapshot ?? null,
+    epoch: e.gate?.epoch ?? null,
+  }))
   const versions = entries.flatMap((e) =>
     (e.rows.updateJobs ?? []).map((j) => ({ n: e.n, tenant: j.tenant, job_id: j.job_id, version: j.version - 1 })),
   )
