@@ -1,6 +1,8 @@
 -- The spine: one governed job from submit to audit. Postgres 15 dialect, run unchanged on PGlite.
 -- Every table starts with its tenant, and every key with it: no statement can reach across tenants by forgetting a join.
 -- Instants are epoch milliseconds of the store's clock (bigint): no now() in SQL, so a test owns time.
+-- Ids sort by time, so the primary key also serves "newest first". No other index of a table begins with tenant and holds the id:
+-- a plan made while a table was empty once took such a one for look-ups by id and walked a whole tenant for each row.
 
 -- The gate row: one per tenant. Submit, approve, lease and effect-begin read it FOR SHARE with the values their decision
 -- used; activation, stop and key revocation UPDATE it. From their return nothing commits under the old values.
@@ -92,6 +94,7 @@ CREATE TABLE jobs (
   enforcers         jsonb    NOT NULL,
   snapshot          text     NOT NULL,
   high_risk         boolean  NOT NULL,
+  effective         jsonb    NOT NULL, -- labels, risk_tags, environment, action_type as the server held them true at the newest decision
   grant_hash        text     NULL,
   approval_id       text     NULL,
   held_limits       jsonb    NOT NULL DEFAULT '[]',
@@ -118,9 +121,8 @@ CREATE TABLE jobs (
 -- The queue. Partial, so finished jobs cost dispatch nothing.
 CREATE INDEX jobs_due ON jobs (tenant, topic, priority DESC, due_at, job_id) WHERE status IN ('queued', 'retrying');
 CREATE INDEX jobs_queue_deadline ON jobs (queue_deadline) WHERE status IN ('queued', 'retrying');
-CREATE INDEX jobs_by_run ON jobs (tenant, run_id, created_at);
-CREATE INDEX jobs_by_time ON jobs (tenant, created_at DESC, job_id DESC);
-CREATE INDEX jobs_parked ON jobs (tenant, status, created_at) WHERE status IN ('pending_approval', 'ambiguous', 'dead_letter', 'quarantined');
+CREATE INDEX jobs_by_run ON jobs (run_id, tenant, job_id);
+CREATE INDEX jobs_parked ON jobs (tenant, status, job_id) WHERE status IN ('pending_approval', 'ambiguous', 'dead_letter', 'quarantined');
 
 -- Texts as they crossed the wire: JSON text, not jsonb, so bytes are kept. A sealed one is encrypted (quarantine).
 CREATE TABLE payloads (
@@ -157,7 +159,7 @@ CREATE TABLE decisions (
   context_ptr text    NULL,
   PRIMARY KEY (tenant, decision_id)
 );
-CREATE INDEX decisions_by_job ON decisions (tenant, job_id, at) WHERE job_id IS NOT NULL;
+CREATE INDEX decisions_by_job ON decisions (job_id, tenant) WHERE job_id IS NOT NULL;
 
 CREATE TABLE approvals (
   tenant       text   NOT NULL,
@@ -183,8 +185,9 @@ CREATE TABLE approvals (
   answers      jsonb  NOT NULL DEFAULT '[]',
   PRIMARY KEY (tenant, approval_id)
 );
-CREATE INDEX approvals_pending ON approvals (tenant, expires_at) WHERE status = 'pending';
-CREATE INDEX approvals_by_job ON approvals (tenant, job_id);
+CREATE INDEX approvals_pending ON approvals (tenant, approval_id) WHERE status = 'pending';
+CREATE INDEX approvals_expiring ON approvals (expires_at) WHERE status = 'pending';
+CREATE INDEX approvals_by_job ON approvals (job_id, tenant);
 
 -- One row per attempt: while ended_at is null it is the fence, afterwards the attempt's history.
 CREATE TABLE leases (
@@ -213,10 +216,10 @@ CREATE TABLE leases (
   progress    text    NULL,     -- screened JSON text
   PRIMARY KEY (tenant, lease_id)
 );
-CREATE UNIQUE INDEX leases_one_live ON leases (tenant, job_id) WHERE ended_at IS NULL;
+CREATE UNIQUE INDEX leases_one_live ON leases (job_id, tenant) WHERE ended_at IS NULL;
 CREATE INDEX leases_ending ON leases (expires_at) WHERE ended_at IS NULL;
-CREATE INDEX leases_by_claim ON leases (tenant, principal, claim_id);
-CREATE INDEX leases_by_job ON leases (tenant, job_id, attempt);
+CREATE INDEX leases_by_claim ON leases (claim_id, principal, tenant);
+CREATE INDEX leases_by_job ON leases (job_id, tenant);
 
 CREATE TABLE effects (
   tenant       text   NOT NULL,
@@ -314,8 +317,8 @@ CREATE TABLE audit_entries (
   line   int    NOT NULL, -- which line of that tile
   PRIMARY KEY (tenant, idx)
 );
-CREATE INDEX audit_entries_by_job ON audit_entries (tenant, job_id, idx) WHERE job_id IS NOT NULL;
-CREATE INDEX audit_entries_by_run ON audit_entries (tenant, run_id, idx) WHERE run_id IS NOT NULL;
+CREATE INDEX audit_entries_by_job ON audit_entries (job_id, tenant, idx) WHERE job_id IS NOT NULL;
+CREATE INDEX audit_entries_by_run ON audit_entries (run_id, tenant, idx) WHERE run_id IS NOT NULL;
 
 -- Which batches were applied: resolves a lost commit answer (inserted = tombstone, conflict = applied).
 CREATE TABLE batches (

@@ -6,10 +6,10 @@ import { canonical } from '../src/core/canonical.js'
 import { fold, isFinished, type Job, LIFECYCLE } from '../src/core/job.js'
 import type { Json } from '../src/core/json.js'
 import type { Effect, Lease } from '../src/core/lease.js'
-import { integrate } from '../src/journey/integrate.js'
 import { reproduce } from '../src/journey/explain.js'
-import { auditSource } from '../src/store/audit-source.js'
+import { integrate } from '../src/journey/integrate.js'
 import type { StoredTile } from '../src/store/audit.js'
+import { auditSource } from '../src/store/audit-source.js'
 import { type DecisionRow, decisionRow } from '../src/store/decisions.js'
 import type { TestPlane } from './plane.js'
 
@@ -94,11 +94,7 @@ export const leasesWereAllowed: Checker = async (plane, tenant) => {
   return wrong
 }
 
-function notAllowed(
-  lease: Lease,
-  decision: DecisionRow | undefined,
-  approvals: Map<string, Approval>,
-): string | null {
+function notAllowed(lease: Lease, decision: DecisionRow | undefined, approvals: Map<string, Approval>): string | null {
   if (decision === undefined || decision.door !== 'dispatch' || decision.job_id !== lease.job_id)
     return 'has no decision of the second door'
   if (decision.decision === 'ALLOW' || decision.decision === 'ALLOW_WITH_CONSTRAINTS') return null
@@ -106,8 +102,7 @@ function notAllowed(
   const grant = decision.standing.grant
   const approval = grant === null ? undefined : approvals.get(grant.approval_id)
   if (approval === undefined || approval.status !== 'approved') return 'has no answered approval'
-  if (approval.job_id !== lease.job_id || approval.job_hash !== decision.job_hash)
-    return 'was approved for another job'
+  if (approval.job_id !== lease.job_id || approval.job_hash !== decision.job_hash) return 'was approved for another job'
   if (!isSatisfied(approval.specs, approval.answers)) return 'was approved by too few'
   if (approval.answers.some((answer) => answer.by === approval.requested_by || answer.by === approval.agent))
     return 'was approved by who asked for it'

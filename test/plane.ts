@@ -88,7 +88,16 @@ export async function openPlane(seed = 1): Promise<TestPlane> {
   const node = (): World => {
     const chains = new WriterChains(ids.id('wr', clock.now()), key)
     const ledger = new Ledger(db, chains, clock, ids)
-    const world = { db, ledger, policies: new Policies(db), refusals: new Refusals(), sealer: new Sealer(pem, ids), bus: memoryBus(), clock, ids }
+    const world = {
+      db,
+      ledger,
+      policies: new Policies(db),
+      refusals: new Refusals(),
+      sealer: new Sealer(pem, ids),
+      bus: memoryBus(),
+      clock,
+      ids,
+    }
     worlds.push(world)
     return world
   }
@@ -152,7 +161,16 @@ export class Tenancy {
   }
 
   caller(role: Role, principal: string, more: Partial<Caller> = {}): Caller {
-    return { tenant: this.tenant, principal, role, team: null, key_id: `key_${principal}`, topics: null, act_as: [], ...more }
+    return {
+      tenant: this.tenant,
+      principal,
+      role,
+      team: null,
+      key_id: `key_${principal}`,
+      topics: null,
+      act_as: [],
+      ...more,
+    }
   }
 
   /** The same tenant through another node. */
@@ -161,7 +179,11 @@ export class Tenancy {
   }
 
   activate(text: string) {
-    return storeSnapshot(this.world, this.tenant, 'person:root', [{ path: 'policy.yaml', text }], { source: 'api', activate: true, note: null })
+    return storeSnapshot(this.world, this.tenant, 'person:root', [{ path: 'policy.yaml', text }], {
+      source: 'api',
+      activate: true,
+      note: null,
+    })
   }
   rebind() {
     return rebindPending(this.world, this.tenant)
@@ -185,7 +207,8 @@ export class Tenancy {
       tenant: this.tenant,
       principal: worker.principal,
       worker: worker.principal,
-      claim_id: options.claim_id ?? `claim-${this.tenant}-${++this.#claims}-${this.world.ids.id('c', this.clock.now())}`,
+      claim_id:
+        options.claim_id ?? `claim-${this.tenant}-${++this.#claims}-${this.world.ids.id('c', this.clock.now())}`,
       topics,
       capacity: options.capacity ?? 1,
       enforces: options.enforces ?? [],
@@ -197,7 +220,8 @@ export class Tenancy {
     const { job_id } = await this.submit(body)
     const leases = await this.claim([body.topic], options)
     const mine = leases.find((each) => each.job.job_id === job_id)
-    if (mine === undefined) throw new Error(`the submitted job was not leased: ${JSON.stringify(await this.job(job_id))}`)
+    if (mine === undefined)
+      throw new Error(`the submitted job was not leased: ${JSON.stringify(await this.job(job_id))}`)
     return mine
   }
   async complete(completion: Completion, as = this.worker): Promise<Settlement> {
@@ -210,7 +234,9 @@ export class Tenancy {
     return this.complete({ lease, outcome: 'failed', error: { class: cls, code: 'failed', message } })
   }
   async beat(lease: string, progress?: Json, as = this.worker): Promise<HeartbeatAnswer['leases'][number]> {
-    const { leases } = await heartbeat(this.world, as, { leases: [{ lease, ...(progress === undefined ? {} : { progress }) }] })
+    const { leases } = await heartbeat(this.world, as, {
+      leases: [{ lease, ...(progress === undefined ? {} : { progress }) }],
+    })
     return leases[0] as HeartbeatAnswer['leases'][number]
   }
   begin(lease: string, key: string, as = this.worker): Promise<EffectAnswer> {
@@ -220,7 +246,9 @@ export class Tenancy {
     return effect(this.world, as, { lease, key, phase: 'commit', result })
   }
   async approve(approval_id: string, as = this.approver, grant_hash?: string): Promise<Approval> {
-    return approve(this.world, as, approval_id, { grant_hash: grant_hash ?? (await this.approval(approval_id)).grant_hash })
+    return approve(this.world, as, approval_id, {
+      grant_hash: grant_hash ?? (await this.approval(approval_id)).grant_hash,
+    })
   }
   reject(approval_id: string, as = this.approver): Promise<Approval> {
     return reject(this.world, as, approval_id, { reason: 'no' })
@@ -228,8 +256,16 @@ export class Tenancy {
   cancel(job_id: string, as = this.agent): Promise<Job> {
     return cancel(this.world, as, job_id, null)
   }
-  resolve(job_id: string, effect_key: string, happened: boolean, more: Partial<ResolveJob> = {}): Promise<Job> {
-    return resolve(this.world, this.operator, job_id, { effect_key, happened, note: 'looked', ...more })
+  resolve(
+    job_id: string,
+    effect_key: string,
+    happened: boolean,
+    next?: ResolveJob['then'],
+    result?: Json,
+  ): Promise<Job> {
+    const body: ResolveJob = { effect_key, happened, note: 'looked', ...(result === undefined ? {} : { result }) }
+    if (next !== undefined) body.then = next
+    return resolve(this.world, this.operator, job_id, body)
   }
   release(job_id: string, as = this.operator): Promise<Job> {
     return release(this.world, as, job_id, null)
@@ -266,11 +302,21 @@ export class Tenancy {
   }
   /** Kinds of what the log says, in order of the tiles. */
   async kinds(job_id?: string): Promise<string[]> {
-    return (await this.facts()).filter((fact) => job_id === undefined || fact.job_id === job_id).map((fact) => String(fact.kind))
+    return (await this.facts())
+      .filter((fact) => job_id === undefined || fact.job_id === job_id)
+      .map((fact) => String(fact.kind))
   }
   async facts(): Promise<Record<string, unknown>[]> {
-    const tiles = await this.world.db.query<{ body: string }>('SELECT body FROM audit_tiles WHERE tenant = $1 ORDER BY at, writer, seq', [this.tenant])
-    return tiles.flatMap((tile) => tile.body.split('\n').filter(Boolean).map((line) => JSON.parse(line) as Record<string, unknown>))
+    const tiles = await this.world.db.query<{ body: string }>(
+      'SELECT body FROM audit_tiles WHERE tenant = $1 ORDER BY at, writer, seq',
+      [this.tenant],
+    )
+    return tiles.flatMap((tile) =>
+      tile.body
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => JSON.parse(line) as Record<string, unknown>),
+    )
   }
 }
 
@@ -314,4 +360,15 @@ export function breakCommit(db: TappedDb, when: 'before' | 'after'): void {
     if (when === 'after') await send()
     throw new DbError('connection reset by peer', '08006')
   }
+}
+
+/** The Problem this ends in; anything else fails the test. */
+export async function problemOf(work: Promise<unknown>): Promise<Problem> {
+  try {
+    await work
+  } catch (error) {
+    if (error instanceof Problem) return error
+    throw error
+  }
+  throw new Error('this was let through')
 }

@@ -7,6 +7,7 @@ import { createTerminal } from './terminal.js'
 /** Loaded when asked for: a policy engine or a server's parts must not be waited for by `jobs list` (0.4 s with all of them, 0.2 s without). */
 const COMMANDS: Record<string, (program: Command) => Promise<unknown>> = {
   up: async (program) => (await import('./up.js')).registerUp(program),
+  demo: async (program) => (await import('./demo.js')).registerDemo(program),
   worker: async (program) =>
     program.addCommand((await import('./worker.js')).workerCommand().copyInheritedSettings(program)),
   jobs: async (program) => (await import('./jobs.js')).registerJobs(program),

@@ -50,7 +50,7 @@ async function serve({ terminal, env }: Context, flags: UpFlags): Promise<Exit> 
 }
 
 /** The faults of a policy get a line each; everything else has a message for people already. */
-function cannotStart(error: Error & { code?: string }): CliError {
+export function cannotStart(error: Error & { code?: string }): CliError {
   const help = error.code === 'EADDRINUSE' ? 'Something has that port already; choose another with --port.' : null
   const faults =
     error instanceof Problem && Array.isArray(error.extra.faults) ? (error.extra.faults as FaultLine[]) : []

@@ -126,6 +126,7 @@ export function verdictOf(
   | 'enforcers'
   | 'snapshot'
   | 'high_risk'
+  | 'effective'
   | 'grant_hash'
 > {
   return {
@@ -137,6 +138,7 @@ export function verdictOf(
     enforcers: decision.enforcers,
     snapshot: decision.snapshot,
     high_risk: decision.evaluation.high_risk,
+    effective: decision.evaluation.effective,
     grant_hash: decision.grant_hash,
   }
 }

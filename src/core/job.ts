@@ -63,6 +63,7 @@ export const JOB_EVENTS = [
   'cancel',
   'queue_timeout',
   'settle_succeeded', // a person or reconcile hook: the effect happened and the job is done
+  'settle_cancelled', // the last doubt is gone and somebody had asked to cancel: the rest is not run
   'requeue', // a person: the effect is settled, run the rest
   'replay', // a dead letter gets a new attempt budget
   'replay_park', // ... and the door wants a fresh approval first
@@ -102,6 +103,7 @@ export const TRANSITIONS: Record<JobStatus, Partial<Record<JobEvent, JobStatus>>
   },
   ambiguous: {
     settle_succeeded: 'succeeded',
+    settle_cancelled: 'cancelled',
     quarantine: 'quarantined',
     requeue: 'retrying',
     exhaust: 'dead_letter',
@@ -125,6 +127,9 @@ export function transition(status: JobStatus, event: JobEvent): JobStatus | null
 export function isFinished(status: JobStatus): boolean {
   return !['pending_approval', 'queued', 'retrying', 'running', 'ambiguous'].includes(status)
 }
+
+/** What the server holds true about a job after set and derive, whatever the agent claimed. */
+export type View = Pick<Claim, 'labels' | 'risk_tags' | 'environment' | 'action_type'>
 
 /** A job as it stands in its row: the claim, and the lifecycle that its audit facts fold to. Instants are epoch ms. */
 export interface Job {
@@ -171,6 +176,7 @@ export interface Job {
   enforcers: string[]
   snapshot: string
   high_risk: boolean
+  effective: View
   grant_hash: string | null
   approval_id: string | null
   held_limits: string[]
@@ -277,8 +283,9 @@ export function move(job: Job, event: JobEvent, at: number, patch: Partial<Job> 
   if (leaves) {
     next.lease_id = null
     next.held_limits = []
-    next.cancel_requested = false
   }
+  // A cancel that was asked is owed until the job has left: through the doubt about an effect too.
+  if (status !== 'running' && status !== 'ambiguous') next.cancel_requested = false
   return { job: next, changed: changes(job, next), released: leaves ? job.held_limits : [] }
 }
 

@@ -19,25 +19,27 @@ export function windowStart(now: number, periodMs: number): number {
 /** Spent in the sliding window that ends at `now`. */
 export function spent(counter: Counter, now: number, periodMs: number): number {
   const start = windowStart(now, periodMs)
-  const [previous, current] =
-    counter.window_start === start
-      ? [counter.previous, counter.current]
-      : counter.window_start === start - periodMs
-        ? [counter.current, 0]
-        : [0, 0]
-  return previous * (1 - (now - start) / periodMs) + current
+  if (counter.window_start >= start)
+    return counter.previous * share(counter.window_start, now, periodMs) + counter.current
+  return counter.window_start === start - periodMs ? counter.current * share(start, now, periodMs) : 0
 }
+
+/**
+ * How much of the window before `start` still counts. A counter may begin after `now`'s own window: a clock was set back, or
+ * the period became longer. It counts whole then; taken for an old one it would let everything through.
+ */
+const share = (start: number, now: number, periodMs: number) => Math.min(1, 1 - (now - start) / periodMs)
 
 /** ms until one more fits, at least 1 s; the whole rest of the window when the current bucket alone is full. */
 export function retryAfter(counter: Counter, count: number, now: number, periodMs: number): number {
-  const start = windowStart(now, periodMs)
+  const start = Math.max(windowStart(now, periodMs), counter.window_start)
   const [previous, current] =
     counter.window_start === start ? [counter.previous, counter.current] : [counter.current, 0]
   if (current + 1 > count || previous === 0) {
     // The next window weighs this one: wait until enough of it has slid out.
-    const share = Math.max(0, (count - 1) / Math.max(1, current))
-    return Math.max(1000, Math.ceil(start + periodMs + (1 - Math.min(1, share)) * periodMs - now))
+    const left = Math.max(0, (count - 1) / Math.max(1, current))
+    return Math.max(1000, Math.ceil(start + periodMs + (1 - Math.min(1, left)) * periodMs - now))
   }
-  const share = (count - 1 - current) / previous
-  return Math.max(1000, Math.ceil(start + (1 - share) * periodMs - now))
+  const left = (count - 1 - current) / previous
+  return Math.max(1000, Math.ceil(start + (1 - left) * periodMs - now))
 }

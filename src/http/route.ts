@@ -11,6 +11,8 @@ export interface Route {
   root?: boolean
   /** Any one of these; null = public. */
   permission: readonly Permission[] | null
+  /** Asked as soon as the caller is known, before the body is read. Throws Problem. */
+  admit?(caller: Caller): void
   tag: string
   summary: string
   description?: string

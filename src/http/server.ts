@@ -124,6 +124,7 @@ function mount(app: FastifyInstance, route: Route, auth: Authenticator, log: Log
       const caller = await auth.authenticate(request.headers)
       if (!route.permission.some((permission) => may(caller, permission)))
         throw new Problem('forbidden', undefined, { needs: route.permission })
+      route.admit?.(caller)
       callers.set(request, caller)
     },
     handler: async (request, reply) => {

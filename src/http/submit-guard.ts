@@ -6,39 +6,53 @@ import type { Clock } from '../platform/clock.js'
 const BURST = 200
 const PER_SECOND = 20
 
+interface Budget {
+  left: number
+  at: number
+  /** It ran out, and has not yet won back a second's worth: else every twentieth of a second let one more batch in. */
+  closed: boolean
+}
+
 /**
  * Comes before the ledger: an agent that loops on a denied action spends its own budget of recorded denials, then is told to
- * wait without a decision being made. It cannot fill the log, nor take the ledger from others.
+ * wait. It cannot fill the log, nor take the ledger from others. Spent before a denial is queued, not after it is recorded:
+ * counted afterwards, ten batches of a thousand at once were all let in and every other caller was answered `overloaded`.
  */
 export class SubmitGuard {
   readonly #clock: Clock
-  readonly #budgets = new Map<string, { left: number; at: number }>()
+  readonly #budgets = new Map<string, Budget>()
 
   constructor(clock: Clock) {
     this.#clock = clock
   }
 
-  /** Throws Problem `rate_limited` while the key has no budget left. */
+  /** Throws Problem `rate_limited` while the key has no budget: before a body is read or anything is decided. */
   admit(caller: Caller): void {
     const budget = this.#budgets.get(caller.key_id)
     if (budget === undefined) return
     this.#refill(budget)
     if (budget.left >= BURST) this.#budgets.delete(caller.key_id)
-    else if (budget.left < 1)
-      throw new Problem('rate_limited', 'This key was denied too often; it wins back a few tries every second', {
-        retry_after_ms: 1000,
-      })
+    else if (budget.closed) throw spent()
   }
 
-  denied(caller: Caller): void {
-    const budget = this.#budgets.get(caller.key_id) ?? { left: BURST, at: this.#clock.now() }
-    budget.left -= 1
+  /** One denial is about to be recorded. Throws Problem `rate_limited` when there is no budget for it. */
+  spend(caller: Caller): void {
+    const budget = this.#budgets.get(caller.key_id) ?? { left: BURST, at: this.#clock.now(), closed: false }
     this.#budgets.set(caller.key_id, budget)
+    if (budget.left < 1) budget.closed = true
+    if (budget.closed) throw spent()
+    budget.left -= 1
   }
 
-  #refill(budget: { left: number; at: number }): void {
+  #refill(budget: Budget): void {
     const now = this.#clock.now()
     budget.left = Math.min(BURST, budget.left + (Math.max(0, now - budget.at) / 1000) * PER_SECOND)
     budget.at = now
+    if (budget.left >= PER_SECOND) budget.closed = false
   }
 }
+
+const spent = () =>
+  new Problem('rate_limited', 'This key was denied too often; it wins back a few tries every second', {
+    retry_after_ms: 1000,
+  })

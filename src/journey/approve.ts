@@ -12,6 +12,7 @@ import { Problem } from '../errors.js'
 import { getApproval, pendingHashesLike } from '../store/approvals.js'
 import { decisionRow } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
+import { gateMoved } from '../store/keys.js'
 import type { Intent } from '../store/ledger/queue.js'
 import type { World } from '../store/world.js'
 
@@ -55,7 +56,7 @@ async function answer(
       if (next.kind === 'answered') return next.approval
       throw outdated(next.decision, next.approval)
     }
-    if (receipt.why === 'gate') await world.policies.refresh(caller.tenant)
+    if (receipt.why === 'gate') await gateMoved(world, caller)
   }
   throw new Problem('snapshot_conflict')
 }

@@ -2,11 +2,12 @@ import type { EffectAnswer, Effect as EffectRequest } from '../contract/workers.
 import type { Caller } from '../core/access.js'
 import { canonical } from '../core/canonical.js'
 import { jobFact } from '../core/facts.js'
-import { type Job, move, touch } from '../core/job.js'
+import { type Job, type Moved, move, touch } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { EFFECT_FLOOR_MS, type Effect, isLost, type Lease } from '../core/lease.js'
 import { Problem } from '../errors.js'
 import { getJob } from '../store/jobs.js'
+import { gateMoved } from '../store/keys.js'
 import { effectsOfJob, getLease } from '../store/leases.js'
 import { getPayload } from '../store/payloads.js'
 import { keep, outputRules } from '../store/results.js'
@@ -85,7 +86,7 @@ async function begin(
     ],
   })
   if (receipt.ok) return begun(world, lease, job, request.key, now)
-  if (receipt.why === 'gate') await world.policies.refresh(job.tenant)
+  if (receipt.why === 'gate') await gateMoved(world, caller)
   return null
 }
 
@@ -126,16 +127,13 @@ async function commit(
   // From a stale lease it moves nothing by itself, but it is evidence: with the last doubt gone the job may go on.
   const settled =
     !live && job.status === 'ambiguous' && effects.every((e) => e.effect_key === request.key || e.status !== 'begun')
-  const moved = settled
-    ? move(job, 'requeue', now, {
-        due_at: now,
-        queue_deadline: now + job.queue_timeout_ms,
-        max_attempts: Math.max(job.max_attempts, job.attempt - job.budget_from + 1),
-      })
-    : touch(job, now)
+  const moved = settled ? goOn(job, now) : touch(job, now)
   if (settled)
     facts.push(
-      jobFact('job.requeued', moved.job, now, 'system:evidence', { ...moved.changed, effect_key: request.key }),
+      jobFact(moved.job.status === 'cancelled' ? 'job.cancelled' : 'job.requeued', moved.job, now, 'system:evidence', {
+        ...moved.changed,
+        effect_key: request.key,
+      }),
     )
   const receipt = await world.ledger.commit({
     tenant: job.tenant,
@@ -147,6 +145,13 @@ async function commit(
   if (!receipt.ok) return null
   if (settled) world.bus.hint(job.tenant, job.topic)
   return recorded(world, lease, job, row, now)
+}
+
+/** The doubt is gone: the rest is run, with the committed effects kept, unless somebody had asked to cancel. */
+function goOn(job: Job, now: number): Moved {
+  if (job.cancel_requested) return move(job, 'settle_cancelled', now, { status_reason: 'cancelled' })
+  const max_attempts = Math.max(job.max_attempts, job.attempt - job.budget_from + 1)
+  return move(job, 'requeue', now, { due_at: now, queue_deadline: now + job.queue_timeout_ms, max_attempts })
 }
 
 function begun(world: World, lease: Lease, job: Job, key: string, now: number): EffectAnswer {

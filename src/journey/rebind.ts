@@ -21,6 +21,8 @@ export async function rebindPending(world: World, tenant: string): Promise<numbe
       const job = await getJob(world.db, tenant, approval.job_id)
       if (job === null || job.status !== 'pending_approval') continue
       const now = world.clock.now()
+      // Over, though nobody has swept it yet: a new snapshot must not revive the question, nor answer it.
+      if (approval.expires_at <= now) continue
       const claim = claimOf(job, await loadPayload(world.db, job))
       const standing: Standing = { door: 'approve', now, counters: {}, grant: null }
       const decision: Decision = decide(policy, claim, standing)

@@ -8,6 +8,7 @@ import { claimOf, type Job, move } from '../core/job.js'
 import { Problem } from '../errors.js'
 import { decisionRow } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
+import { gateMoved } from '../store/keys.js'
 import type { World } from '../store/world.js'
 
 const TRIES = 6
@@ -45,7 +46,7 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
       // The job stays a dead letter; only the refusal is recorded.
       const receipt = await world.ledger.commit({ ...base, rows: { decisions: [row] }, facts: [fact] })
       if (!receipt.ok) {
-        await world.policies.refresh(job.tenant)
+        await gateMoved(world, caller)
         continue
       }
       throw new Problem('policy_denied', decision.reason, {
@@ -86,7 +87,7 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
       if (!parks) world.bus.hint(job.tenant, job.topic)
       return moved.job
     }
-    if (receipt.why === 'gate') await world.policies.refresh(job.tenant)
+    if (receipt.why === 'gate') await gateMoved(world, caller)
   }
   throw new Problem('overloaded', 'The job changed faster than it could be replayed', { retry_after_ms: 200 })
 }

@@ -19,6 +19,7 @@ const TRIES = 6
 /**
  * A person says whether an effect happened. With the last doubt gone the job goes on: by default the rest is run again (the
  * committed effects are not repeated), or, where the whole attempt was in doubt and happened, it is finished.
+ * Where a cancel was asked and the person says nothing else, the job is cancelled instead of run again.
  * "Did not happen" is refused until the lease's hard end: until then it still may.
  * Throws Problem `not_found`, `illegal_transition`, `effect_not_decidable`.
  */
@@ -73,7 +74,7 @@ async function next(
   now: number,
 ): Promise<{ moved: Moved; effect: Effect; payloads: PayloadRow[] }> {
   const whole = found.effect_key === attemptKey(found.attempt)
-  const then = body.then ?? (whole && body.happened ? 'finish' : 'retry')
+  const then = body.then ?? (whole && body.happened ? 'finish' : job.cancel_requested ? 'cancel' : 'retry')
   const payloads: PayloadRow[] = []
   let effect = settled
   const result = (body.result ?? null) as Json
@@ -103,6 +104,8 @@ async function next(
     const respond_by = job.respond_within_ms === null ? null : now + job.respond_within_ms
     return { moved: move(job, 'exhaust', now, { status_reason: 'resolved', respond_by }), effect, payloads }
   }
+  if (then === 'cancel')
+    return { moved: move(job, 'settle_cancelled', now, { status_reason: 'cancelled' }), effect, payloads }
   // The doubt was nobody's failed attempt: there is always one more to run the rest.
   const max_attempts = Math.max(job.max_attempts, job.attempt - job.budget_from + 1)
   return {

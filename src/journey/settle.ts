@@ -1,7 +1,7 @@
 import type { Completion } from '../contract/workers.js'
 import type { Caller } from '../core/access.js'
 import type { Fact } from '../core/audit.js'
-import { canonical, digestOf } from '../core/canonical.js'
+import { canonical } from '../core/canonical.js'
 import { jobFact } from '../core/facts.js'
 import type { Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
@@ -59,10 +59,9 @@ async function load(world: World, caller: Caller, completions: readonly Completi
     )
   ).filter((l) => l.principal === caller.principal)
   const ids = leases.map((l) => l.job_id)
-  const [jobs, effects] = await Promise.all([
-    getJobs(world.db, caller.tenant, ids),
-    effectsOfJobs(world.db, caller.tenant, ids),
-  ])
+  // Jobs first: their versions then vouch for the effects. Side by side an effect begun between the two reads would be missed.
+  const jobs = await getJobs(world.db, caller.tenant, ids)
+  const effects = await effectsOfJobs(world.db, caller.tenant, ids)
   return { leases: new Map(leases.map((l) => [l.lease_id, l])), jobs: new Map(jobs.map((j) => [j.job_id, j])), effects }
 }
 
@@ -72,7 +71,7 @@ async function one(world: World, caller: Caller, completion: Completion, read: R
   const job = lease === undefined ? undefined : read.jobs.get(lease.job_id)
   if (lease === undefined || job === undefined)
     return { lease: completion.lease, answer: 'lost', job_id: null, status: null }
-  const report_hash = digestOf('report', completion as unknown as Json)
+  const report_hash = world.sealer.mark(completion as unknown as Json)
   if (lease.ended_at !== null || job.lease_id !== lease.lease_id) return stale(world, caller, lease, job, report_hash)
   const now = world.clock.now()
   const { report, payloads, facts } = await screened(world, job, completion, now)

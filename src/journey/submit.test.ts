@@ -6,12 +6,13 @@ import {
   holdCommits,
   isCommit,
   openPlane,
+  problemOf,
   type Tenancy,
   type TestPlane,
   turns,
 } from '../../test/plane.js'
 import { proves } from '../../test/requirements.js'
-import { DbError, type Problem } from '../errors.js'
+import { DbError } from '../errors.js'
 
 const rule = (body: string) => `version: v1\ndefault_decision: DENY\nrules:\n${body}`
 const ALLOW = rule(
@@ -48,7 +49,7 @@ describe('the first door', () => {
 
   test(`${proves('D3', 'L6')} a denial leaves a decision and an audit entry, and no job`, async () => {
     const t = await plane.tenant(NOTHING)
-    const problem = await t.submit({ topic: 'job.do.it', input: { n: 1 } }).catch((error: Problem) => error as never)
+    const problem = await problemOf(t.submit({ topic: 'job.do.it', input: { n: 1 } }))
     expect(problem).toMatchObject({ code: 'policy_denied', status: 403, extra: { decision: 'DENY', rules: [] } })
     expect(await t.rows('jobs')).toEqual([])
     const [decision, ...more] = await t.rows('decisions')
@@ -57,7 +58,7 @@ describe('the first door', () => {
       door: 'submit',
       decision: 'DENY',
       job_id: null,
-      decision_id: (problem as Problem).extra.decision_id,
+      decision_id: problem.extra.decision_id,
     })
     expect(await t.kinds()).toEqual(['writer.started', 'policy.activated', 'job.denied'])
     await held(t)
@@ -89,13 +90,9 @@ describe('an idempotency key', () => {
     expect(await t.rows('jobs')).toHaveLength(1)
   })
 
-  test('also after its input came to be invalid, or a limit to be full', async () => {
+  test('also after a limit came to be full', async () => {
     const t = await plane.tenant(ALLOW)
     const first = await t.trySubmit(body, 'k')
-    const schema = 'job_classes:\n  - { topic: job.do.it, input_schema: { type: object, required: [m] } }\n'
-    await t.activate(`${ALLOW}${schema}`)
-    expect(await codeOf(t.submit(body))).toBe('invalid')
-    expect(await t.trySubmit(body, 'k')).toEqual({ answer: first.answer, replayed: true })
     await t.activate(rule('  - { id: do, match: { topic: job.do.* }, decision: ALLOW, limits: { rate: 1/hour } }\n'))
     await t.submit({ topic: 'job.do.it' })
     expect(await codeOf(t.submit({ topic: 'job.do.it' }))).toBe('rate_limited')
@@ -158,8 +155,8 @@ describe('a rate', () => {
     expect(await t.rows('jobs')).toHaveLength(7)
     // Another agent has a count of its own.
     expect(await codeOf(t.submit({ topic: 'job.do.it' }, null, t.otherAgent))).toBe('done')
-    const refused = await t.submit({ topic: 'job.do.it' }).catch((error: Problem) => error)
-    const wait = (refused as Problem).extra.retry_after_ms as number
+    const refused = await problemOf(t.submit({ topic: 'job.do.it' }))
+    const wait = refused.extra.retry_after_ms as number
     expect(wait).toBeGreaterThan(0)
     plane.clock.advance(wait)
     expect(await codeOf(t.submit({ topic: 'job.do.it' }))).toBe('done')

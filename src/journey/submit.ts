@@ -13,6 +13,7 @@ import { topicMatches } from '../core/policy/topics.js'
 import { Problem } from '../errors.js'
 import { decisionRow } from '../store/decisions.js'
 import { getIdempotent } from '../store/idempotency.js'
+import { gateMoved } from '../store/keys.js'
 import type { Intent } from '../store/ledger/queue.js'
 import type { Spend } from '../store/ledger/write.js'
 import type { PayloadRow } from '../store/payloads.js'
@@ -32,12 +33,14 @@ const TRIES = 8
 /**
  * The first door. Answers only when the commit is durable. A denial is recorded with its decision and no job row, and thrown
  * as Problem `policy_denied`; a full limit as `rate_limited`.
+ * @param beforeDenial called before a denial goes to the ledger; what it throws is the answer, and nothing is recorded
  */
 export async function submit(
   world: World,
   caller: Caller,
   body: SubmitJob,
   idempotencyKey: string | null,
+  beforeDenial: () => void = () => {},
 ): Promise<Submitted> {
   const claim = claimFrom(caller, body)
   const request_hash = idempotencyKey === null ? '' : digestOf('request', body as Json)
@@ -52,6 +55,7 @@ export async function submit(
       if (first !== null) return first
     }
     if (decision.outcome === 'deny') {
+      beforeDenial()
       // Before the schema: a denied action is recorded as denied even when its input is also malformed.
       await refuse(world, caller, claim, active, standing, decision, body.run_id ?? null)
       continue
@@ -88,7 +92,7 @@ export async function submit(
       const first = await earlier()
       if (first !== null) return first
     }
-    if (receipt.why === 'gate') await world.policies.refresh(claim.tenant)
+    if (receipt.why === 'gate') await gateMoved(world, caller)
   }
   throw new Problem('overloaded', 'Policy or limits changed faster than this could be decided', {
     retry_after_ms: 1000,
@@ -179,7 +183,7 @@ async function refuse(
     ],
   })
   if (!receipt.ok) {
-    await world.policies.refresh(claim.tenant)
+    await gateMoved(world, caller)
     return
   }
   throw new Problem('policy_denied', decision.reason, {

@@ -3,9 +3,16 @@ import type { Db } from '../platform/db/seam.js'
 import { decodeCursor, type Page, page } from './cursor.js'
 
 const GET = 'SELECT * FROM approvals WHERE tenant = $1 AND approval_id = $2'
-const LIST = `SELECT * FROM approvals WHERE tenant = $1 AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR job_id = $3)
-  AND ($4::bigint IS NULL OR (requested_at, approval_id) < ($4::bigint, $5::text))
-  ORDER BY requested_at DESC, approval_id DESC LIMIT $6`
+/** Newest first: ids sort by time. The pending ones and those of one job have a statement, and an index, of their own. */
+const list = (
+  narrow: string,
+) => `SELECT * FROM approvals WHERE tenant = $1 AND approval_id < $2 AND ($3::text IS NULL OR status = $3)
+  AND ($4::text IS NULL OR job_id = $4) ${narrow} ORDER BY approval_id DESC LIMIT $5`
+const LIST = list('')
+const LIST_JOB = list('AND job_id = $4')
+const LIST_PENDING = list(`AND status = 'pending'`)
+/** Sorts after every id. */
+const LAST = '~'
 const EXPIRED = `SELECT * FROM approvals WHERE status = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT 200`
 const UNDER_OTHER = `SELECT * FROM approvals WHERE tenant = $1 AND status = 'pending' AND snapshot <> $2 AND approval_id > $3 ORDER BY approval_id LIMIT 200`
 const PENDING_HASHES = `SELECT grant_hash FROM approvals WHERE tenant = $1 AND status = 'pending' AND grant_hash LIKE $2`
@@ -23,13 +30,13 @@ export interface ApprovalFilter {
 
 export async function listApprovals(db: Db, tenant: string, filter: ApprovalFilter): Promise<Page<Approval>> {
   const limit = filter.limit ?? 50
-  const after = decodeCursor(filter.cursor)
-  const rows = await db.query<Approval>(LIST, [
+  const statement = filter.job_id !== undefined ? LIST_JOB : filter.status === 'pending' ? LIST_PENDING : LIST
+  const after = decodeCursor(filter.cursor)?.[1] ?? LAST
+  const rows = await db.query<Approval>(statement, [
     tenant,
+    after,
     filter.status ?? null,
     filter.job_id ?? null,
-    after?.[0] ?? null,
-    after?.[1] ?? null,
     limit + 1,
   ])
   return page(rows, limit, (a) => [a.requested_at, a.approval_id])

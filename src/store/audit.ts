@@ -1,6 +1,7 @@
 import type { Tile } from '../core/audit/tile.js'
 import type { NodeRef, NodeRow } from '../core/audit/tree.js'
 import type { Db } from '../platform/db/seam.js'
+import { textArray } from './text-array.js'
 
 export interface StoredTile extends Tile {
   first_index: number | null
@@ -38,7 +39,7 @@ const TILE = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND writer = $2 AND se
 const PLACED = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND first_index >= $2 ORDER BY first_index LIMIT $3'
 const AT_INDEX = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND first_index <= $2 ORDER BY first_index DESC LIMIT 1'
 const LAST_OF_WRITER = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND writer = $2 ORDER BY seq DESC LIMIT 1'
-const LAST_PLACED = `SELECT DISTINCT ON (writer) * FROM audit_tiles WHERE tenant = $1 AND writer IN (SELECT json_array_elements_text($2::json)) AND first_index IS NOT NULL
+const LAST_PLACED = `SELECT DISTINCT ON (writer) * FROM audit_tiles WHERE tenant = $1 AND writer = ANY($2::text[]) AND first_index IS NOT NULL
   ORDER BY writer, seq DESC`
 /** One statement, so one moment: where the placed tiles end, and the names of those that wait. */
 const END = `SELECT coalesce((SELECT max(first_index + count) FROM audit_tiles WHERE tenant = $1 AND first_index IS NOT NULL), 0)::bigint AS end,
@@ -49,17 +50,24 @@ const OPEN_WRITERS = 'SELECT * FROM audit_writers WHERE closed_at IS NULL AND wr
 const HEAD = 'SELECT * FROM audit_heads WHERE tenant = $1 ORDER BY size DESC LIMIT 1'
 const HEADS = 'SELECT * FROM audit_heads WHERE tenant = $1 ORDER BY size'
 const HEAD_OF_SIZE = 'SELECT * FROM audit_heads WHERE tenant = $1 AND size = $2'
+/** OFFSET 0 keeps it a look-up for each node; as a join it was planned as a walk over the tenant's nodes. */
 const NODES = `SELECT n.level, n.idx, n.hashes FROM json_to_recordset($2::json) AS w(level int, idx bigint)
-  JOIN audit_nodes n ON n.tenant = $1 AND n.level = w.level AND n.idx = w.idx`
-const SEARCH = `SELECT e.*, t.body FROM audit_entries e JOIN audit_tiles t ON t.tenant = e.tenant AND t.writer = e.writer AND t.seq = e.seq
-  WHERE e.tenant = $1 AND ($2::text IS NULL OR e.job_id = $2) AND ($3::text IS NULL OR e.run_id = $3) AND ($4::text IS NULL OR e.kind = $4)
-  AND ($5::text IS NULL OR e.actor = $5) AND ($6::bigint IS NULL OR e.at >= $6) AND ($7::bigint IS NULL OR e.at < $7) AND e.idx > $8
+  CROSS JOIN LATERAL (SELECT * FROM audit_nodes a WHERE a.tenant = $1 AND a.level = w.level AND a.idx = w.idx OFFSET 0) n`
+/** In tree order. Filters are open when null; a job's and a run's entries have a statement, and an index, of their own. */
+const search = (
+  narrow: string,
+) => `SELECT e.*, t.body FROM audit_entries e JOIN audit_tiles t ON t.tenant = e.tenant AND t.writer = e.writer AND t.seq = e.seq
+  WHERE e.tenant = $1 AND e.idx > $8 AND ($2::text IS NULL OR e.job_id = $2) AND ($3::text IS NULL OR e.run_id = $3) AND ($4::text IS NULL OR e.kind = $4)
+  AND ($5::text IS NULL OR e.actor = $5) AND ($6::bigint IS NULL OR e.at >= $6) AND ($7::bigint IS NULL OR e.at < $7) ${narrow}
   ORDER BY e.idx LIMIT $9`
+const SEARCH = search('')
+const SEARCH_JOB = search('AND e.job_id = $2')
+const SEARCH_RUN = search('AND e.run_id = $3')
 /** What the integrator writes in one statement; a second integrator loses on the head's primary key and rolls back whole. */
 const INTEGRATE = `
-WITH placed AS (SELECT * FROM json_to_recordset($2::json) AS x(writer text, seq bigint, first_index bigint)),
+WITH placed AS (SELECT * FROM json_to_recordset($2::json) AS x(tenant text, writer text, seq bigint, first_index bigint)),
 nodes AS (SELECT level, idx, decode(hashes, 'base64') AS hashes FROM json_to_recordset($3::json) AS x(level int, idx bigint, hashes text)),
-u_tiles AS (UPDATE audit_tiles t SET first_index = p.first_index FROM placed p WHERE t.tenant = $1 AND t.writer = p.writer AND t.seq = p.seq AND t.first_index IS NULL RETURNING 1),
+u_tiles AS (UPDATE audit_tiles t SET first_index = p.first_index FROM placed p WHERE t.tenant = p.tenant AND t.writer = p.writer AND t.seq = p.seq AND (t.first_index IS NULL) IS TRUE RETURNING 1),
 w_nodes AS (INSERT INTO audit_nodes (tenant, level, idx, hashes) SELECT $1, level, idx, hashes FROM nodes
   ON CONFLICT (tenant, level, idx) DO UPDATE SET hashes = excluded.hashes),
 w_entries AS (INSERT INTO audit_entries SELECT * FROM json_populate_recordset(NULL::audit_entries, $4::json)),
@@ -100,7 +108,7 @@ export async function auditEnd(
 }
 /** Where each writer's integrated chain ends. */
 export function lastPlacedTiles(db: Db, tenant: string, writers: readonly string[]): Promise<StoredTile[]> {
-  return db.query<StoredTile>(LAST_PLACED, [tenant, JSON.stringify(writers)])
+  return db.query<StoredTile>(LAST_PLACED, [tenant, textArray(writers)])
 }
 /** Every tenant with a log. */
 export async function auditTenants(db: Db): Promise<string[]> {
@@ -144,7 +152,8 @@ export function searchEntries(
   afterIndex: number,
   limit: number,
 ): Promise<(EntryRow & { body: string })[]> {
-  return db.query(SEARCH, [
+  const statement = filter.job_id !== undefined ? SEARCH_JOB : filter.run_id !== undefined ? SEARCH_RUN : SEARCH
+  return db.query(statement, [
     tenant,
     filter.job_id ?? null,
     filter.run_id ?? null,
@@ -167,7 +176,7 @@ export async function writeIntegration(
   const encoded = nodes.map((n) => ({ level: n.level, idx: n.index, hashes: Buffer.from(n.hashes).toString('base64') }))
   await db.query(INTEGRATE, [
     tenant,
-    JSON.stringify(placed),
+    JSON.stringify(placed.map((p) => ({ tenant, ...p }))),
     JSON.stringify(encoded),
     JSON.stringify(entries),
     JSON.stringify([head]),

@@ -3,15 +3,27 @@ import type { Json } from '../core/json.js'
 import type { Db, Param } from '../platform/db/seam.js'
 import { decodeCursor, type Page, page } from './cursor.js'
 import { loadValues } from './payloads.js'
+import { textArray } from './text-array.js'
 
 const GET = 'SELECT * FROM jobs WHERE tenant = $1 AND job_id = $2'
-const MANY = 'SELECT * FROM jobs WHERE tenant = $1 AND job_id IN (SELECT json_array_elements_text($2::json))'
-/** Each filter is open when null. Newest first; the keyset is (created_at, job_id). */
-const LIST = `SELECT * FROM jobs WHERE tenant = $1
-  AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR topic = $3) AND ($4::text IS NULL OR run_id = $4)
-  AND ($5::text IS NULL OR agent = $5) AND ($6::text IS NULL OR requested_by = $6)
-  AND ($7::bigint IS NULL OR (created_at, job_id) < ($7::bigint, $8::text))
-  ORDER BY created_at DESC, job_id DESC LIMIT $9`
+const MANY = 'SELECT * FROM jobs WHERE tenant = $1 AND job_id = ANY($2::text[])'
+/**
+ * Newest first: ids sort by time. Each filter is open when null; the two that can be narrow in a large table have a statement
+ * of their own, because a generic plan cannot use an index for a filter that may be open.
+ */
+const list = (
+  narrow: string,
+) => `SELECT * FROM jobs WHERE tenant = $1 AND job_id < $2 AND ($3::text IS NULL OR status = $3)
+  AND ($4::text IS NULL OR run_id = $4) AND ($5::text IS NULL OR topic = $5) AND ($6::text IS NULL OR agent = $6)
+  AND ($7::text IS NULL OR requested_by = $7) ${narrow} ORDER BY job_id DESC LIMIT $8`
+const LIST = list('')
+const LIST_RUN = list('AND run_id = $4')
+const LIST_PARKED = list(
+  `AND status = $3 AND status IN ('pending_approval', 'ambiguous', 'dead_letter', 'quarantined')`,
+)
+const PARKED: JobStatus[] = ['pending_approval', 'ambiguous', 'dead_letter', 'quarantined']
+/** Sorts after every id. */
+const LAST = '~'
 /**
  * Due work of some topics. One topic's backlog must not hide another's, and a job behind a full limit or for another kind of
  * worker must not hide those behind it, so each topic gives up to $4 rows by priority, then age.
@@ -19,7 +31,7 @@ const LIST = `SELECT * FROM jobs WHERE tenant = $1
 const DUE = `SELECT j.* FROM json_array_elements_text($2::json) AS topics(topic)
   CROSS JOIN LATERAL (
     SELECT * FROM jobs q WHERE q.tenant = $1 AND q.topic = topics.topic AND q.status IN ('queued', 'retrying') AND q.due_at <= $3
-    AND NOT (q.job_id IN (SELECT json_array_elements_text($5::json)))
+    AND NOT (q.job_id = ANY($5::text[]))
     ORDER BY q.priority DESC, q.due_at, q.job_id LIMIT $4) j
   ORDER BY j.priority DESC, j.due_at, j.job_id`
 const OVERDUE = `SELECT * FROM jobs WHERE status IN ('queued', 'retrying') AND queue_deadline <= $1 ORDER BY queue_deadline LIMIT 200`
@@ -32,7 +44,7 @@ export async function getJob(db: Db, tenant: string, job_id: string): Promise<Jo
 }
 
 export function getJobs(db: Db, tenant: string, ids: readonly string[]): Promise<Job[]> {
-  return db.query<Job>(MANY, [tenant, JSON.stringify(ids)])
+  return db.query<Job>(MANY, [tenant, textArray(ids)])
 }
 
 /** What a job's pointers point at: needed wherever the door is asked about a stored job. */
@@ -56,19 +68,19 @@ export interface JobFilter {
 
 export async function listJobs(db: Db, tenant: string, filter: JobFilter): Promise<Page<Job>> {
   const limit = filter.limit ?? 50
-  const after = decodeCursor(filter.cursor)
+  const parked = filter.status !== undefined && PARKED.includes(filter.status)
+  const statement = filter.run_id !== undefined ? LIST_RUN : parked ? LIST_PARKED : LIST
   const params: Param[] = [
     tenant,
+    decodeCursor(filter.cursor)?.[1] ?? LAST,
     filter.status ?? null,
-    filter.topic ?? null,
     filter.run_id ?? null,
+    filter.topic ?? null,
     filter.agent ?? null,
     filter.requested_by ?? null,
-    after?.[0] ?? null,
-    after?.[1] ?? null,
     limit + 1,
   ]
-  return page(await db.query<Job>(LIST, params), limit, (job) => [job.created_at, job.job_id])
+  return page(await db.query<Job>(statement, params), limit, (job) => [job.created_at, job.job_id])
 }
 
 /** @param skip job ids not wanted now: behind a full limit, or for workers that enforce more */
@@ -80,7 +92,7 @@ export function dueJobs(
   perTopic: number,
   skip: readonly string[] = [],
 ): Promise<Job[]> {
-  return db.query<Job>(DUE, [tenant, JSON.stringify(topics), now, perTopic, JSON.stringify(skip)])
+  return db.query<Job>(DUE, [tenant, JSON.stringify(topics), now, perTopic, textArray(skip)])
 }
 
 export function overdueInQueue(db: Db, now: number): Promise<Job[]> {

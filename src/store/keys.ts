@@ -1,5 +1,7 @@
-import type { Role } from '../core/access.js'
+import type { Caller, Role } from '../core/access.js'
+import { Problem } from '../errors.js'
 import type { Db } from '../platform/db/seam.js'
+import type { Policies } from './policies.js'
 
 export interface KeyRow {
   tenant: string
@@ -24,6 +26,19 @@ const LIST = 'SELECT * FROM keys WHERE tenant = $1 ORDER BY created_at, key_id'
 /** By id alone: whoever presents a key does not say its tenant, the row does. */
 export async function findKey(db: Db, key_id: string): Promise<KeyRow | null> {
   return (await db.query<KeyRow>(GET, [key_id]))[0] ?? null
+}
+
+/**
+ * What the gate sent back is decided again: under its new values, and only while the key still stands, because revoking one
+ * moves the gate. Throws Problem `unauthenticated`.
+ */
+export async function gateMoved(
+  world: { db: Db; policies: Policies },
+  caller: Pick<Caller, 'tenant' | 'key_id'>,
+): Promise<void> {
+  await world.policies.refresh(caller.tenant)
+  const row = await findKey(world.db, caller.key_id)
+  if (row !== null && row.revoked_at !== null) throw new Problem('unauthenticated', 'The key was revoked')
 }
 
 export function listKeys(db: Db, tenant: string): Promise<KeyRow[]> {

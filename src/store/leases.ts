@@ -1,21 +1,22 @@
 import type { Effect, Lease } from '../core/lease.js'
 import type { Db } from '../platform/db/seam.js'
+import { textArray } from './text-array.js'
 
 const GET = 'SELECT * FROM leases WHERE tenant = $1 AND lease_id = $2'
-const MANY = 'SELECT * FROM leases WHERE tenant = $1 AND lease_id IN (SELECT json_array_elements_text($2::json))'
-const OF_CLAIM = 'SELECT * FROM leases WHERE tenant = $1 AND principal = $2 AND claim_id = $3 ORDER BY lease_id'
+const MANY = 'SELECT * FROM leases WHERE tenant = $1 AND lease_id = ANY($2::text[])'
+const OF_CLAIM = 'SELECT * FROM leases WHERE tenant = $1 AND principal = $2 AND claim_id = $3'
 const OF_JOB = 'SELECT * FROM leases WHERE tenant = $1 AND job_id = $2 ORDER BY attempt'
 const ENDED = 'SELECT * FROM leases WHERE ended_at IS NULL AND expires_at <= $1 ORDER BY expires_at LIMIT 200'
 const EFFECTS = 'SELECT * FROM effects WHERE tenant = $1 AND job_id = $2 ORDER BY begun_at, effect_key'
 const EFFECTS_OF =
-  'SELECT * FROM effects WHERE tenant = $1 AND job_id IN (SELECT json_array_elements_text($2::json)) ORDER BY job_id, begun_at, effect_key'
+  'SELECT * FROM effects WHERE tenant = $1 AND job_id = ANY($2::text[]) ORDER BY job_id, begun_at, effect_key'
 
 export async function getLease(db: Db, tenant: string, lease_id: string): Promise<Lease | null> {
   return (await db.query<Lease>(GET, [tenant, lease_id]))[0] ?? null
 }
 
 export function getLeases(db: Db, tenant: string, ids: readonly string[]): Promise<Lease[]> {
-  return db.query<Lease>(MANY, [tenant, JSON.stringify(ids)])
+  return db.query<Lease>(MANY, [tenant, textArray(ids)])
 }
 
 /** What a claim was answered with, for a repeat of it. */
@@ -37,5 +38,5 @@ export function effectsOfJob(db: Db, tenant: string, job_id: string): Promise<Ef
 }
 
 export function effectsOfJobs(db: Db, tenant: string, ids: readonly string[]): Promise<Effect[]> {
-  return db.query<Effect>(EFFECTS_OF, [tenant, JSON.stringify(ids)])
+  return db.query<Effect>(EFFECTS_OF, [tenant, textArray(ids)])
 }

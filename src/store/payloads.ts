@@ -1,5 +1,6 @@
 import type { Json } from '../core/json.js'
 import type { Db } from '../platform/db/seam.js'
+import { textArray } from './text-array.js'
 
 export interface PayloadRow {
   tenant: string
@@ -14,7 +15,7 @@ export interface PayloadRow {
 }
 
 const GET = 'SELECT * FROM payloads WHERE tenant = $1 AND ptr = $2'
-const MANY = 'SELECT ptr, body FROM payloads WHERE tenant = $1 AND ptr IN (SELECT json_array_elements_text($2::json))'
+const MANY = 'SELECT ptr, body FROM payloads WHERE tenant = $1 AND ptr = ANY($2::text[])'
 const EXPIRED =
   'SELECT tenant, ptr, job_id FROM payloads WHERE expires_at <= $1 AND body IS NOT NULL ORDER BY expires_at LIMIT 200'
 
@@ -26,7 +27,7 @@ export async function getPayload(db: Db, tenant: string, ptr: string): Promise<P
 export async function loadValues(db: Db, tenant: string, ptrs: readonly (string | null)[]): Promise<Map<string, Json>> {
   const wanted = ptrs.filter((p): p is string => p !== null)
   if (wanted.length === 0) return new Map()
-  const rows = await db.query<{ ptr: string; body: string | null }>(MANY, [tenant, JSON.stringify(wanted)])
+  const rows = await db.query<{ ptr: string; body: string | null }>(MANY, [tenant, textArray(wanted)])
   return new Map(rows.map((row) => [row.ptr, row.body === null ? null : (JSON.parse(row.body) as Json)]))
 }
 

@@ -1,7 +1,7 @@
 import { canonical, saltedHash } from '../core/canonical.js'
 import { claimOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
-import { type OutputPolicy, outputPolicyFor, screenOrQuarantine, screenText } from '../core/output.js'
+import { type OutputPolicy, outputPolicyFor, screenOrQuarantine, screenText, type Verdict } from '../core/output.js'
 import type { PayloadRow } from './payloads.js'
 import type { World } from './world.js'
 
@@ -12,8 +12,16 @@ export const QUARANTINE_KEPT_MS = 7 * 86_400_000
 export async function outputRules(world: World, job: Job): Promise<OutputPolicy> {
   const policy = await world.policies.compiled(job.tenant, job.snapshot)
   // Output rules match on what a job is, never on its input: the payload stays where it is.
-  return outputPolicyFor(policy.document.output_rules, claimOf(job, { input: null, context: null }))
+  const rules = policy.document.output_rules
+  const claim = claimOf(job, { input: null, context: null })
+  const held = outputPolicyFor(rules, { ...claim, ...job.effective })
+  const claimed = outputPolicyFor(rules, claim)
+  // What an agent says of its own job may make the screen stricter, never laxer.
+  return { action: (detector, cls) => severest(held.action(detector, cls), claimed.action(detector, cls)) }
 }
+
+const ORDER: readonly Verdict[] = ['ALLOW', 'REDACT', 'QUARANTINE']
+const severest = (a: Verdict, b: Verdict): Verdict => (ORDER.indexOf(a) >= ORDER.indexOf(b) ? a : b)
 
 export interface Kept {
   verdict: 'ALLOW' | 'REDACT' | 'QUARANTINE'

@@ -1,4 +1,6 @@
-import { createCipheriv, createDecipheriv, createHash, hkdfSync } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync } from 'node:crypto'
+import { canonical } from '../core/canonical.js'
+import type { Json } from '../core/json.js'
 import type { Ids } from '../platform/ids.js'
 
 /**
@@ -28,6 +30,13 @@ export class Sealer {
     const decipher = createDecipheriv('aes-256-gcm', this.#key, bytes.subarray(0, 12)).setAAD(Buffer.from(context))
     decipher.setAuthTag(bytes.subarray(bytes.length - 16))
     return Buffer.concat([decipher.update(bytes.subarray(12, bytes.length - 16)), decipher.final()]).toString('utf8')
+  }
+
+  /** Tells a repeat from another value. Keyed, so that the mark says nothing about the value to who reads table or log. */
+  mark(value: Json): string {
+    return createHmac('sha256', this.#key)
+      .update(`mark\n${canonical(value)}`)
+      .digest('hex')
   }
 
   /** A stable outside idempotency key for an effect: the same in every attempt, not guessable from outside. */

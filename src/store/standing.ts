@@ -2,6 +2,7 @@ import type { Approval } from '../core/approval.js'
 import type { Counter } from '../core/limits.js'
 import type { Db } from '../platform/db/seam.js'
 import { getApproval } from './approvals.js'
+import { textArray } from './text-array.js'
 
 /** What the door needs to know beside snapshot and claim. */
 export interface Gate {
@@ -14,7 +15,7 @@ export interface Gate {
 const GATE = 'SELECT * FROM gates WHERE tenant = $1'
 const GATES = 'SELECT * FROM gates ORDER BY tenant'
 const COUNTERS =
-  'SELECT key, window_start, current, previous, held FROM limits WHERE tenant = $1 AND key IN (SELECT json_array_elements_text($2::json))'
+  'SELECT key, window_start, current, previous, held FROM limits WHERE tenant = $1 AND key = ANY($2::text[])'
 
 export async function getGate(db: Db, tenant: string): Promise<Gate | null> {
   return (await db.query<Gate>(GATE, [tenant]))[0] ?? null
@@ -26,7 +27,7 @@ export function listGates(db: Db): Promise<Gate[]> {
 
 export async function loadCounters(db: Db, tenant: string, keys: readonly string[]): Promise<Record<string, Counter>> {
   if (keys.length === 0) return {}
-  const rows = await db.query<Counter & { key: string }>(COUNTERS, [tenant, JSON.stringify(keys)])
+  const rows = await db.query<Counter & { key: string }>(COUNTERS, [tenant, textArray(keys)])
   return Object.fromEntries(rows.map(({ key, ...counter }) => [key, counter]))
 }
 

@@ -1,10 +1,21 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Permission, type Role, ROLES } from '../../src/core/access.js'
+import { type Permission, ROLES, type Role } from '../../src/core/access.js'
 import { Authenticator } from '../../src/http/auth.js'
 import type { Route } from '../../src/http/route.js'
 import { allRoutes } from '../../src/http/routes/all.js'
 import { manualClock } from '../../src/platform/clock.js'
-import { answerIn, API, call, expectProblem, expectStanding, http, makeKey, raw, startTarget, type Target } from './attacker.js'
+import {
+  API,
+  answerIn,
+  call,
+  expectProblem,
+  expectStanding,
+  http,
+  makeKey,
+  raw,
+  startTarget,
+  type Target,
+} from './attacker.js'
 
 /**
  * Who may call what, written down a second time by hand. A route that is not in here, or opens to one role more than here,
@@ -65,14 +76,18 @@ let routes: Route[]
 const keys = {} as Record<Role, string>
 
 const nameOf = (route: Pick<Route, 'method' | 'path'>) => `${route.method} ${route.path}`
-const pathOf = (route: Pick<Route, 'path' | 'root'>) => (route.root ? '' : API) + route.path.replaceAll(/\{\w+\}/g, 'nothing')
+const pathOf = (route: Pick<Route, 'path' | 'root'>) =>
+  (route.root ? '' : API) + route.path.replaceAll(/\{\w+\}/g, 'nothing')
 
 /** One request to a route with a body that no schema takes: past the key, nothing happens. Streams are hung up on. */
 async function knock(route: Route, key: string | null): Promise<number> {
   const hangUp = new AbortController()
   const response = await fetch(plane.url + pathOf(route), {
     method: route.method,
-    headers: { ...(key === null ? {} : { 'x-api-key': key }), ...(route.method === 'POST' ? { 'content-type': 'application/json' } : {}) },
+    headers: {
+      ...(key === null ? {} : { 'x-api-key': key }),
+      ...(route.method === 'POST' ? { 'content-type': 'application/json' } : {}),
+    },
     ...(route.method === 'POST' ? { body: '{"no such field":true}' } : {}),
     signal: hangUp.signal,
   })
@@ -135,7 +150,8 @@ describe('every route and every role', () => {
 
 describe('keys that open nothing', () => {
   const good = () => plane.keys.agent
-  const ask = (key: string, headers: Record<string, string> = {}) => call(plane, key, 'GET', `${API}/jobs`, undefined, headers)
+  const ask = (key: string, headers: Record<string, string> = {}) =>
+    call(plane, key, 'GET', `${API}/jobs`, undefined, headers)
   const spoiled: [string, (key: string) => string][] = [
     ['one character less', (key) => key.slice(0, -1)],
     ['one character more', (key) => `${key}A`],
@@ -159,8 +175,12 @@ describe('keys that open nothing', () => {
     expectProblem(answer, 'unauthenticated')
     expect(answer.headers.get('www-authenticate')).toContain('Bearer')
     // Neither the key nor a piece of it that would tell anything comes back or is logged.
-    if (key.length > 40) for (const text of [answer.text, plane.logged.join('\n')]) expect(text).not.toContain(key.slice(30, 60))
-    expectProblem(await call(plane, null, 'GET', `${API}/jobs`, undefined, { authorization: `Bearer ${key}` }), 'unauthenticated')
+    if (key.length > 40)
+      for (const text of [answer.text, plane.logged.join('\n')]) expect(text).not.toContain(key.slice(30, 60))
+    expectProblem(
+      await call(plane, null, 'GET', `${API}/jobs`, undefined, { authorization: `Bearer ${key}` }),
+      'unauthenticated',
+    )
   })
 
   test('every wrong key gets the same words', async () => {
@@ -198,13 +218,20 @@ describe('keys that open nothing', () => {
     expect((await ask(made.body.key)).status).toBe(200)
     expect((await call(plane, plane.keys.admin, 'DELETE', `${API}/keys/${made.body.key_id}`)).status).toBe(200)
     expectProblem(await ask(made.body.key), 'unauthenticated')
-    expectProblem(await call(plane, made.body.key, 'POST', `${API}/jobs`, { topic: 'job.repo.read' }), 'unauthenticated')
+    expectProblem(
+      await call(plane, made.body.key, 'POST', `${API}/jobs`, { topic: 'job.repo.read' }),
+      'unauthenticated',
+    )
   })
 
   test('the text of a key is shown once; neither list nor log nor audit has it or its hash', async () => {
     const made = await call(plane, plane.keys.admin, 'POST', `${API}/keys`, { role: 'viewer', note: 'a note' })
     const secret = made.body.key.slice(30)
-    const texts = [(await call(plane, plane.keys.admin, 'GET', `${API}/keys`)).text, (await call(plane, plane.keys.admin, 'GET', `${API}/audit?limit=500`)).text, plane.logged.join('\n')]
+    const texts = [
+      (await call(plane, plane.keys.admin, 'GET', `${API}/keys`)).text,
+      (await call(plane, plane.keys.admin, 'GET', `${API}/audit?limit=500`)).text,
+      plane.logged.join('\n'),
+    ]
     const rows = await plane.world.db.query<{ hash: string }>('SELECT hash FROM keys')
     for (const text of texts) {
       expect(text).not.toContain(secret)
@@ -214,10 +241,16 @@ describe('keys that open nothing', () => {
 
   test('the tenant header is the tenant of the key or nothing', async () => {
     expect((await ask(good(), { 'x-tenant-id': 'default' })).status).toBe(200)
-    for (const tenant of ['other', 'DEFAULT', '*', '', 'default,other']) expectProblem(await ask(good(), { 'x-tenant-id': tenant }), 'forbidden')
+    for (const tenant of ['other', 'DEFAULT', '*', '', 'default,other'])
+      expectProblem(await ask(good(), { 'x-tenant-id': tenant }), 'forbidden')
     // A wrong key learns nothing about tenants.
     expectProblem(await ask('sp_wrong', { 'x-tenant-id': 'other' }), 'unauthenticated')
-    expectProblem(answerIn(await raw(plane, http('GET', `${API}/jobs`, good(), '', ['X-Tenant-ID: default', 'X-Tenant-ID: other']))), 'forbidden')
+    expectProblem(
+      answerIn(
+        await raw(plane, http('GET', `${API}/jobs`, good(), '', ['X-Tenant-ID: default', 'X-Tenant-ID: other'])),
+      ),
+      'forbidden',
+    )
   })
 })
 
@@ -225,41 +258,68 @@ describe('keys that open less than asked', () => {
   test('a worker may not submit, an agent may not claim', async () => {
     expectProblem(await call(plane, plane.keys.worker, 'POST', `${API}/jobs`, { topic: 'job.repo.read' }), 'forbidden')
     const claim = { worker_id: 'w', claim_id: 'claim-123', topics: ['job.repo.read'], capacity: 1 }
-    for (const key of [plane.keys.agent, plane.keys.admin, plane.keys.approver]) expectProblem(await call(plane, key, 'POST', `${API}/workers/claim`, claim), 'forbidden')
+    for (const key of [plane.keys.agent, plane.keys.admin, plane.keys.approver])
+      expectProblem(await call(plane, key, 'POST', `${API}/workers/claim`, claim), 'forbidden')
   })
 
   test('a key bound to topics submits and claims nothing else', async () => {
     const agent = await makeKey(plane, 'agent', { principal: 'agent:bound', topics: ['job.repo.*'] })
     const submit = (topic: string) => call(plane, agent, 'POST', `${API}/jobs`, { topic })
     expect((await submit('job.repo.read')).status).toBe(202)
-    for (const topic of ['job.deploy.apply', 'job.repo', 'job.repo.read.more', 'xjob.repo.read']) expectProblem(await submit(topic), 'topic_refused')
-    const batch = await call(plane, agent, 'POST', `${API}/jobs/batch`, { jobs: [{ topic: 'job.repo.read' }, { topic: 'job.deploy.apply' }] })
+    for (const topic of ['job.deploy.apply', 'job.repo', 'job.repo.read.more', 'xjob.repo.read'])
+      expectProblem(await submit(topic), 'topic_refused')
+    const batch = await call(plane, agent, 'POST', `${API}/jobs/batch`, {
+      jobs: [{ topic: 'job.repo.read' }, { topic: 'job.deploy.apply' }],
+    })
     expect(batch.body.items.map((item: { status: number }) => item.status)).toEqual([202, 403])
 
     const worker = await makeKey(plane, 'worker', { principal: 'worker:bound', topics: ['job.repo.*'] })
-    const claim = (...topics: string[]) => call(plane, worker, 'POST', `${API}/workers/claim`, { worker_id: 'w', claim_id: `claim-${topics.join('-')}`, topics, capacity: 1 })
-    for (const topics of [['job.exec.shell'], ['job.repo.read', 'job.exec.shell']]) expectProblem(await claim(...topics), 'topic_refused')
+    const claim = (...topics: string[]) =>
+      call(plane, worker, 'POST', `${API}/workers/claim`, {
+        worker_id: 'w',
+        claim_id: `claim-${topics.join('-')}`,
+        topics,
+        capacity: 1,
+      })
+    for (const topics of [['job.exec.shell'], ['job.repo.read', 'job.exec.shell']])
+      expectProblem(await claim(...topics), 'topic_refused')
     for (const topic of ['job.repo.>', '>', '*', 'job.*']) expectProblem(await claim(topic), 'invalid')
   })
 
   test('nobody acts as another agent without leave, by single, batch or dry run', async () => {
     const body = { topic: 'job.repo.read', agent: 'agent:second' }
     expectProblem(await call(plane, plane.keys.agent, 'POST', `${API}/jobs`, body), 'act_as_refused')
-    for (const agent of ['agent:First', 'agent:first2', 'admin:first', 'system:door', '*']) expectProblem(await call(plane, plane.keys.agent, 'POST', `${API}/jobs`, { topic: 'job.repo.read', agent }), 'act_as_refused')
+    for (const agent of ['agent:First', 'agent:first2', 'admin:first', 'system:door', '*'])
+      expectProblem(
+        await call(plane, plane.keys.agent, 'POST', `${API}/jobs`, { topic: 'job.repo.read', agent }),
+        'act_as_refused',
+      )
     const batch = await call(plane, plane.keys.agent, 'POST', `${API}/jobs/batch`, { jobs: [body] })
     expect(batch.body.items[0]).toMatchObject({ status: 403, body: { code: 'act_as_refused' } })
     const deputy = await makeKey(plane, 'agent', { principal: 'agent:deputy', act_as: ['agent:second'] })
     const done = await call(plane, deputy, 'POST', `${API}/jobs`, body)
     expect(done.status).toBe(202)
-    expect((await call(plane, plane.keys.admin, 'GET', `${API}/jobs/${done.body.job_id}`)).body).toMatchObject({ agent: 'agent:second', requested_by: 'agent:deputy' })
+    expect((await call(plane, plane.keys.admin, 'GET', `${API}/jobs/${done.body.job_id}`)).body).toMatchObject({
+      agent: 'agent:second',
+      requested_by: 'agent:deputy',
+    })
   })
 
   test('an agent sees its own jobs and no others, whatever it asks by', async () => {
     const other = await makeKey(plane, 'agent', { principal: 'agent:curious' })
     const run_id = 'run-of-somebody'
-    const job = (await call(plane, plane.keys.agent, 'POST', `${API}/jobs`, { topic: 'job.repo.read', input: { a: 1 }, run_id })).body
+    const job = (
+      await call(plane, plane.keys.agent, 'POST', `${API}/jobs`, { topic: 'job.repo.read', input: { a: 1 }, run_id })
+    ).body
     const ptr = (await call(plane, plane.keys.agent, 'GET', `${API}/jobs/${job.job_id}`)).body.input_ptr
-    for (const path of [`jobs/${job.job_id}`, `jobs/${job.job_id}/timeline`, `jobs/${job.job_id}/result`, `runs/${run_id}`, `pointers/${ptr}`, `decisions/${job.decision_id}`])
+    for (const path of [
+      `jobs/${job.job_id}`,
+      `jobs/${job.job_id}/timeline`,
+      `jobs/${job.job_id}/result`,
+      `runs/${run_id}`,
+      `pointers/${ptr}`,
+      `decisions/${job.decision_id}`,
+    ])
       expectProblem(await call(plane, other, 'GET', `${API}/${path}`), 'not_found')
     expectProblem(await call(plane, other, 'POST', `${API}/jobs/${job.job_id}/cancel`, {}), 'not_found')
     expect((await call(plane, other, 'GET', `${API}/jobs?run_id=${run_id}`)).body.items).toEqual([])
@@ -272,4 +332,6 @@ describe('keys that open less than asked', () => {
   })
 })
 
-test('after all of it: it lives, serves, logged no fault, and the audit verifies', { timeout: 30_000 }, () => expectStanding(plane))
+test('after all of it: it lives, serves, logged no fault, and the audit verifies', { timeout: 30_000 }, () =>
+  expectStanding(plane),
+)

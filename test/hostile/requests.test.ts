@@ -1,12 +1,13 @@
 import { connect } from 'node:net'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { answerIn, API, call, expectProblem, expectStanding, http, raw, startTarget, type Target } from './attacker.js'
+import { API, answerIn, call, expectProblem, expectStanding, http, raw, startTarget, type Target } from './attacker.js'
 
 /** Bodies, lines and paths that no polite client sends. Each is answered clearly, and the server is as good as before. */
 let plane: Target
 const agent = () => plane.keys.agent
-const post = (body: string | Uint8Array, headers: Record<string, string> = {}) => call(plane, agent(), 'POST', `${API}/jobs`, body, headers)
+const post = (body: string | Uint8Array, headers: Record<string, string> = {}) =>
+  call(plane, agent(), 'POST', `${API}/jobs`, body, headers)
 const job = (input: string) => `{"topic":"job.repo.read","input":${input}}`
 
 beforeAll(async () => {
@@ -66,8 +67,13 @@ describe('bodies that are not JSON as two parties would read alike', () => {
   })
 
   test('random damage to a good body never gets an answer of 500', { timeout: 60_000 }, async () => {
-    const good = Buffer.from('{"topic":"job.repo.read","labels":{"env":"dev"},"input":{"a":[1,2.5e3,true,null,"x\\u00e9"]},"priority":3}')
-    const damage = fc.array(fc.record({ at: fc.nat(good.length - 1), byte: fc.nat(255) }), { minLength: 1, maxLength: 6 })
+    const good = Buffer.from(
+      '{"topic":"job.repo.read","labels":{"env":"dev"},"input":{"a":[1,2.5e3,true,null,"x\\u00e9"]},"priority":3}',
+    )
+    const damage = fc.array(fc.record({ at: fc.nat(good.length - 1), byte: fc.nat(255) }), {
+      minLength: 1,
+      maxLength: 6,
+    })
     await fc.assert(
       fc.asyncProperty(damage, async (edits) => {
         const bytes = Buffer.from(good)
@@ -96,7 +102,10 @@ describe('values of the wrong kind', () => {
     ['a label that is a number', { topic: 'job.repo.read', labels: { env: 1 } }],
     ['a label with a look-alike letter', { topic: 'job.repo.read', labels: { env: 'pr\u043ed' } }],
     ['a label name with a look-alike letter', { topic: 'job.repo.read', labels: { '\u0435nv': 'dev' } }],
-    ['65 labels', { topic: 'job.repo.read', labels: Object.fromEntries(Array.from({ length: 65 }, (_, n) => [`l${n}`, 'x'])) }],
+    [
+      '65 labels',
+      { topic: 'job.repo.read', labels: Object.fromEntries(Array.from({ length: 65 }, (_, n) => [`l${n}`, 'x'])) },
+    ],
     ['a label of 257 characters', { topic: 'job.repo.read', labels: { a: 'x'.repeat(257) } }],
     ['a tag twice', { topic: 'job.repo.read', risk_tags: ['a', 'a'] }],
     ['priority 10', { topic: 'job.repo.read', priority: 10 }],
@@ -116,7 +125,30 @@ describe('values of the wrong kind', () => {
     expectProblem(await call(plane, agent(), 'POST', `${API}/jobs`, body), 'invalid')
   })
 
-  const topics = ['', '.', 'job..read', '.job', 'job.', 'Job.repo.read', 'job.repo.READ', 'job repo', 'job.repo.read ', '>', '*', 'job.*', 'job.repo.>', 'job/repo/read', 'job.repo.re\u0430d', 'job.repo.read\u200b', 'job.\uff52epo.read', '$SYS.x', '_', 'a'.repeat(201), 'a.'.repeat(100), 'job.repo.read\n']
+  const topics = [
+    '',
+    '.',
+    'job..read',
+    '.job',
+    'job.',
+    'Job.repo.read',
+    'job.repo.READ',
+    'job repo',
+    'job.repo.read ',
+    '>',
+    '*',
+    'job.*',
+    'job.repo.>',
+    'job/repo/read',
+    'job.repo.re\u0430d',
+    'job.repo.read\u200b',
+    'job.\uff52epo.read',
+    '$SYS.x',
+    '_',
+    'a'.repeat(201),
+    'a.'.repeat(100),
+    'job.repo.read\n',
+  ]
   test.each(topics.map((topic) => [topic]))('topic %j is no subject', async (topic) => {
     const answer = await call(plane, agent(), 'POST', `${API}/jobs`, { topic })
     if (topic === '_') expectProblem(answer, 'policy_denied')
@@ -124,12 +156,21 @@ describe('values of the wrong kind', () => {
   })
 
   test('a topic of a hundred segments is denied, not matched', async () => {
-    expectProblem(await call(plane, agent(), 'POST', `${API}/jobs`, { topic: `job.${'a.'.repeat(90)}a` }), 'policy_denied')
+    expectProblem(
+      await call(plane, agent(), 'POST', `${API}/jobs`, { topic: `job.${'a.'.repeat(90)}a` }),
+      'policy_denied',
+    )
   })
 
   test('keys named like members of Object are data', async () => {
-    const input = JSON.parse('{"constructor":{"prototype":{"x":1}},"toString":"y","hasOwnProperty":1,"valueOf":null,"prototype":[]}')
-    const sent = await call(plane, agent(), 'POST', `${API}/jobs`, { topic: 'job.repo.read', input, labels: { constructor: 'x', toString: 'y' } })
+    const input = JSON.parse(
+      '{"constructor":{"prototype":{"x":1}},"toString":"y","hasOwnProperty":1,"valueOf":null,"prototype":[]}',
+    )
+    const sent = await call(plane, agent(), 'POST', `${API}/jobs`, {
+      topic: 'job.repo.read',
+      input,
+      labels: { constructor: 'x', toString: 'y' },
+    })
     expect(sent.status, sent.text).toBe(202)
     const { input_ptr } = (await call(plane, agent(), 'GET', `${API}/jobs/${sent.body.job_id}`)).body
     expect((await call(plane, agent(), 'GET', `${API}/pointers/${input_ptr}`)).body.value).toEqual(input)
@@ -157,7 +198,10 @@ describe('values of the wrong kind', () => {
   })
 
   test('a thousand faults are answered with few words', async () => {
-    const body = { topic: 'job.repo.read', ...Object.fromEntries(Array.from({ length: 1000 }, (_, n) => [`x${n}`.padEnd(200, 'y'), 1])) }
+    const body = {
+      topic: 'job.repo.read',
+      ...Object.fromEntries(Array.from({ length: 1000 }, (_, n) => [`x${n}`.padEnd(200, 'y'), 1])),
+    }
     const answer = await call(plane, agent(), 'POST', `${API}/jobs`, body)
     expectProblem(answer, 'invalid')
     expect(answer.text.length).toBeLessThan(20_000)
@@ -179,7 +223,10 @@ describe('size', () => {
   })
 
   test('a length of a terabyte is refused before a byte of it comes', async () => {
-    expectProblem(answerIn(await raw(plane, http('POST', `${API}/jobs`, agent(), '', ['Content-Length: 1099511627776']))), 'too_large')
+    expectProblem(
+      answerIn(await raw(plane, http('POST', `${API}/jobs`, agent(), '', ['Content-Length: 1099511627776']))),
+      'too_large',
+    )
   })
 
   test('2 MiB exactly is read', async () => {
@@ -197,12 +244,23 @@ describe('size', () => {
 })
 
 describe('headers and framing', () => {
-  test.each(['text/plain', 'application/x-www-form-urlencoded', 'application/xml', 'multipart/form-data; boundary=x', 'application/json5', 'application/jsonp', 'garbage', '*/*'])('content type %s', async (type) => {
+  test.each([
+    'text/plain',
+    'application/x-www-form-urlencoded',
+    'application/xml',
+    'multipart/form-data; boundary=x',
+    'application/json5',
+    'application/jsonp',
+    'garbage',
+    '*/*',
+  ])('content type %s', async (type) => {
     expectProblem(await post('{"topic":"job.repo.read"}', { 'content-type': type }), 'unsupported_media_type')
   })
 
   test('no content type', async () => {
-    const bytes = http('POST', `${API}/jobs`, agent(), '{"topic":"job.repo.read"}', ['X-Nothing: 1']).toString('latin1').replace('Content-Type: application/json\r\n', '')
+    const bytes = http('POST', `${API}/jobs`, agent(), '{"topic":"job.repo.read"}', ['X-Nothing: 1'])
+      .toString('latin1')
+      .replace('Content-Type: application/json\r\n', '')
     expectProblem(answerIn(await raw(plane, bytes)), 'unsupported_media_type')
   })
 
@@ -213,16 +271,28 @@ describe('headers and framing', () => {
   const broken: [string, string | Buffer][] = [
     ['a header of 64 KiB', `GET ${API}/jobs HTTP/1.1\r\nHost: p\r\nX-Big: ${'x'.repeat(65_536)}\r\n\r\n`],
     ['a path of 64 KiB', `GET /${'x'.repeat(65_536)} HTTP/1.1\r\nHost: p\r\n\r\n`],
-    ['3,000 headers', `GET /healthz HTTP/1.1\r\nHost: p\r\n${Array.from({ length: 3000 }, (_, n) => `A${n}: 1`).join('\r\n')}\r\n\r\n`],
+    [
+      '3,000 headers',
+      `GET /healthz HTTP/1.1\r\nHost: p\r\n${Array.from({ length: 3000 }, (_, n) => `A${n}: 1`).join('\r\n')}\r\n\r\n`,
+    ],
     ['no host', 'GET /healthz HTTP/1.1\r\n\r\n'],
     ['no HTTP at all', 'hello there\r\n\r\n'],
     ['a TLS greeting', Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])],
     ['an HTTP/2 preface', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
-    ['a length and chunks', `POST ${API}/jobs HTTP/1.1\r\nHost: p\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
+    [
+      'a length and chunks',
+      `POST ${API}/jobs HTTP/1.1\r\nHost: p\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+    ],
     ['two lengths', `POST ${API}/jobs HTTP/1.1\r\nHost: p\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}`],
     ['a negative length', `POST ${API}/jobs HTTP/1.1\r\nHost: p\r\nContent-Length: -1\r\n\r\n`],
-    ['a chunk size that is no number', `POST ${API}/jobs HTTP/1.1\r\nHost: p\r\nContent-Type: application/json\r\nX-API-Key: KEY\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n`],
-    ['a chunk size past 64 bits', `POST ${API}/jobs HTTP/1.1\r\nHost: p\r\nContent-Type: application/json\r\nX-API-Key: KEY\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n{}\r\n0\r\n\r\n`],
+    [
+      'a chunk size that is no number',
+      `POST ${API}/jobs HTTP/1.1\r\nHost: p\r\nContent-Type: application/json\r\nX-API-Key: KEY\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n`,
+    ],
+    [
+      'a chunk size past 64 bits',
+      `POST ${API}/jobs HTTP/1.1\r\nHost: p\r\nContent-Type: application/json\r\nX-API-Key: KEY\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n{}\r\n0\r\n\r\n`,
+    ],
     ['a folded header', `GET /healthz HTTP/1.1\r\nHost: p\r\nX-A: b\r\n c\r\n\r\n`],
     ['a NUL in a header', 'GET /healthz HTTP/1.1\r\nHost: p\r\nX-A: b\0c\r\n\r\n'],
     ['a bare line feed as the end of a line', 'GET /healthz HTTP/1.1\nHost: p\n\n'],
@@ -231,31 +301,43 @@ describe('headers and framing', () => {
   test.each(broken)('%s', async (name, bytes) => {
     const answer = answerIn(await raw(plane, typeof bytes === 'string' ? bytes.replace('KEY', agent()) : bytes, 1500))
     expect([400, 413]).toContain(answer.status)
-    if (name !== 'no host') { // Node itself answers that one, with nothing but the status
+    if (name !== 'no host') {
+      // Node itself answers that one, with nothing but the status
       expect(answer.headers.get('content-type'), answer.text).toMatch(/^application\/problem\+json/)
-      expect(answer.body).toMatchObject({ code: answer.status === 413 ? 'too_large' : expect.stringMatching(/^(malformed|too_large)$/), status: expect.any(Number) })
+      expect(answer.body).toMatchObject({
+        code: answer.status === 413 ? 'too_large' : expect.stringMatching(/^(malformed|too_large)$/),
+        status: expect.any(Number),
+      })
     }
   })
 
   test('requests in a row on one connection are answered one by one', async () => {
-    const good = http('POST', `${API}/jobs`, agent(), '{"topic":"job.repo.read"}').toString('latin1').replace('Connection: close', 'Connection: keep-alive')
+    const good = http('POST', `${API}/jobs`, agent(), '{"topic":"job.repo.read"}')
+      .toString('latin1')
+      .replace('Connection: close', 'Connection: keep-alive')
     const bad = good.replace('job.repo.read', 'job.repo.rea!')
     const text = await raw(plane, good + bad + good + http('GET', '/healthz', agent()).toString('latin1'), 4000)
     expect([...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map((match) => match[1])).toEqual(['202', '422', '202', '200'])
   })
 
   test('what hangs on behind a body with a length is its own request, and needs its own key', async () => {
-    const first = http('POST', `${API}/jobs`, agent(), '{"topic":"job.repo.read"}').toString('latin1').replace('Connection: close', 'Connection: keep-alive')
+    const first = http('POST', `${API}/jobs`, agent(), '{"topic":"job.repo.read"}')
+      .toString('latin1')
+      .replace('Connection: close', 'Connection: keep-alive')
     const text = await raw(plane, `${first}GET ${API}/keys HTTP/1.1\r\nHost: p\r\nConnection: close\r\n\r\n`, 4000)
     expect([...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map((match) => match[1])).toEqual(['202', '401'])
   })
 
   test('a key twice is no key', async () => {
-    expectProblem(answerIn(await raw(plane, http('GET', `${API}/jobs`, agent(), '', [`X-API-Key: ${agent()}`]))), 'unauthenticated')
+    expectProblem(
+      answerIn(await raw(plane, http('GET', `${API}/jobs`, agent(), '', [`X-API-Key: ${agent()}`]))),
+      'unauthenticated',
+    )
   })
 
   test('an idempotency key out of form', async () => {
-    for (const key of ['', 'a'.repeat(201), 'caf\u00e9', 'a b']) expectProblem(await post('{"topic":"job.repo.read"}', { 'idempotency-key': key }), 'invalid')
+    for (const key of ['', 'a'.repeat(201), 'caf\u00e9', 'a b'])
+      expectProblem(await post('{"topic":"job.repo.read"}', { 'idempotency-key': key }), 'invalid')
   })
 })
 
@@ -265,7 +347,11 @@ describe('slow and half requests', () => {
     const sockets = Array.from({ length: 200 }, (_, n) => {
       const socket = connect(Number(port), hostname)
       socket.on('error', () => {})
-      socket.write(n % 2 ? 'GET /healthz HTTP/1.1\r\nHost: p\r\nX-' : `POST ${API}/jobs HTTP/1.1\r\nHost: p\r\nX-API-Key: ${agent()}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"to`)
+      socket.write(
+        n % 2
+          ? 'GET /healthz HTTP/1.1\r\nHost: p\r\nX-'
+          : `POST ${API}/jobs HTTP/1.1\r\nHost: p\r\nX-API-Key: ${agent()}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"to`,
+      )
       return socket
     })
     try {
@@ -289,11 +375,47 @@ describe('slow and half requests', () => {
 })
 
 describe('paths and queries', () => {
-  const paths = ['%', '%zz', '%c0%af', '%ff', '%ed%a0%80', '%00', 'job_%00', '..%2f..%2fetc%2fpasswd', '%2e%2e', '..;', '__proto__', 'constructor', "'; DROP TABLE jobs; --", 'job_' + '0'.repeat(250), 'x'.repeat(400), '\u{1f600}', '*', 'null', '%0d%0aX-Injected:%201', '{{7*7}}', '$1', '%25']
-  const places = ['jobs/ID', 'jobs/ID/timeline', 'jobs/ID/result', 'runs/ID', 'runs/ID/timeline', 'pointers/ID', 'decisions/ID', 'approvals/ID', 'policy/snapshots/ID']
+  const paths = [
+    '%',
+    '%zz',
+    '%c0%af',
+    '%ff',
+    '%ed%a0%80',
+    '%00',
+    'job_%00',
+    '..%2f..%2fetc%2fpasswd',
+    '%2e%2e',
+    '..;',
+    '__proto__',
+    'constructor',
+    "'; DROP TABLE jobs; --",
+    'job_' + '0'.repeat(250),
+    'x'.repeat(400),
+    '\u{1f600}',
+    '*',
+    'null',
+    '%0d%0aX-Injected:%201',
+    '{{7*7}}',
+    '$1',
+    '%25',
+  ]
+  const places = [
+    'jobs/ID',
+    'jobs/ID/timeline',
+    'jobs/ID/result',
+    'runs/ID',
+    'runs/ID/timeline',
+    'pointers/ID',
+    'decisions/ID',
+    'approvals/ID',
+    'policy/snapshots/ID',
+  ]
   test.each(paths)('%j in the place of an id', async (id) => {
     for (const place of places) {
-      const text = await raw(plane, http('GET', `${API}/${place.replace('ID', id.replaceAll(' ', '%20'))}`, plane.keys.admin).toString('utf8'))
+      const text = await raw(
+        plane,
+        http('GET', `${API}/${place.replace('ID', id.replaceAll(' ', '%20'))}`, plane.keys.admin).toString('utf8'),
+      )
       const answer = answerIn(text)
       expectProblem(answer, 'not_found', 'malformed', 'invalid')
       expect(answer.headers.has('x-injected')).toBe(false)
@@ -318,17 +440,66 @@ describe('paths and queries', () => {
     }
   })
 
-  const queries = ['limit=0', 'limit=501', 'limit=1e9', 'limit=-1', 'limit=', 'limit=abc', 'limit=1&limit=2', 'limit[]=1', 'limit=9007199254740993', 'nothing=1', '__proto__=1', 'constructor=1', '__proto__[x]=1', 'cursor=!!', 'cursor=AAAA', 'cursor=' + 'A'.repeat(500), 'status=asleep', 'status=queued&status=running', 'topic=Job', 'topic=%00', 'run_id=%00', 'agent=%00', 'agent=%0a', `cursor=${Buffer.from('[1,2]').toString('base64url')}`, `cursor=${Buffer.from('["a","b"]').toString('base64url')}`, `cursor=${Buffer.from('[1e400,"x"]').toString('base64url')}`, `cursor=${Buffer.from('[1,"\\u0000"]').toString('base64url')}`, `cursor=${Buffer.from('{"__proto__":1}').toString('base64url')}`]
+  const queries = [
+    'limit=0',
+    'limit=501',
+    'limit=1e9',
+    'limit=-1',
+    'limit=',
+    'limit=abc',
+    'limit=1&limit=2',
+    'limit[]=1',
+    'limit=9007199254740993',
+    'nothing=1',
+    '__proto__=1',
+    'constructor=1',
+    '__proto__[x]=1',
+    'cursor=!!',
+    'cursor=AAAA',
+    'cursor=' + 'A'.repeat(500),
+    'status=asleep',
+    'status=queued&status=running',
+    'topic=Job',
+    'topic=%00',
+    'run_id=%00',
+    'agent=%00',
+    'agent=%0a',
+    `cursor=${Buffer.from('[1,2]').toString('base64url')}`,
+    `cursor=${Buffer.from('["a","b"]').toString('base64url')}`,
+    `cursor=${Buffer.from('[1e400,"x"]').toString('base64url')}`,
+    `cursor=${Buffer.from('[1,"\\u0000"]').toString('base64url')}`,
+    `cursor=${Buffer.from('{"__proto__":1}').toString('base64url')}`,
+  ]
   test.each(queries)('query %j', async (query) => {
     expectProblem(await call(plane, plane.keys.admin, 'GET', `${API}/jobs?${query}`), 'invalid')
   })
 
   test('the same in the search of the log', async () => {
-    for (const query of ['kind=%00', 'actor=%00', 'job_id=%00', 'run_id=a%00b', 'from=-1', 'to=1e3', 'from=99999999999999999', 'kind=a&kind=b'])
+    for (const query of [
+      'kind=%00',
+      'actor=%00',
+      'job_id=%00',
+      'run_id=a%00b',
+      'from=-1',
+      'to=1e3',
+      'from=99999999999999999',
+      'kind=a&kind=b',
+    ])
       expectProblem(await call(plane, plane.keys.admin, 'GET', `${API}/audit?${query}`), 'invalid')
-    for (const query of ['', 'index=-1', 'index=9999999999', 'index=1&size=0', 'index=x']) expectProblem(await call(plane, plane.keys.admin, 'GET', `${API}/audit/proof/inclusion?${query}`), 'invalid', 'not_found')
-    for (const query of ['', 'from=5&to=1', 'from=0&to=99999999', 'from=-1']) expectProblem(await call(plane, plane.keys.admin, 'GET', `${API}/audit/proof/consistency?${query}`), 'invalid', 'not_found')
-    for (const query of ['status=%00', 'job_id=%00', 'job_id=a&job_id=b']) expectProblem(await call(plane, plane.keys.admin, 'GET', `${API}/approvals?${query}`), 'invalid')
+    for (const query of ['', 'index=-1', 'index=9999999999', 'index=1&size=0', 'index=x'])
+      expectProblem(
+        await call(plane, plane.keys.admin, 'GET', `${API}/audit/proof/inclusion?${query}`),
+        'invalid',
+        'not_found',
+      )
+    for (const query of ['', 'from=5&to=1', 'from=0&to=99999999', 'from=-1'])
+      expectProblem(
+        await call(plane, plane.keys.admin, 'GET', `${API}/audit/proof/consistency?${query}`),
+        'invalid',
+        'not_found',
+      )
+    for (const query of ['status=%00', 'job_id=%00', 'job_id=a&job_id=b'])
+      expectProblem(await call(plane, plane.keys.admin, 'GET', `${API}/approvals?${query}`), 'invalid')
   })
 
   test('a cursor of somebody else moves nowhere but inside the own tenant', async () => {
@@ -344,12 +515,30 @@ describe('paths and queries', () => {
   })
 
   test('other methods and other spellings of a path are not served', async () => {
-    for (const method of ['PUT', 'PATCH', 'DELETE', 'OPTIONS']) expectProblem(await call(plane, agent(), method, `${API}/jobs`), 'method_not_allowed')
-    for (const path of ['/API/v1/jobs', '/api/v1/Jobs', '/api/v1/jobs/', '//api/v1/jobs', '/api/v1//jobs', '/api/v1/./jobs', '/api/v2/jobs', '/api/v1/jobs%2f', '/jobs', '/metrics/../api/v1/keys'])
+    for (const method of ['PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+      expectProblem(await call(plane, agent(), method, `${API}/jobs`), 'method_not_allowed')
+    for (const path of [
+      '/API/v1/jobs',
+      '/api/v1/Jobs',
+      '/api/v1/jobs/',
+      '//api/v1/jobs',
+      '/api/v1//jobs',
+      '/api/v1/./jobs',
+      '/api/v2/jobs',
+      '/api/v1/jobs%2f',
+      '/jobs',
+      '/metrics/../api/v1/keys',
+    ])
       expectProblem(answerIn(await raw(plane, http('GET', path, agent()))), 'not_found', 'malformed')
     expect((await call(plane, agent(), 'HEAD', `${API}/jobs`)).status).toBe(405)
-    expectProblem(answerIn(await raw(plane, http('GET', `http://elsewhere.example${API}/keys`, agent()))), 'not_found', 'forbidden')
+    expectProblem(
+      answerIn(await raw(plane, http('GET', `http://elsewhere.example${API}/keys`, agent()))),
+      'not_found',
+      'forbidden',
+    )
   })
 })
 
-test('after all of it: it lives, serves, logged no fault, and the audit verifies', { timeout: 30_000 }, () => expectStanding(plane))
+test('after all of it: it lives, serves, logged no fault, and the audit verifies', { timeout: 30_000 }, () =>
+  expectStanding(plane),
+)

@@ -1,7 +1,17 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Authenticator } from '../../src/http/auth.js'
 import { allRoutes } from '../../src/http/routes/all.js'
-import { API, call, expectProblem, faultsLogged, makeKey, makeTenant, startTarget, type Target, verifyAudit } from './attacker.js'
+import {
+  API,
+  call,
+  expectProblem,
+  faultsLogged,
+  makeKey,
+  makeTenant,
+  startTarget,
+  type Target,
+  verifyAudit,
+} from './attacker.js'
 
 const POLICY = `
 version: v1
@@ -12,7 +22,12 @@ rules:
   - { id: tries, match: { topic: job.try.* }, decision: ALLOW }
   - { id: asks, match: { topic: job.ask.* }, decision: REQUIRE_APPROVAL, approval: { from: [role:approver], within: 1h } }
 `
-const KEY_BLOCK = ['-----BEGIN RSA PRIVATE KEY-----', 'MIIEowIBAAKCAQEA0Z3VS5JJcds3xfn/ygWyF8PbnGy0AHB7MhgHcTz6sE2I2yPB', 'aFDrBz9vFqU4zVQGlMkMVyqzS4mWZJ7Yp9rJk0bX2x1HqT5nBvKc8dLw3eRf6gUh', '-----END RSA PRIVATE KEY-----'].join('\n')
+const KEY_BLOCK = [
+  '-----BEGIN RSA PRIVATE KEY-----',
+  'MIIEowIBAAKCAQEA0Z3VS5JJcds3xfn/ygWyF8PbnGy0AHB7MhgHcTz6sE2I2yPB',
+  'aFDrBz9vFqU4zVQGlMkMVyqzS4mWZJ7Yp9rJk0bX2x1HqT5nBvKc8dLw3eRf6gUh',
+  '-----END RSA PRIVATE KEY-----',
+].join('\n')
 
 /** One of everything a tenant can have, with its id. */
 interface Estate {
@@ -46,13 +61,21 @@ afterAll(() => plane?.stop())
 
 async function settle(tenant: string): Promise<Estate> {
   const keys = {} as Estate['keys']
-  for (const role of ['admin', 'agent', 'worker', 'approver'] as const) keys[role] = await makeKey(plane, role, { tenant, principal: `${role}:${tenant}` })
-  const submit = async (topic: string, run_id: string) => (await call(plane, keys.agent, 'POST', `${API}/jobs`, { topic, run_id, input: { of: tenant } })).body
+  for (const role of ['admin', 'agent', 'worker', 'approver'] as const)
+    keys[role] = await makeKey(plane, role, { tenant, principal: `${role}:${tenant}` })
+  const submit = async (topic: string, run_id: string) =>
+    (await call(plane, keys.agent, 'POST', `${API}/jobs`, { topic, run_id, input: { of: tenant } })).body
   const claim = async (topic: string) => {
-    const answer = await call(plane, keys.worker, 'POST', `${API}/workers/claim`, { worker_id: 'w', claim_id: `claim-of-${tenant}-${topic}`, topics: [topic], capacity: 1 })
+    const answer = await call(plane, keys.worker, 'POST', `${API}/workers/claim`, {
+      worker_id: 'w',
+      claim_id: `claim-of-${tenant}-${topic}`,
+      topics: [topic],
+      capacity: 1,
+    })
     return answer.body.leases[0].lease as string
   }
-  const complete = (lease: string, more: object) => call(plane, keys.worker, 'POST', `${API}/leases/complete`, [{ lease, ...more }])
+  const complete = (lease: string, more: object) =>
+    call(plane, keys.worker, 'POST', `${API}/leases/complete`, [{ lease, ...more }])
   const run = `run-of-${tenant}`
   const held = await submit('job.try.held', run)
   const lease = await claim('job.try.held')
@@ -63,7 +86,10 @@ async function settle(tenant: string): Promise<Estate> {
   await call(plane, keys.worker, 'POST', `${API}/leases/effects`, { lease: doubtful, key: 'pay', phase: 'begin' })
   await complete(doubtful, { outcome: 'failed', error: { class: 'terminal', code: 'x', message: 'x' } })
   const dead = await submit('job.try.dead', run)
-  await complete(await claim('job.try.dead'), { outcome: 'failed', error: { class: 'terminal', code: 'x', message: 'x' } })
+  await complete(await claim('job.try.dead'), {
+    outcome: 'failed',
+    error: { class: 'terminal', code: 'x', message: 'x' },
+  })
   const asked = await submit('job.ask.deploy', run)
   const made = (await call(plane, keys.admin, 'POST', `${API}/keys`, { role: 'viewer' })).body
   const estate: Estate = {
@@ -83,7 +109,11 @@ async function settle(tenant: string): Promise<Estate> {
     snapshot: (await call(plane, keys.admin, 'GET', `${API}/policy`)).body.digest,
   }
   const status = async (id: string) => (await call(plane, keys.admin, 'GET', `${API}/jobs/${id}`)).body.status
-  expect([await status(estate.quarantined), await status(estate.ambiguous), await status(estate.dead)]).toEqual(['quarantined', 'ambiguous', 'dead_letter'])
+  expect([await status(estate.quarantined), await status(estate.ambiguous), await status(estate.dead)]).toEqual([
+    'quarantined',
+    'ambiguous',
+    'dead_letter',
+  ])
   return estate
 }
 
@@ -97,13 +127,21 @@ const ROUTES: Record<string, { by: keyof Estate['keys']; id: keyof Estate; body?
   'POST /jobs/{job_id}/result/release': { by: 'approver', id: 'quarantined', body: () => ({}) },
   'POST /jobs/{job_id}/result/discard': { by: 'approver', id: 'quarantined', body: () => ({}) },
   'POST /jobs/{job_id}/cancel': { by: 'admin', id: 'job', body: () => ({}) },
-  'POST /jobs/{job_id}/resolve': { by: 'admin', id: 'ambiguous', body: () => ({ effect_key: 'pay', happened: true, note: 'x' }) },
+  'POST /jobs/{job_id}/resolve': {
+    by: 'admin',
+    id: 'ambiguous',
+    body: () => ({ effect_key: 'pay', happened: true, note: 'x' }),
+  },
   'GET /runs/{run_id}': { by: 'admin', id: 'run' },
   'GET /runs/{run_id}/timeline': { by: 'admin', id: 'run' },
   'GET /pointers/{ptr}': { by: 'admin', id: 'ptr' },
   'GET /decisions/{decision_id}': { by: 'admin', id: 'decision' },
   'GET /approvals/{approval_id}': { by: 'admin', id: 'approval' },
-  'POST /approvals/{approval_id}/approve': { by: 'approver', id: 'approval', body: ({ grant }) => ({ grant_hash: grant }) },
+  'POST /approvals/{approval_id}/approve': {
+    by: 'approver',
+    id: 'approval',
+    body: ({ grant }) => ({ grant_hash: grant }),
+  },
   'POST /approvals/{approval_id}/reject': { by: 'approver', id: 'approval', body: () => ({ reason: 'x' }) },
   'GET /policy/snapshots/{id}': { by: 'admin', id: 'snapshot' },
   'POST /policy/snapshots/{id}/activate': { by: 'admin', id: 'snapshot' },
@@ -117,7 +155,15 @@ const plain = (text: string, id: string) => text.replaceAll(id, 'ID').replace(/"
 
 describe('ids of another tenant', () => {
   test('every route with an id is tried', () => {
-    const routes = allRoutes({ world: plane.world, auth: new Authenticator(plane.world), dispatcher: {} as never, publicKey: new Uint8Array(32), events: {} as never, health: {} as never, version: '0' })
+    const routes = allRoutes({
+      world: plane.world,
+      auth: new Authenticator(plane.world),
+      dispatcher: {} as never,
+      publicKey: new Uint8Array(32),
+      events: {} as never,
+      health: {} as never,
+      version: '0',
+    })
     expect(Object.keys(ROUTES).sort()).toEqual(
       routes
         .filter((route) => route.path.includes('{'))
@@ -129,7 +175,8 @@ describe('ids of another tenant', () => {
   test.each(Object.keys(ROUTES))('%s: 404, word for word as for an id that nobody has', async (name) => {
     const { by, id, body } = ROUTES[name] as (typeof ROUTES)[string]
     const [method = '', path = ''] = name.split(' ')
-    const ask = (value: string) => call(plane, ours.keys[by], method, API + path.replace(/\{\w+\}/, value), body?.(theirs))
+    const ask = (value: string) =>
+      call(plane, ours.keys[by], method, API + path.replace(/\{\w+\}/, value), body?.(theirs))
     const foreign = theirs[id] as string
     const before = await call(plane, theirs.keys.admin, 'GET', `${API}/audit?limit=500`)
     const answer = await ask(foreign)
@@ -142,15 +189,47 @@ describe('ids of another tenant', () => {
 
   test('the same routes answer their owner: the ids were real', async () => {
     for (const [name, { by, id }] of Object.entries(ROUTES).filter(([each]) => each.startsWith('GET'))) {
-      const answer = await call(plane, theirs.keys[by], 'GET', API + (name.split(' ')[1] as string).replace(/\{\w+\}/, theirs[id] as string))
+      const answer = await call(
+        plane,
+        theirs.keys[by],
+        'GET',
+        API + (name.split(' ')[1] as string).replace(/\{\w+\}/, theirs[id] as string),
+      )
       expect([200, 403], name).toContain(answer.status)
     }
   })
 
   test('lists, filters and searches show nothing of them', async () => {
     const admin = ours.keys.admin
-    const marks = [theirs.job, theirs.run, theirs.ptr, theirs.decision, theirs.approval, theirs.lease, theirs.keyId, theirs.snapshot, 'rival', 'tries-of-theirs']
-    const lists = ['jobs?limit=500', `jobs?run_id=${theirs.run}`, 'jobs?agent=agent:rival', 'approvals?limit=500', `approvals?job_id=${theirs.job}`, 'dead-letters?limit=500', 'keys', 'policy', 'policy/snapshots', 'audit?limit=500', `audit?job_id=${theirs.job}`, `audit?run_id=${theirs.run}`, 'audit?actor=agent:rival', 'audit/export', 'audit/head']
+    const marks = [
+      theirs.job,
+      theirs.run,
+      theirs.ptr,
+      theirs.decision,
+      theirs.approval,
+      theirs.lease,
+      theirs.keyId,
+      theirs.snapshot,
+      'rival',
+      'tries-of-theirs',
+    ]
+    const lists = [
+      'jobs?limit=500',
+      `jobs?run_id=${theirs.run}`,
+      'jobs?agent=agent:rival',
+      'approvals?limit=500',
+      `approvals?job_id=${theirs.job}`,
+      'dead-letters?limit=500',
+      'keys',
+      'policy',
+      'policy/snapshots',
+      'audit?limit=500',
+      `audit?job_id=${theirs.job}`,
+      `audit?run_id=${theirs.run}`,
+      'audit?actor=agent:rival',
+      'audit/export',
+      'audit/head',
+    ]
     for (const list of lists) {
       const { status, text } = await call(plane, admin, 'GET', `${API}/${list}`)
       expect(status, list).toBe(200)
@@ -158,25 +237,35 @@ describe('ids of another tenant', () => {
     }
     // With their cursor too: it is only a place in an order.
     const cursor = (await call(plane, theirs.keys.admin, 'GET', `${API}/jobs?limit=1`)).body.next_cursor
-    for (const mark of marks) expect((await call(plane, admin, 'GET', `${API}/jobs?cursor=${cursor}`)).text).not.toContain(mark)
+    for (const mark of marks)
+      expect((await call(plane, admin, 'GET', `${API}/jobs?cursor=${cursor}`)).text).not.toContain(mark)
   })
 
   test('a run id of theirs used by us is our own run', async () => {
-    const job = (await call(plane, ours.keys.agent, 'POST', `${API}/jobs`, { topic: 'job.try.held', run_id: theirs.run })).body
+    const job = (
+      await call(plane, ours.keys.agent, 'POST', `${API}/jobs`, { topic: 'job.try.held', run_id: theirs.run })
+    ).body
     const run = (await call(plane, ours.keys.admin, 'GET', `${API}/runs/${theirs.run}`)).body
     expect(run.items.map((item: { job_id: string }) => item.job_id)).toEqual([job.job_id])
     expect(run.jobs).toBe(1)
   })
 
   test('an idempotency key of theirs is free for us', async () => {
-    const send = (key: string) => call(plane, key, 'POST', `${API}/jobs`, { topic: 'job.try.held' }, { 'idempotency-key': 'shared' })
+    const send = (key: string) =>
+      call(plane, key, 'POST', `${API}/jobs`, { topic: 'job.try.held' }, { 'idempotency-key': 'shared' })
     const [a, b] = [await send(theirs.keys.agent), await send(ours.keys.agent)]
     expect(b.headers.get('idempotency-replayed')).toBeNull()
     expect(b.body.job_id).not.toBe(a.body.job_id)
   })
 
   test('a dry run does not see their snapshot', async () => {
-    expectProblem(await call(plane, ours.keys.admin, 'POST', `${API}/policy/evaluate`, { job: { topic: 'job.try.held' }, policy_snapshot: theirs.snapshot }), 'not_found')
+    expectProblem(
+      await call(plane, ours.keys.admin, 'POST', `${API}/policy/evaluate`, {
+        job: { topic: 'job.try.held' },
+        policy_snapshot: theirs.snapshot,
+      }),
+      'not_found',
+    )
   })
 
   test('proofs are of the own tree only', async () => {
@@ -189,10 +278,14 @@ describe('ids of another tenant', () => {
 
   test('events of theirs do not come down our stream', async () => {
     const hangUp = new AbortController()
-    const response = await fetch(`${plane.url}${API}/events`, { headers: { 'x-api-key': ours.keys.admin, 'last-event-id': '-1' }, signal: hangUp.signal })
+    const response = await fetch(`${plane.url}${API}/events`, {
+      headers: { 'x-api-key': ours.keys.admin, 'last-event-id': '-1' },
+      signal: hangUp.signal,
+    })
     const reader = (response.body as ReadableStream<Uint8Array>).getReader()
     let text = ''
-    const theirJob = (await call(plane, theirs.keys.agent, 'POST', `${API}/jobs`, { topic: 'job.try.held' })).body.job_id
+    const theirJob = (await call(plane, theirs.keys.agent, 'POST', `${API}/jobs`, { topic: 'job.try.held' })).body
+      .job_id
     const ourJob = (await call(plane, ours.keys.agent, 'POST', `${API}/jobs`, { topic: 'job.try.held' })).body.job_id
     while (!text.includes(ourJob)) text += Buffer.from((await reader.read()).value ?? []).toString()
     hangUp.abort()
@@ -202,8 +295,20 @@ describe('ids of another tenant', () => {
 
 describe('leases of others', () => {
   const attempts: [string, (worker: string, estate: Estate) => Promise<unknown>, unknown][] = [
-    ['heartbeat', async (worker, { lease }) => (await call(plane, worker, 'POST', `${API}/leases/heartbeat`, { leases: [{ lease, progress: 'x' }] })).body.leases, [{ answer: 'lost', remaining_ms: 0 }]],
-    ['complete', async (worker, { lease }) => (await call(plane, worker, 'POST', `${API}/leases/complete`, [{ lease, outcome: 'succeeded', result: 1 }])).body.leases, [{ answer: 'lost', job_id: null, status: null }]],
+    [
+      'heartbeat',
+      async (worker, { lease }) =>
+        (await call(plane, worker, 'POST', `${API}/leases/heartbeat`, { leases: [{ lease, progress: 'x' }] })).body
+          .leases,
+      [{ answer: 'lost', remaining_ms: 0 }],
+    ],
+    [
+      'complete',
+      async (worker, { lease }) =>
+        (await call(plane, worker, 'POST', `${API}/leases/complete`, [{ lease, outcome: 'succeeded', result: 1 }])).body
+          .leases,
+      [{ answer: 'lost', job_id: null, status: null }],
+    ],
   ]
   test.each(attempts)('%s: lost, as for a lease that nobody has', async (_, attempt, expected) => {
     const colleague = await makeKey(plane, 'worker', { principal: 'worker:colleague' })
@@ -214,9 +319,12 @@ describe('leases of others', () => {
     ] as const) {
       expect(await attempt(worker, estate)).toMatchObject(expected as object)
       const unknown = await attempt(worker, { ...estate, lease: none(estate.lease) })
-      expect(plain(JSON.stringify(await attempt(worker, estate)), estate.lease)).toBe(plain(JSON.stringify(unknown), none(estate.lease)))
+      expect(plain(JSON.stringify(await attempt(worker, estate)), estate.lease)).toBe(
+        plain(JSON.stringify(unknown), none(estate.lease)),
+      )
     }
-    for (const estate of [ours, theirs]) expect((await call(plane, estate.keys.admin, 'GET', `${API}/jobs/${estate.job}`)).body.status).toBe('running')
+    for (const estate of [ours, theirs])
+      expect((await call(plane, estate.keys.admin, 'GET', `${API}/jobs/${estate.job}`)).body.status).toBe('running')
   })
 
   test('effects: refused', async () => {
@@ -226,7 +334,11 @@ describe('leases of others', () => {
       [colleague, ours],
     ] as const) {
       for (const phase of ['begin', 'commit'])
-        for (const lease of [estate.lease, none(estate.lease)]) expectProblem(await call(plane, worker, 'POST', `${API}/leases/effects`, { lease, key: 'a', phase }), 'lease_lost')
+        for (const lease of [estate.lease, none(estate.lease)])
+          expectProblem(
+            await call(plane, worker, 'POST', `${API}/leases/effects`, { lease, key: 'a', phase }),
+            'lease_lost',
+          )
     }
   })
 
@@ -236,14 +348,21 @@ describe('leases of others', () => {
       [ours.keys.worker, theirs],
       [colleague, ours],
     ] as const) {
-      const answer = await call(plane, worker, 'POST', `${API}/workers/claim`, { worker_id: 'w', claim_id: estate.claim, topics: ['job.try.nothing'], capacity: 10 })
+      const answer = await call(plane, worker, 'POST', `${API}/workers/claim`, {
+        worker_id: 'w',
+        claim_id: estate.claim,
+        topics: ['job.try.nothing'],
+        capacity: 10,
+      })
       expect(answer.body.leases).toEqual([])
     }
   })
 
   test('the owner completes its own all the same', async () => {
     for (const estate of [ours, theirs]) {
-      const answer = await call(plane, estate.keys.worker, 'POST', `${API}/leases/complete`, [{ lease: estate.lease, outcome: 'succeeded', result: 1 }])
+      const answer = await call(plane, estate.keys.worker, 'POST', `${API}/leases/complete`, [
+        { lease: estate.lease, outcome: 'succeeded', result: 1 },
+      ])
       expect(answer.body.leases).toMatchObject([{ answer: 'ok', status: 'succeeded' }])
     }
   })

@@ -35,7 +35,7 @@ const NAMES: SecretName[] = [
   ...names('phone', 'tel telephone mobile fax', true),
 ]
 
-/** A page or count of tokens is none. */
+/** Tokens of pages and of cancellation open nothing. */
 const NOT_SECRET = ['pagetoken', 'nexttoken', 'continuationtoken', 'cancellationtoken']
 
 const BY_LAST: SecretName[][] = []
@@ -97,7 +97,8 @@ export function kindOfName(text: string, end: number): NameKind | null {
   for (const n of BY_LAST[last | 32] ?? []) {
     const start = endsIn(text, stop, n.letters)
     if (start < 0 || (n.whole && !beginsWord(text, start))) continue
-    if (n.letters === 'token' && isWord(codeAt(text, start - 1 - Number(isJoin(codeAt(text, start - 1))))) && NOT_SECRET.some((no) => endsIn(text, stop, no) >= 0)) return null
+    const joined = isLetter(codeAt(text, start - 1)) || isJoin(codeAt(text, start - 1))
+    if (n.letters === 'token' && joined && NOT_SECRET.some((name) => endsIn(text, stop, name) >= 0)) return null
     return n.kind
   }
   return null

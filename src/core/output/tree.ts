@@ -33,13 +33,16 @@ function pointer(path: Path | null): string {
   const keys: string[] = []
   for (let p = path; p !== null; p = p.parent) {
     // No escape of a JSON pointer reads `~k`, so `~key` is nobody's key.
-    keys.push(p.key === KEY ? '~key' : String(p.key).slice(0, 128).replaceAll('~', '~0').replaceAll('/', '~1'))
+    keys.push(p.key === KEY ? '~key' : shortened(String(p.key)).replaceAll('~', '~0').replaceAll('/', '~1'))
   }
   return keys
     .reverse()
     .map((k) => `/${k}`)
     .join('')
 }
+
+/** Never half of a surrogate pair: the store takes no such text, and the result it is about could never be recorded. */
+const shortened = (key: string) => key.slice(0, 128).replace(/[\ud800-\udbff]$/, '')
 
 interface KeyFacts {
   clean: boolean

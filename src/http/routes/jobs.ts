@@ -40,22 +40,25 @@ function idempotencyKey(headers: Call['headers']): string | null {
   return key
 }
 
+/**
+ * Items of a batch under way at once. All thousand at once put a thousand entries into the one queue everybody commits
+ * through, and had been decided before the first denial could count against the rest.
+ */
+const SLICE = 100
+
 export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
+  const admit = (caller: Caller) => guard.admit(caller)
   const one = async (caller: Caller, body: Jobs.SubmitJob, key: string | null): Promise<Reply> => {
     guard.admit(caller)
-    try {
-      const { answer, replayed } = await submit(world, caller, body, key)
-      return { status: 202, body: answer, headers: replayed ? { 'Idempotency-Replayed': 'true' } : {} }
-    } catch (error) {
-      if (error instanceof Problem && error.code === 'policy_denied') guard.denied(caller)
-      throw error
-    }
+    const { answer, replayed } = await submit(world, caller, body, key, () => guard.spend(caller))
+    return { status: 202, body: answer, headers: replayed ? { 'Idempotency-Replayed': 'true' } : {} }
   }
   return [
     {
       method: 'POST',
       path: '/jobs',
       permission: ['jobs:submit'],
+      admit,
       tag: 'jobs',
       summary: 'Submit one action',
       description:
@@ -93,6 +96,7 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
       method: 'POST',
       path: '/jobs/batch',
       permission: ['jobs:submit'],
+      admit,
       tag: 'jobs',
       summary: 'Submit up to 1,000 actions, each with an answer of its own',
       body: Jobs.SubmitBatch,
@@ -101,20 +105,21 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
         schema: Jobs.BatchAnswer,
         description: 'In the order of the request: status and body as POST /jobs would have answered',
       },
-      errors: ['malformed', 'invalid', 'too_large', 'overloaded', 'no_policy'],
+      errors: ['malformed', 'invalid', 'too_large', 'rate_limited', 'overloaded', 'no_policy'],
       async handler({ caller, body }) {
         const { jobs } = body as Jobs.SubmitBatch
-        const items = await Promise.all(
-          jobs.map(async ({ idempotency_key, ...job }) => {
-            try {
-              const reply = await one(caller, job, idempotency_key ?? null)
-              return { status: reply.status ?? 200, body: reply.body }
-            } catch (error) {
-              if (!(error instanceof Problem)) throw error
-              return { status: error.status, body: problemBody(error) }
-            }
-          }),
-        )
+        const answer = async ({ idempotency_key, ...job }: Jobs.SubmitBatch['jobs'][number]) => {
+          try {
+            const reply = await one(caller, job, idempotency_key ?? null)
+            return { status: reply.status ?? 200, body: reply.body }
+          } catch (error) {
+            if (!(error instanceof Problem)) throw error
+            return { status: error.status, body: problemBody(error) }
+          }
+        }
+        const items: Jobs.BatchAnswer['items'] = []
+        for (let from = 0; from < jobs.length; from += SLICE)
+          items.push(...(await Promise.all(jobs.slice(from, from + SLICE).map(answer))))
         return { body: { items } }
       },
     },

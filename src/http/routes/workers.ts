@@ -1,5 +1,6 @@
 import * as Workers from '../../contract/workers.js'
 import type { Caller } from '../../core/access.js'
+import { type OutputPolicy, screenText } from '../../core/output.js'
 import { topicMatches } from '../../core/policy/topics.js'
 import { Problem } from '../../errors.js'
 import { effect } from '../../journey/effect.js'
@@ -20,6 +21,16 @@ function assertTopics(caller: Caller, topics: readonly string[]): void {
     throw new Problem('topic_refused', `This key is not bound to ${refused.join(', ')}`, { topics: bound })
 }
 
+/** Credentials only: order numbers in an effect's key look like card and telephone numbers, and are what such a key is for. */
+const NO_CREDENTIALS: OutputPolicy = { action: (_detector, cls) => (cls === 'pii' ? 'ALLOW' : 'QUARANTINE') }
+
+/** Names that a worker chooses stand in rows and in the log as they are, so they are screened by being refused. */
+function assertNoCredential(names: Record<string, string>): void {
+  const found = Object.keys(names).filter((path) => screenText(names[path] as string, NO_CREDENTIALS).verdict !== 'ALLOW')
+  if (found.length > 0)
+    throw new Problem('invalid', undefined, { faults: found.map((path) => ({ path, message: 'must not hold a credential: it is kept in the log' })) })
+}
+
 /** The newest signed audit head of a tenant, from memory: it goes out with every claim, so that many workers are witnesses. */
 export type HeadOf = (tenant: string) => Promise<string | null>
 
@@ -37,6 +48,7 @@ export function workerRoutes(world: World, dispatcher: Dispatcher, headOf: HeadO
       async handler({ caller, body, signal }) {
         const claim = body as Workers.Claim
         assertTopics(caller, claim.topics)
+        assertNoCredential({ '/worker_id': claim.worker_id, '/claim_id': claim.claim_id })
         const claiming = {
           tenant: caller.tenant,
           principal: caller.principal,
@@ -75,7 +87,11 @@ export function workerRoutes(world: World, dispatcher: Dispatcher, headOf: HeadO
         description: 'The effect; when it was committed before, its recorded result',
       },
       errors: ['invalid', 'lease_lost', 'effect_refused'],
-      handler: async ({ caller, body }) => ({ body: await effect(world, caller, body as Workers.Effect) }),
+      async handler({ caller, body }) {
+        const request = body as Workers.Effect
+        assertNoCredential({ '/key': request.key })
+        return { body: await effect(world, caller, request) }
+      },
     },
     {
       method: 'POST',

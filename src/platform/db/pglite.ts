@@ -70,6 +70,7 @@ const SETTINGS = [
   'enable_seqscan = off',
   'enable_hashjoin = off',
   'enable_mergejoin = off',
+  'enable_bitmapscan = off',
   'jit = off',
   "timezone = 'UTC'",
 ]
@@ -127,10 +128,19 @@ function toSafeInteger(text: string): number {
   return value
 }
 
+/**
+ * What may be logged of an engine's error. Its detail quotes whole rows ("Failing row contains …") and a data exception quotes
+ * the value it stumbled over; both are payloads of agents and workers, and no log may hold them.
+ */
 function asDbError(cause: unknown): DbError {
   if (cause instanceof DbError) return cause
-  const { message, code } = cause as { message?: string; code?: string }
-  return new DbError(message ?? String(cause), typeof code === 'string' ? code : 'XX000', cause)
+  const { message, code, table, column, constraint } = cause as Record<string, string | undefined>
+  const state = code ?? 'XX000'
+  const text = state.startsWith('22') ? 'data exception' : (message ?? 'the engine failed')
+  const where = Object.entries({ table, column, constraint }).flatMap(([name, value]) =>
+    value ? [`${name} ${value}`] : [],
+  )
+  return new DbError([`${text} (${state})`, ...where].join(', '), state)
 }
 
 export type ToThread =

@@ -140,8 +140,7 @@ export class Ledger {
         // One poisonous intent (a row no table takes, a fact that cannot be written) must not fail its neighbours: alone it
         // fails alone. A Problem is about the store, so it is everybody's.
         if (rest.length > 1 && !(error instanceof Problem)) for (const waiting of rest) await this.#flush([waiting])
-        else if (isRace(error))
-          for (const waiting of rest) waiting.resolve({ ok: false, why: 'version' })
+        else if (isRace(error)) for (const waiting of rest) waiting.resolve({ ok: false, why: 'version' })
         else for (const waiting of rest) waiting.reject(asProblem(error))
         return
       }

@@ -76,11 +76,11 @@ const COLUMNS = {
   jobs: `tenant, job_id, version, run_id, workflow, agent, agent_version, team, requested_by, topic, labels, risk_tags, environment,
     action_type, capability, action, asked_timeout_ms, asked_attempts, not_before, priority, input_ptr, context_ptr, job_hash, created_at,
     status, status_reason, attempt, budget_from, max_attempts, timeout_ms, heartbeat_ms, queue_timeout_ms, idempotent, due_at, queue_deadline, decision, decision_id,
-    reason, rules, constraints, enforcers, snapshot, high_risk, grant_hash, approval_id, held_limits, lease_id, cancel_requested,
+    reason, rules, constraints, enforcers, snapshot, high_risk, effective, grant_hash, approval_id, held_limits, lease_id, cancel_requested,
     verdict, findings, result_ptr, released_by, error_class, error_code, error_message, tokens, cost, owner, respond_within_ms,
     respond_by, updated_at, finished_at`,
   jobsMutable: `version, status, status_reason, attempt, budget_from, max_attempts, timeout_ms, heartbeat_ms, queue_timeout_ms, idempotent, due_at,
-    queue_deadline, decision, decision_id, reason, rules, constraints, enforcers, snapshot, high_risk, grant_hash, approval_id,
+    queue_deadline, decision, decision_id, reason, rules, constraints, enforcers, snapshot, high_risk, effective, grant_hash, approval_id,
     held_limits, lease_id, cancel_requested, verdict, findings, result_ptr, released_by, error_class, error_code, error_message,
     tokens, cost, owner, respond_within_ms, respond_by, updated_at, finished_at`,
   payloads: 'tenant, ptr, kind, job_id, body, salt, created_at, expires_at',
@@ -136,7 +136,7 @@ counters AS (
   SELECT l.* FROM limits l WHERE (l.tenant, l.key) IN (SELECT tenant, key FROM spends) ORDER BY l.tenant, l.key FOR UPDATE),
 rated AS (
   SELECT s.n, s.max, row_number() OVER (PARTITION BY s.tenant, s.key ORDER BY s.n) +
-    CASE WHEN c.window_start = s.window_start THEN c.previous * (1 - (s.at - s.window_start)::float8 / s.period_ms) + c.current
+    CASE WHEN c.window_start >= s.window_start THEN c.previous * least(1, 1 - (s.at - c.window_start)::float8 / s.period_ms) + c.current
          WHEN c.window_start = s.window_start - s.period_ms THEN c.current * (1 - (s.at - s.window_start)::float8 / s.period_ms)
          ELSE 0 END AS after
   FROM spends s LEFT JOIN counters c ON c.tenant = s.tenant AND c.key = s.key WHERE s.kind = 'rate'),

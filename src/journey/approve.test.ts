@@ -1,0 +1,292 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { violations } from '../../test/invariants.js'
+import { codeOf, holdCommits, openPlane, problemOf, type Tenancy, type TestPlane, turns } from '../../test/plane.js'
+import { proves } from '../../test/requirements.js'
+import { shortForm } from '../core/binding.js'
+import { approve } from './approve.js'
+
+const policy = (rules: string) => `version: v1\ndefault_decision: DENY\nrules:\n${rules}\n`
+const ASK =
+  '  - { id: ask, match: { topic: job.ask.* }, decision: REQUIRE_APPROVAL, approval: { from: [role:approver], within: 1h, valid_for: 2h } }'
+const NEUTRAL = policy(`${ASK}\n  - { id: other, match: { topic: job.other.* }, decision: ALLOW }`)
+const TIGHTER = policy(ASK.replace('REQUIRE_APPROVAL,', 'REQUIRE_APPROVAL, constraints: { timeout_ms: 5000 },'))
+const DENIED = policy(`${ASK}\n  - { id: no, match: { topic: job.ask.it }, decision: DENY, reason: not any more }`)
+const ALLOWED = policy('  - { id: ask, match: { topic: job.ask.* }, decision: ALLOW }')
+const TWO = policy(ASK.replace('within: 1h', 'need: 2, within: 1h'))
+
+let plane: TestPlane
+beforeAll(async () => {
+  plane = await openPlane()
+})
+afterEach(() => {
+  plane.db.tap = null
+})
+afterAll(() => plane.close())
+
+const held = async (t: Tenancy) => expect(await violations(plane, t.tenant)).toEqual([])
+const parked = async (t: Tenancy, as = t.agent) => {
+  const { job_id, approval_id, grant_hash } = await t.submit({ topic: 'job.ask.it' }, null, as)
+  return { job_id, approval_id: approval_id as string, grant_hash: grant_hash as string }
+}
+
+describe('an answer', () => {
+  test(`${proves('A4', 'D4', 'L4')} with the echo of what was seen lets the job through both doors`, async () => {
+    const t = await plane.tenant(policy(ASK))
+    const { job_id, approval_id } = await parked(t)
+    expect(await t.claim(['job.ask.it'])).toEqual([])
+    expect(await t.approve(approval_id)).toMatchObject({
+      status: 'approved',
+      answers: [{ by: 'person:ann', answer: 'approve' }],
+    })
+    const [lease] = await t.claim(['job.ask.it'])
+    expect(lease?.job.job_id).toBe(job_id)
+    const leased = (await t.facts()).find((fact) => fact.kind === 'job.leased')
+    expect(leased).toMatchObject({ granted_by: approval_id })
+    await held(t)
+  })
+
+  test('may echo grant hash, its short form, or job hash and snapshot; half an echo is none', async () => {
+    const t = await plane.tenant(policy(ASK))
+    const echoes = async (of: (a: { grant_hash: string; job_hash: string; snapshot: string }) => object) => {
+      const { approval_id } = await parked(t)
+      return codeOf(approve(plane.world, t.approver, approval_id, of(await t.approval(approval_id))))
+    }
+    // Equal jobs share their hashes, so a short form names several questions alike; the id says which is answered.
+    expect(await echoes((a) => ({ grant_hash: a.grant_hash }))).toBe('done')
+    expect(await echoes((a) => ({ grant_hash: shortForm(a.grant_hash) }))).toBe('done')
+    expect(await echoes((a) => ({ job_hash: a.job_hash, policy_snapshot: a.snapshot }))).toBe('done')
+    expect(await echoes((a) => ({ job_hash: a.job_hash, policy_snapshot: shortForm(a.snapshot) }))).toBe('done')
+    expect(await echoes((a) => ({ job_hash: a.job_hash }))).toBe('approval_stale')
+    expect(await echoes((a) => ({ policy_snapshot: a.snapshot }))).toBe('approval_stale')
+    expect(await echoes(() => ({}))).toBe('approval_stale')
+    expect(await echoes((a) => ({ grant_hash: a.job_hash }))).toBe('approval_stale')
+  })
+
+  test(`${proves('A4')} with a wrong echo is stale before it is anything else, changes nothing, and is audited`, async () => {
+    const t = await plane.tenant(policy(ASK))
+    const { job_id, approval_id } = await parked(t)
+    const before = [await t.job(job_id), await t.approval(approval_id)]
+    const own = t.caller('approver', 'agent:bot')
+    const stranger = t.caller('viewer', 'person:zoe')
+    for (const who of [own, stranger, t.approver]) {
+      const problem = await problemOf(t.approve(approval_id, who, 'f'.repeat(64)))
+      expect(problem).toMatchObject({
+        code: 'approval_stale',
+        extra: { grant_hash: (await t.approval(approval_id)).grant_hash },
+      })
+    }
+    expect([await t.job(job_id), await t.approval(approval_id)]).toEqual(before)
+    expect((await t.kinds()).filter((kind) => kind === 'approval.refused')).toHaveLength(3)
+    await held(t)
+  })
+
+  test(`${proves('A4')} of the one who asked, or whose agent it is, is refused, with every role`, async () => {
+    const t = await plane.tenant(policy(ASK))
+    const proxy = t.caller('admin', 'person:root', { act_as: ['agent:bot'] })
+    const { answer } = await t.trySubmit({ topic: 'job.ask.it', agent: 'agent:bot' }, null, proxy)
+    expect(await codeOf(t.approve(answer.approval_id as string, t.admin))).toBe('self_approval')
+    expect(await codeOf(t.approve(answer.approval_id as string, t.caller('approver', 'agent:bot')))).toBe(
+      'self_approval',
+    )
+    expect(await codeOf(t.approve(answer.approval_id as string, t.caller('viewer', 'person:zoe')))).toBe(
+      'not_an_approver',
+    )
+    expect((await t.job(answer.job_id)).status).toBe('pending_approval')
+    expect(await codeOf(t.approve(answer.approval_id as string))).toBe('done')
+    await held(t)
+  })
+
+  test('once given is not given again; a no ends the job', async () => {
+    const t = await plane.tenant(policy(ASK))
+    const first = await parked(t)
+    await t.approve(first.approval_id)
+    expect(await codeOf(t.approve(first.approval_id, t.otherApprover))).toBe('approval_closed')
+    expect(await codeOf(t.reject(first.approval_id))).toBe('approval_closed')
+    const second = await parked(t)
+    expect(await t.reject(second.approval_id)).toMatchObject({ status: 'rejected' })
+    expect(await t.job(second.job_id)).toMatchObject({ status: 'rejected', status_reason: 'rejected' })
+    expect(await codeOf(t.approve(second.approval_id))).toBe('approval_closed')
+    await held(t)
+  })
+
+  test('of another tenant’s approver meets nothing', async () => {
+    const [t, u] = [await plane.tenant(policy(ASK)), await plane.tenant(policy(ASK))]
+    const { approval_id, grant_hash } = await parked(t)
+    expect(await codeOf(approve(plane.world, u.approver, approval_id, { grant_hash }))).toBe('not_found')
+  })
+
+  test('N of M: distinct people, each once', async () => {
+    const t = await plane.tenant(TWO)
+    const { job_id, approval_id } = await parked(t)
+    expect(await t.approve(approval_id)).toMatchObject({ status: 'pending' })
+    expect(await codeOf(t.approve(approval_id))).toBe('approval_closed')
+    expect((await t.job(job_id)).status).toBe('pending_approval')
+    expect(await t.claim(['job.ask.it'])).toEqual([])
+    expect(await t.approve(approval_id, t.otherApprover)).toMatchObject({ status: 'approved' })
+    expect((await t.job(job_id)).status).toBe('queued')
+    await held(t)
+  })
+})
+
+describe('time', () => {
+  test(`${proves('D4')} an unanswered question expires, and an expiry never allows`, async () => {
+    const t = await plane.tenant(policy(ASK))
+    const { job_id, approval_id } = await parked(t)
+    plane.clock.advance(3_600_000)
+    expect(await codeOf(t.approve(approval_id))).toBe('approval_closed')
+    await t.sweep()
+    expect(await t.job(job_id)).toMatchObject({ status: 'expired', status_reason: 'approval_expired' })
+    expect(await t.approval(approval_id)).toMatchObject({ status: 'expired' })
+    expect(await t.claim(['job.ask.it'])).toEqual([])
+    await held(t)
+  })
+
+  test('an answer is good for as long as the rule says; a job not leased by then is asked about again', async () => {
+    const t = await plane.tenant(
+      policy(ASK).replace('rules:', 'job_classes:\n  - { topic: job.ask.*, queue_timeout_ms: 86400000 }\nrules:'),
+    )
+    const { job_id, approval_id } = await parked(t)
+    await t.approve(approval_id)
+    plane.clock.advance(7_200_000)
+    expect(await t.claim(['job.ask.it'])).toEqual([])
+    const job = await t.job(job_id)
+    expect(job).toMatchObject({ status: 'pending_approval', status_reason: 'approval_void' })
+    expect(job.approval_id).not.toBe(approval_id)
+    await t.approve(job.approval_id as string)
+    expect(await t.claim(['job.ask.it'])).toHaveLength(1)
+    await held(t)
+  })
+
+  test('an answer counts for the retries of its job', async () => {
+    const t = await plane.tenant(policy(ASK))
+    const { job_id, approval_id } = await parked(t)
+    await t.approve(approval_id)
+    const [first] = await t.claim(['job.ask.it'])
+    await t.fail(first?.lease as string)
+    plane.clock.advance(30_000)
+    expect((await t.claim(['job.ask.it']))[0]?.job.job_id).toBe(job_id)
+    await held(t)
+  })
+})
+
+describe('a new snapshot', () => {
+  test(`${proves('D4')} that changes nothing for the job rebinds the question: the old echo is stale, the new one counts`, async () => {
+    const t = await plane.tenant(policy(ASK))
+    const { job_id, approval_id, grant_hash } = await parked(t)
+    await t.activate(NEUTRAL)
+    expect(await t.rebind()).toBe(1)
+    const now = await t.approval(approval_id)
+    expect(now.status).toBe('pending')
+    expect(now.grant_hash).not.toBe(grant_hash)
+    const problem = await problemOf(t.approve(approval_id, t.approver, grant_hash))
+    expect(problem).toMatchObject({ code: 'approval_stale', extra: { approval_id, grant_hash: now.grant_hash } })
+    await t.approve(approval_id, t.approver, now.grant_hash)
+    expect((await t.job(job_id)).status).toBe('queued')
+    await held(t)
+  })
+
+  test('asked before the rebinding has come round, the door is asked all the same', async () => {
+    const t = await plane.tenant(policy(ASK))
+    const { approval_id, grant_hash } = await parked(t)
+    await t.activate(NEUTRAL)
+    const problem = await problemOf(t.approve(approval_id, t.approver, grant_hash))
+    expect(problem.code).toBe('approval_stale')
+    expect(problem.extra.grant_hash).toBe((await t.approval(approval_id)).grant_hash)
+    expect(await codeOf(t.approve(approval_id, t.approver, problem.extra.grant_hash as string))).toBe('done')
+    await held(t)
+  })
+
+  test(`${proves('D4', 'A4')} that changes what would be approved voids the question and asks anew`, async () => {
+    const t = await plane.tenant(policy(ASK))
+    const { job_id, approval_id, grant_hash } = await parked(t)
+    await t.activate(TIGHTER)
+    const problem = await problemOf(t.approve(approval_id, t.approver, grant_hash))
+    expect(problem.code).toBe('approval_stale')
+    expect((await t.approval(approval_id)).status).toBe('void')
+    const job = await t.job(job_id)
+    expect(job.status).toBe('pending_approval')
+    expect(problem.extra.approval_id).toBe(job.approval_id)
+    await t.approve(job.approval_id as string)
+    const [lease] = await t.claim(['job.ask.it'])
+    expect(lease?.remaining_ms).toBe(5000)
+    await held(t)
+  })
+
+  test(`${proves('D4')} an answered question still counts after a neutral one, and is void after one that matters`, async () => {
+    const t = await plane.tenant(policy(ASK))
+    const [kept, lost] = [await parked(t), await parked(t)]
+    await t.approve(kept.approval_id)
+    plane.clock.advance(1)
+    await t.approve(lost.approval_id)
+    await t.activate(NEUTRAL)
+    expect((await t.claim(['job.ask.it']))[0]?.job.job_id).toBe(kept.job_id)
+    await t.activate(TIGHTER)
+    expect(await t.claim(['job.ask.it'])).toEqual([])
+    const job = await t.job(lost.job_id)
+    expect(job).toMatchObject({ status: 'pending_approval', status_reason: 'approval_void' })
+    expect(job.approval_id).not.toBe(lost.approval_id)
+    await held(t)
+  })
+
+  test(`${proves('L4', 'D4')} that denies wins over any answer`, async () => {
+    const t = await plane.tenant(policy(ASK))
+    const [asking, answered] = [await parked(t), await parked(t)]
+    await t.approve(answered.approval_id)
+    await t.activate(DENIED)
+    expect(await problemOf(t.approve(asking.approval_id, t.approver, asking.grant_hash))).toMatchObject({
+      code: 'policy_denied',
+      extra: { reason: 'not any more' },
+    })
+    expect(await t.job(asking.job_id)).toMatchObject({ status: 'denied', status_reason: 'denied_at_approval' })
+    expect(await t.claim(['job.ask.it'])).toEqual([])
+    expect(await t.job(answered.job_id)).toMatchObject({ status: 'denied', status_reason: 'denied_at_dispatch' })
+    await held(t)
+  })
+
+  test('that allows lets the job go without an answer, at the rebinding', async () => {
+    const t = await plane.tenant(policy(ASK))
+    const { job_id } = await parked(t)
+    await t.activate(ALLOWED)
+    await t.rebind()
+    expect(await t.job(job_id)).toMatchObject({ status: 'queued', approval_id: null })
+    expect(await t.claim(['job.ask.it'])).toHaveLength(1)
+    await held(t)
+  })
+
+  test('a question half answered keeps its answers through a neutral one', async () => {
+    const t = await plane.tenant(TWO)
+    const { job_id, approval_id } = await parked(t)
+    await t.approve(approval_id)
+    await t.activate(`${TWO}  - { id: other, match: { topic: job.other.* }, decision: ALLOW }\n`)
+    await t.rebind()
+    await t.approve(approval_id, t.otherApprover)
+    expect((await t.job(job_id)).status).toBe('queued')
+    await held(t)
+  })
+
+  test(`${proves('D4')} that comes between the decision and the commit of an answer sends it back`, async () => {
+    const t = await plane.tenant(policy(ASK))
+    const { job_id, approval_id } = await parked(t)
+    const other = t.on(plane.node())
+    const hold = holdCommits(plane.db)
+    const answering = codeOf(t.approve(approval_id))
+    await turns(() => hold.waiting() === 1)
+    plane.db.tap = null
+    await other.activate(DENIED)
+    hold.release()
+    expect(await answering).toBe('policy_denied')
+    expect((await t.job(job_id)).status).toBe('denied')
+    await held(t)
+  })
+
+  test('a question whose time is over is not revived by it', async () => {
+    const t = await plane.tenant(policy(ASK))
+    const { job_id } = await parked(t)
+    plane.clock.advance(3_600_000)
+    await t.activate(ALLOWED)
+    await t.rebind()
+    await t.sweep()
+    expect(await t.job(job_id)).toMatchObject({ status: 'expired', status_reason: 'approval_expired' })
+    await held(t)
+  })
+})

@@ -1,0 +1,227 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { violations } from '../../../test/invariants.js'
+import {
+  breakCommit,
+  codeOf,
+  holdCommits,
+  isCommit,
+  isTombstone,
+  openPlane,
+  type Tenancy,
+  type TestPlane,
+  turns,
+} from '../../../test/plane.js'
+import { proves } from '../../../test/requirements.js'
+import type { Fact } from '../../core/audit.js'
+import { DbError } from '../../errors.js'
+import type { Intent } from './queue.js'
+
+const ALLOW = `
+version: v1
+default_decision: DENY
+rules:
+  - { id: do, match: { topic: job.do.* }, decision: ALLOW }
+`
+
+let plane: TestPlane
+beforeAll(async () => {
+  plane = await openPlane()
+})
+afterEach(() => {
+  plane.db.tap = null
+})
+afterAll(() => plane.close())
+
+const fact = (tenant: string, more: Partial<Fact> = {}): Fact => ({
+  kind: 'drill.run',
+  tenant,
+  at: plane.clock.now(),
+  actor: 'person:x',
+  ...more,
+})
+const note = (tenant: string, more: Partial<Intent> = {}): Intent => ({
+  tenant,
+  gate: null,
+  alone: [],
+  rows: {},
+  facts: [fact(tenant)],
+  ...more,
+})
+const held = async (t: Tenancy) => expect(await violations(plane, t.tenant)).toEqual([])
+const batches = async () => (await plane.db.query<{ n: number }>('SELECT count(*)::int AS n FROM batches'))[0]?.n ?? 0
+
+describe('a batch', () => {
+  test('is everything that came during the commit before it', async () => {
+    const t = await plane.tenant(ALLOW)
+    const before = await batches()
+    const hold = holdCommits(plane.db)
+    const first = plane.world.ledger.commit(note(t.tenant))
+    await turns(() => hold.waiting() === 1)
+    const rest = Array.from({ length: 50 }, () => plane.world.ledger.commit(note(t.tenant)))
+    hold.release()
+    await Promise.all([first, ...rest])
+    expect((await batches()) - before).toBe(2)
+  })
+
+  test('takes tenants in turn: a flood of one leaves another’s step in the next batch', async () => {
+    const [loud, quiet] = [await plane.tenant(ALLOW), await plane.tenant(ALLOW)]
+    const hold = holdCommits(plane.db)
+    const done: string[] = []
+    const flood = Array.from({ length: 1500 }, () =>
+      plane.world.ledger.commit(note(loud.tenant)).then(() => done.push('loud')),
+    )
+    flood.push(plane.world.ledger.commit(note(quiet.tenant)).then(() => done.push('quiet')))
+    await turns(() => hold.waiting() === 1)
+    hold.release()
+    await Promise.all(flood)
+    expect(done.indexOf('quiet')).toBeLessThan(2 * 256)
+  })
+
+  test('leaves nobody out for good: with more tenants than fit one batch the next begins with those left out', async () => {
+    const hold = holdCommits(plane.db)
+    const order: string[] = []
+    const work = Array.from({ length: 2 }, () => Array.from({ length: 300 }, (_, i) => `many${i}`))
+      .flat()
+      .map((tenant) => plane.world.ledger.commit(note(tenant)).then(() => order.push(tenant)))
+    await turns(() => hold.waiting() === 1)
+    hold.release()
+    await Promise.all(work)
+    expect(order.indexOf('many299')).toBeLessThan(2 * 256)
+  })
+
+  test('an activation does not wait behind a backlog', async () => {
+    const [loud, t] = [await plane.tenant(ALLOW), await plane.tenant(ALLOW)]
+    const hold = holdCommits(plane.db)
+    const done: string[] = []
+    const flood = Array.from({ length: 1500 }, () =>
+      plane.world.ledger.commit(note(loud.tenant)).then(() => done.push('loud')),
+    )
+    await turns(() => hold.waiting() === 1)
+    const activated = plane.world.ledger.commit(note(t.tenant, { admin: {} })).then(() => done.push('admin'))
+    hold.release()
+    await Promise.all([...flood, activated])
+    expect(done.indexOf('admin')).toBeLessThan(2 * 256)
+  })
+
+  test('holds no two steps that need the same thing alone', async () => {
+    const t = await plane.tenant(ALLOW)
+    const before = await batches()
+    await Promise.all(
+      Array.from({ length: 5 }, () => plane.world.ledger.commit(note(t.tenant, { alone: ['the same'] }))),
+    )
+    expect((await batches()) - before).toBe(5)
+  })
+})
+
+describe('a poisonous step', () => {
+  test('whose row a constraint refuses fails alone, its neighbours are written', async () => {
+    const t = await plane.tenant(ALLOW)
+    const bodies = Array.from({ length: 9 }, (_, i) => ({ topic: 'job.do.it', priority: i === 4 ? 99 : 5 }))
+    const codes = await Promise.all(bodies.map((body) => codeOf(t.submit(body))))
+    expect(codes).toEqual(bodies.map((body) => (body.priority === 99 ? 'internal' : 'done')))
+    expect(await t.rows('jobs')).toHaveLength(8)
+    await held(t)
+  })
+
+  test('whose fact cannot be written fails alone too', async () => {
+    const t = await plane.tenant(ALLOW)
+    const bad = note(t.tenant, { facts: [fact(t.tenant, { note: '\ud800' })] })
+    const codes = await Promise.all(
+      [note(t.tenant), bad, note(t.tenant)].map((each) => codeOf(plane.world.ledger.commit(each))),
+    )
+    expect([codes[0], codes[2]]).toEqual(['done', 'done'])
+    expect(codes[1]).toContain('EntryError')
+    await held(t)
+  })
+})
+
+describe('a conflict', () => {
+  test('takes out the loser and nobody else', async () => {
+    const t = await plane.tenant(ALLOW)
+    const stale = { snapshot: 'another', epoch: 77 }
+    const { gate } = await plane.world.policies.active(t.tenant)
+    const receipts = await Promise.all(
+      [gate, stale, null, gate].map((each) => plane.world.ledger.commit(note(t.tenant, { gate: each }))),
+    )
+    expect(receipts).toEqual([{ ok: true }, { ok: false, why: 'gate' }, { ok: true }, { ok: true }])
+    expect((await t.kinds()).filter((kind) => kind === 'drill.run')).toHaveLength(3)
+    await held(t)
+  })
+})
+
+describe('bounds', () => {
+  test(`${proves('D10')} a full queue says overloaded at once and writes nothing of it`, async () => {
+    const t = await plane.tenant(ALLOW)
+    const hold = holdCommits(plane.db)
+    const waiting = [plane.world.ledger.commit(note(t.tenant))]
+    await turns(() => hold.waiting() === 1)
+    for (let i = 0; i < 4096; i++) waiting.push(plane.world.ledger.commit(note(t.tenant)))
+    expect(plane.world.ledger.depth).toBe(4096)
+    expect(await codeOf(t.submit({ topic: 'job.do.it' }))).toBe('overloaded')
+    hold.release()
+    await Promise.all(waiting)
+    expect(await t.rows('jobs')).toEqual([])
+    expect(await codeOf(t.submit({ topic: 'job.do.it' }))).toBe('done')
+  })
+
+  test('a closing ledger finishes what it has and refuses the rest', async () => {
+    const t = await plane.tenant(ALLOW)
+    const { ledger } = plane.node()
+    const hold = holdCommits(plane.db)
+    const under = [ledger.commit(note(t.tenant)), ledger.commit(note(t.tenant))]
+    await turns(() => hold.waiting() === 1)
+    under.push(ledger.commit(note(t.tenant)))
+    const closed = ledger.close()
+    expect(await codeOf(ledger.commit(note(t.tenant)))).toBe('draining')
+    hold.release()
+    await closed
+    expect(await Promise.all(under)).toEqual([{ ok: true }, { ok: true }, { ok: true }])
+  })
+})
+
+describe('a lost answer', () => {
+  test('is settled by the batch id: applied is done, not applied is refused and can never be applied later', async () => {
+    const t = await plane.tenant(ALLOW)
+    breakCommit(plane.db, 'after')
+    expect(await plane.world.ledger.commit(note(t.tenant))).toEqual({ ok: true })
+    breakCommit(plane.db, 'before')
+    expect(await codeOf(plane.world.ledger.commit(note(t.tenant)))).toBe('store_unavailable')
+    expect((await t.kinds()).filter((kind) => kind === 'drill.run')).toHaveLength(1)
+    await held(t)
+  })
+
+  test.each(['before', 'after'] as const)(
+    'that cannot be settled either is outcome_unknown; the chain waits for it (broken %s)',
+    async (when) => {
+      const t = await plane.tenant(ALLOW)
+      await plane.world.ledger.commit(note(t.tenant))
+      let dead = true
+      plane.db.tap = async (sql, send) => {
+        if (!dead || !(isCommit(sql) || isTombstone(sql))) return send()
+        if (isCommit(sql) && when === 'after') await send()
+        throw new DbError('no connection', '08006')
+      }
+      expect(await codeOf(t.submit({ topic: 'job.do.it' }))).toBe('outcome_unknown')
+      // While nobody knows, nothing follows; what comes is told so.
+      expect(await codeOf(t.submit({ topic: 'job.do.it' }))).toBe('store_unavailable')
+      dead = false
+      expect(await codeOf(t.submit({ topic: 'job.do.it' }))).toBe('done')
+      expect(await t.rows('jobs')).toHaveLength(when === 'after' ? 2 : 1)
+      await held(t)
+    },
+  )
+
+  test('with an idempotency key the repeat after outcome_unknown is done once', async () => {
+    const t = await plane.tenant(ALLOW)
+    let dead = true
+    plane.db.tap = async (sql, send) => {
+      if (!dead || !(isCommit(sql) || isTombstone(sql))) return send()
+      if (isCommit(sql)) await send()
+      throw new DbError('no connection', '08006')
+    }
+    expect(await codeOf(t.submit({ topic: 'job.do.it' }, 'k'))).toBe('outcome_unknown')
+    dead = false
+    expect((await t.trySubmit({ topic: 'job.do.it' }, 'k')).replayed).toBe(true)
+    expect(await t.rows('jobs')).toHaveLength(1)
+  })
+})

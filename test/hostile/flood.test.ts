@@ -1,0 +1,74 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import {
+  API,
+  call,
+  expectProblem,
+  expectStanding,
+  faultsLogged,
+  makeKey,
+  startTarget,
+  type Target,
+} from './attacker.js'
+
+/** One key that asks for the same denied thing for ever, and whoever else is there. Speed is for bench/hostile, not for here. */
+let plane: Target
+let other: string
+
+beforeAll(async () => {
+  plane = await startTarget()
+  other = await makeKey(plane, 'agent', { principal: 'agent:other' })
+})
+afterAll(() => plane?.stop())
+
+const denied = { topic: 'job.exec.shell', input: { command: 'rm -rf /' } }
+const count = async (sql: string) => (await plane.world.db.query<{ n: number }>(sql))[0]?.n ?? 0
+const batch = (key: string, n: number) =>
+  call(plane, key, 'POST', `${API}/jobs/batch`, { jobs: Array.from({ length: n }, () => denied) })
+
+test('ten batches of a thousand denials at once: others are served, and the log holds a few hundred of them', {
+  timeout: 60_000,
+}, async () => {
+  const flood = Array.from({ length: 10 }, () => batch(plane.keys.agent, 1000))
+  const answers = await Promise.all(
+    Array.from({ length: 40 }, () => call(plane, other, 'POST', `${API}/jobs`, { topic: 'job.repo.read' })),
+  )
+  expect(answers.map((answer) => answer.status)).toEqual(Array(40).fill(202))
+  const items = (await Promise.all(flood)).flatMap(
+    (answer) => answer.body.items as { status: number; body: { code: string } }[],
+  )
+  expect(items).toHaveLength(10_000)
+  const by = (code: string) => items.filter((item) => item.body.code === code).length
+  expect(by('policy_denied') + by('rate_limited')).toBe(10_000)
+  expect(by('policy_denied')).toBeGreaterThan(0)
+  // The burst, and what was won back meanwhile.
+  expect(by('policy_denied')).toBeLessThan(600)
+  expect(await count(`SELECT count(*)::int AS n FROM decisions WHERE decision = 'DENY'`)).toBe(by('policy_denied'))
+})
+
+test('the key that was denied too often is told when to come back', async () => {
+  const answer = await call(plane, plane.keys.agent, 'POST', `${API}/jobs`, denied)
+  expectProblem(answer, 'rate_limited', 'policy_denied')
+  if (answer.status === 429) expect(Number(answer.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
+})
+
+test('a batch of a thousand that are allowed is not held against anyone', async () => {
+  const jobs = Array.from({ length: 1000 }, () => ({ topic: 'job.repo.read' }))
+  const { items } = (await call(plane, other, 'POST', `${API}/jobs/batch`, { jobs })).body
+  expect(new Set(items.map((item: { status: number }) => item.status))).toEqual(new Set([202]))
+})
+
+test('two thousand requests with keys nobody has leave the others be', { timeout: 60_000 }, async () => {
+  const letters = '0123456789abcdefghjkmnpqrstvwxyz'
+  const wrong = (n: number) => `sp_${n.toString().padStart(25, '0')}${letters[n % 32]}_${'x'.repeat(43)}`
+  for (let round = 0; round < 10; round++) {
+    const flood = Array.from({ length: 200 }, (_, n) => call(plane, wrong(round * 200 + n), 'GET', `${API}/jobs`))
+    expect((await call(plane, other, 'POST', `${API}/jobs`, { topic: 'job.repo.read' })).status).toBe(202)
+    expect(new Set((await Promise.all(flood)).map((answer) => answer.status))).toEqual(new Set([401]))
+  }
+})
+
+test('after all of it: it lives, serves, logged no fault, and the audit verifies', { timeout: 60_000 }, async () => {
+  const plain = { ...plane, keys: { ...plane.keys, agent: other } }
+  await expectStanding(plain)
+  expect(faultsLogged(plane)).toEqual([])
+})
