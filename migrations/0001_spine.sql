@@ -136,7 +136,7 @@ CREATE TABLE payloads (
   expires_at bigint  NULL,
   PRIMARY KEY (tenant, ptr)
 );
-CREATE INDEX payloads_expiring ON payloads (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX payloads_expiring ON payloads (expires_at) WHERE expires_at IS NOT NULL AND body IS NOT NULL;
 
 CREATE TABLE decisions (
   tenant      text    NOT NULL,

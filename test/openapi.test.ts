@@ -16,7 +16,7 @@ import type { Document, Media, Parameter } from '../src/http/openapi.js'
 import { startSallyport } from '../src/testing.js'
 import { generateClient } from './openapi/client.js'
 import { driveEverything, type Seen } from './openapi/drive.js'
-import { answerOf, faultsOf, follow, operationsOf, refsOf } from './openapi/schemas.js'
+import { answerOf, faultsOf, follow, listsOf, operationsOf, refsOf } from './openapi/schemas.js'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 let document: Document
@@ -64,6 +64,15 @@ describe('the document', () => {
       Object.keys(ROLES).sort(),
     )
     expect(document.components.schemas.JobStatus?.enum).toEqual([...JOB_STATUSES])
+  })
+
+  test('bounds every list a request may carry, or one body could keep a process busy', () => {
+    const unbounded = operationsOf(document).flatMap(({ operation }) =>
+      listsOf(document, operation.requestBody?.content['application/json']?.schema ?? {}).filter(
+        (list) => list.maxItems === undefined,
+      ),
+    )
+    expect(unbounded).toEqual([])
   })
 
   test('shows an example of every body and of every answer in JSON, and all of them fit', () => {

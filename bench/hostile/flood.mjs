@@ -44,9 +44,8 @@ async function run({ url, key, batches, singles, keyed }) {
   const many = async () => {
     while (!stopped) {
       const { status, text } = await send('/api/v1/jobs/batch', batch)
-      if (status !== 200) continue
       answered += 1000
-      denied += text.split('"policy_denied"').length - 1
+      if (status === 200) denied += text.split('"policy_denied"').length - 1
     }
   }
   await Promise.all([...Array.from({ length: singles }, one), ...Array.from({ length: batches }, many)])

@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import { type Context, offline } from './command.js'
-import { audit } from './demo/audit.js'
+import { audit, EDITED, HEADS, PUBLIC_KEY } from './demo/audit.js'
 import { crash } from './demo/crash.js'
 import { deploy } from './demo/deploy.js'
 import { privateKey, secret } from './demo/results.js'
@@ -40,6 +40,7 @@ async function demonstrate({ terminal }: Context, { keep = false, pause = false 
     throw error instanceof CliError ? error : cannotStart(error)
   })
   try {
+    if (interrupted.isAsked()) return EXIT.interrupted
     terminal.line(opening(stage, terminal))
     const end = await Promise.race([playAll(story, stage, pause), interrupted.asked])
     if (end === 'interrupted') {
@@ -72,10 +73,10 @@ async function playAll(story: Story, stage: Stage, pause: boolean): Promise<'pla
 }
 
 /** `asked` resolves at the first SIGINT or SIGTERM; a second ends the process, and the stage clears itself away in passing. */
-function interruption(): { asked: Promise<'interrupted'>; off(): void } {
+function interruption(): { asked: Promise<'interrupted'>; isAsked(): boolean; off(): void } {
   let off = () => {}
+  let signals = 0
   const asked = new Promise<'interrupted'>((resolve) => {
-    let signals = 0
     const onSignal = () => {
       if (++signals > 1) process.exit(EXIT.interrupted)
       resolve('interrupted')
@@ -83,7 +84,7 @@ function interruption(): { asked: Promise<'interrupted'>; off(): void } {
     process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
     off = () => void process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
   })
-  return { asked, off: () => off() }
+  return { asked, isAsked: () => signals > 0, off: () => off() }
 }
 
 async function enter(): Promise<void> {
@@ -130,8 +131,10 @@ function kept(stage: Stage, { color }: Terminal): string {
     'Another terminal:',
     `    export SALLYPORT_URL=${url} SALLYPORT_DATA_DIR=${dataDir}`,
     '    sallyport jobs list',
-    `    sallyport audit verify --head ${stage.folder}/heads.txt --key ${stage.folder}/installation.pub`,
-    `    sallyport audit verify --head ${stage.folder}/heads.txt --export ${stage.folder}/edited.jsonl`,
+    `    cd ${stage.folder}`,
+    `    sallyport audit verify --head ${HEADS} --key ${PUBLIC_KEY}`,
+    `    sallyport audit verify --head ${HEADS} --key ${PUBLIC_KEY} --export ${EDITED}`,
+    '    sallyport drill worker-crash',
     color.dim(`Ctrl-C ends server and worker; ${stage.folder} stays.`),
   ].join('\n')
 }

@@ -2,6 +2,7 @@ import { jobFact } from '../core/facts.js'
 import { move } from '../core/job.js'
 import { settle } from '../core/settle.js'
 import { expiredApprovals } from '../store/approvals.js'
+import { deadlines } from '../store/deadlines.js'
 import { pruneIdempotency } from '../store/idempotency.js'
 import { getJob, overdueInQueue } from '../store/jobs.js'
 import { effectsOfJob, lostLeases } from '../store/leases.js'
@@ -11,12 +12,14 @@ import type { World } from '../store/world.js'
 
 /** What nobody reports: lost leases, queues without a worker, approvals nobody answered, expired texts. Safe to run anywhere, at any time. */
 export async function sweep(world: World): Promise<void> {
-  await endLostLeases(world)
-  await expireQueued(world)
-  await expireApprovals(world)
-  await eraseExpired(world)
+  const due = await deadlines(world.db)
+  const over = (at: number | null) => at !== null && at <= world.clock.now()
+  if (over(due.lease)) await endLostLeases(world)
+  if (over(due.queue)) await expireQueued(world)
+  if (over(due.approval)) await expireApprovals(world)
+  if (over(due.payload)) await eraseExpired(world)
+  if (over(due.idempotency)) await pruneIdempotency(world.db, world.clock.now())
   await writeRefusals(world)
-  await pruneIdempotency(world.db, world.clock.now())
 }
 
 async function endLostLeases(world: World): Promise<void> {

@@ -10,8 +10,14 @@ import { type Loop, loop } from './loop.js'
 const PAUSE_MS = 250
 
 export function sweeper(world: World, clock: Clock, log: Log): Loop {
+  /** Under which snapshot a tenant's pending approvals were last looked at: they are looked at again only after an activation. */
+  const seen = new Map<string, string>()
   return loop('sweeper', clock, log, PAUSE_MS, async () => {
     await sweep(world)
-    for (const gate of await listGates(world.db)) if (gate.snapshot !== null) await rebindPending(world, gate.tenant)
+    for (const { tenant, snapshot } of await listGates(world.db)) {
+      if (snapshot === null || seen.get(tenant) === snapshot) continue
+      await rebindPending(world, tenant)
+      seen.set(tenant, snapshot)
+    }
   })
 }

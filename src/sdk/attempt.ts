@@ -16,7 +16,7 @@ export interface HandlerContext {
   readonly signal: AbortSignal
   /** 1 for the first. */
   readonly attempt: number
-  /** Milliseconds until `signal` aborts for want of time; 0 when it is over. */
+  /** Whole milliseconds until `signal` aborts for want of time; 0 when it is over. */
   remainingMs(): number
   /** What policy binds this job to. The worker promised (`enforces`) to hold to those that only it can. */
   readonly constraints: Readonly<Record<string, unknown>>
@@ -98,7 +98,8 @@ export function createAttempt(leased: LeasedJob, host: AttemptHost): Attempt {
     clearTimeout(timer)
     timer = setTimeout(timeout, Math.max(0, end - performance.now()))
   }
-  const remainingMs = () => Math.max(0, end - performance.now())
+  // Whole, because that is what AbortSignal.timeout takes.
+  const remainingMs = () => Math.max(0, Math.floor(end - performance.now()))
   // A timer of 0 ms would let the handler begin first.
   if (remainingMs() === 0) timeout()
 

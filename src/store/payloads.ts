@@ -17,7 +17,7 @@ export interface PayloadRow {
 const GET = 'SELECT * FROM payloads WHERE tenant = $1 AND ptr = $2'
 const MANY = 'SELECT ptr, body FROM payloads WHERE tenant = $1 AND ptr = ANY($2::text[])'
 const EXPIRED =
-  'SELECT tenant, ptr, job_id FROM payloads WHERE expires_at <= $1 AND body IS NOT NULL ORDER BY expires_at LIMIT 200'
+  'SELECT tenant, ptr, job_id FROM payloads WHERE expires_at IS NOT NULL AND expires_at <= $1 AND body IS NOT NULL ORDER BY expires_at LIMIT 200'
 
 export async function getPayload(db: Db, tenant: string, ptr: string): Promise<PayloadRow | null> {
   return (await db.query<PayloadRow>(GET, [tenant, ptr]))[0] ?? null

@@ -1,5 +1,8 @@
 import type { Fact } from '../core/audit.js'
 
+/** How long refusals gather before they are written as one entry. */
+const GATHER_MS = 5000
+
 /**
  * Refusals by limit, counted and written as one entry per agent and rule every few seconds: a looping agent that is refused
  * 50,000 times a second must not fill the log that exists to show it.
@@ -14,10 +17,12 @@ export class Refusals {
     else this.#counts.set(key, { tenant, agent, rule, count: 1, from: at })
   }
 
-  /** Takes what has gathered; the caller writes it. */
-  take(at: number): Fact[] {
-    const facts = [...this.#counts.values()].map(
-      ({ tenant, agent, rule, count, from }): Fact => ({
+  /** Takes what has gathered long enough, or with `all` everything; the caller writes it. */
+  take(at: number, all = false): Fact[] {
+    const ripe = [...this.#counts].filter(([, entry]) => all || at - entry.from >= GATHER_MS)
+    for (const [key] of ripe) this.#counts.delete(key)
+    return ripe.map(
+      ([, { tenant, agent, rule, count, from }]): Fact => ({
         kind: 'limit.refused',
         tenant,
         at,
@@ -27,7 +32,5 @@ export class Refusals {
         from,
       }),
     )
-    this.#counts.clear()
-    return facts
   }
 }

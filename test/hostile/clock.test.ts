@@ -52,7 +52,9 @@ const claim = async (topic: string) =>
 const job = async (id: string) => (await call(plane, plane.keys.admin, 'GET', `${API}/jobs/${id}`)).body
 const post = (path: string, body: unknown) => call(plane, plane.keys.worker, 'POST', `${API}/leases/${path}`, body)
 const ends = (id: string, ...statuses: string[]) =>
-  expect.poll(async () => (await sweep(plane.world), (await job(id)).status), { timeout: 10_000 }).toBeOneOf(statuses)
+  expect
+    .poll(() => sweep(plane.world).then(async () => (await job(id)).status), { timeout: 10_000 })
+    .toBeOneOf(statuses)
 
 describe('forward by hours', () => {
   test('a lease is lost, its worker learns it, and the job goes on', async () => {

@@ -77,9 +77,11 @@ describe('a destructive command', () => {
     '"rm" -rf /',
     "'rm' '-rf' '/'",
     'rm$IFS-rf$IFS/',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: a shell's, not ours
     'rm${IFS}-rf${IFS}/',
     '$(echo rm) -rf /',
     '`echo rm` -rf /',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: a shell's, not ours
     '${0/x/rm} -rf /',
     'echo cm0gLXJmIC8= | base64 -d | sh',
     'echo 726d202d7266202f | xxd -r -p | bash',

@@ -35,6 +35,10 @@ const bodies: [string, (text: string) => object][] = [
   ['a namespace', (text) => ({ topic: 'job.space.x', input: { namespace: text } })],
   ['a tool', (text) => ({ topic: 'job.tool.x', input: { tool: text } })],
   ['a derived label', (text) => ({ topic: 'job.class.x', input: { env: text } })],
+  [
+    'a derived label of 100,000 characters that a limit counts by',
+    (text) => ({ topic: 'job.class.x', input: { env: text.repeat(400) } }),
+  ],
   ['an unknown key', (text) => ({ topic: 'job.schema.x', input: { [text]: 1 } })],
   ['a value out of its schema', (text) => ({ topic: 'job.schema.x', input: { a: text } })],
   ['an operand of the wrong type', (text) => ({ topic: 'job.number.x', input: { a: { [text]: 1 } } })],
@@ -58,19 +62,7 @@ test.each(bodies)('%s', async (_, body) => {
   }
 })
 
-// Not so yet: the counter's key holds the value whole and is too long for the index. A key of its hash would do.
-test.fails('a derived label of 100,000 characters that a limit counts by', async () => {
-  const answer = await call(plane, plane.keys.agent, 'POST', `${API}/jobs`, {
-    topic: 'job.class.x',
-    input: { env: cut(99).repeat(400) },
-  })
-  expect([202, 403, 422, 429], answer.text.slice(0, 300)).toContain(answer.status)
-})
-
 test('after all of it the audit verifies, and no fault was logged', { timeout: 30_000 }, async () => {
   await verifyAudit(plane)
-  expect(
-    faultsLogged(plane).filter((fault) => !fault.includes('index row')),
-    'but for the known one',
-  ).toEqual([])
+  expect(faultsLogged(plane)).toEqual([])
 })

@@ -52,7 +52,7 @@ describe('bodies that are not JSON as two parties would read alike', () => {
     ['65 levels', job('['.repeat(64) + ']'.repeat(64))],
     ['20,000 levels of lists', '['.repeat(20_000)],
     ['20,000 levels, closed', job('['.repeat(20_000) + ']'.repeat(20_000))],
-    ['20,000 levels of objects', '{"a":'.repeat(20_000) + '1' + '}'.repeat(20_000)],
+    ['20,000 levels of objects', `${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}`],
     ['a million brackets', '['.repeat(1_000_000)],
     ['only blanks', '   \n\t'],
     ['closers without openers', ']}]}'],
@@ -219,7 +219,7 @@ describe('size', () => {
   test('3 MiB in chunks that never say how many they will be', async () => {
     const chunk = `10000\r\n${'x'.repeat(65_536)}\r\n`
     const bytes = `POST ${API}/jobs HTTP/1.1\r\nHost: p\r\nX-API-Key: ${agent()}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n`
-    expectProblem(answerIn(await raw(plane, bytes + chunk.repeat(48) + '0\r\n\r\n')), 'too_large')
+    expectProblem(answerIn(await raw(plane, `${bytes + chunk.repeat(48)}0\r\n\r\n`)), 'too_large')
   })
 
   test('a length of a terabyte is refused before a byte of it comes', async () => {
@@ -389,7 +389,7 @@ describe('paths and queries', () => {
     '__proto__',
     'constructor',
     "'; DROP TABLE jobs; --",
-    'job_' + '0'.repeat(250),
+    `job_${'0'.repeat(250)}`,
     'x'.repeat(400),
     '\u{1f600}',
     '*',
@@ -456,7 +456,7 @@ describe('paths and queries', () => {
     '__proto__[x]=1',
     'cursor=!!',
     'cursor=AAAA',
-    'cursor=' + 'A'.repeat(500),
+    `cursor=${'A'.repeat(500)}`,
     'status=asleep',
     'status=queued&status=running',
     'topic=Job',

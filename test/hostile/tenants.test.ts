@@ -162,6 +162,7 @@ describe('ids of another tenant', () => {
       publicKey: new Uint8Array(32),
       events: {} as never,
       health: {} as never,
+      headOf: async () => null,
       version: '0',
     })
     expect(Object.keys(ROUTES).sort()).toEqual(

@@ -29,6 +29,13 @@ export function refsOf(value: unknown): string[] {
   return Object.entries(value).flatMap(([key, each]) => (key === '$ref' ? [each as string] : refsOf(each)))
 }
 
+/** Every list in a schema, components followed; no request of this API holds itself. */
+export function listsOf(document: Document, schema: Schema): Schema[] {
+  const { type, items, properties = {}, ...rest } = follow<Schema>(document, schema)
+  const inner = [...(items === undefined ? [] : [items]), ...Object.values(properties as object)] as Schema[]
+  return [...(type === 'array' ? [{ type, items, ...rest }] : []), ...inner.flatMap((each) => listsOf(document, each))]
+}
+
 /**
  * Faults of a value under a schema of the document, as sentences; none means it fits. `closed` refuses fields that the schema does
  * not name, where it names any: an answer with more than the document says is a document with a hole.

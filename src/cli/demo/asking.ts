@@ -7,27 +7,22 @@ import type { Tell } from './story.js'
 export const PATIENCE_MS = 60_000
 
 /** What the first door said. */
-export type Asked =
-  | { taken: true; accepted: Accepted; rules: readonly string[] }
-  | { taken: false; code: string; reason: string; rules: readonly string[]; decision_id: string }
+export type Asked = { taken: true; accepted: Accepted } | { taken: false; reason: string; decision_id: string }
 
 /** Submits a job and tells what was asked and what was answered. */
 export async function submit(tell: Tell, who: string, client: Client, job: SubmitJob): Promise<Asked> {
-  const { topic, input, labels, run_id: _run, ...rest } = job
-  tell.ask(who, topic, {
-    ...(labels === undefined ? {} : { labels }),
-    ...rest,
-    ...(input === undefined ? {} : { input }),
-  })
+  const { topic, input, labels } = job
+  tell.ask(who, topic, { ...(input === undefined ? {} : { input }), ...(labels === undefined ? {} : { labels }) })
   try {
     const accepted = await client.jobs.submit(job)
-    tell.answer(accepted.decision, `${accepted.reason} (${ruleList(accepted.rules)})`)
-    return { taken: true, accepted, rules: accepted.rules }
+    const { decision, reason, rules } = accepted
+    tell.answer({ status: 202, word: decision, why: reason, rules })
+    return { taken: true, accepted }
   } catch (error) {
     if (!(error instanceof SallyportError && error.code === 'policy_denied')) throw error
     const { reason = '', rules = [], decision_id = '' } = error.problem ?? {}
-    tell.answer('DENY', `${error.status}: ${reason} (${ruleList(rules)})`)
-    return { taken: false, code: error.code, reason, rules, decision_id }
+    tell.answer({ status: error.status, word: 'DENY', why: reason, rules })
+    return { taken: false, reason, decision_id }
   }
 }
 
@@ -47,22 +42,17 @@ export async function succeeded(tell: Tell, client: Client, job_id: string): Pro
   return job
 }
 
-/** Says whose request it was and with what it was refused: `403 self_approval`; `accepted` where it was not. */
+/** Tells a request that is to be refused. Returns the code it was refused with; `accepted` where it was not. */
 export async function refusal(tell: Tell, who: string, what: string, call: Promise<unknown>): Promise<string> {
   tell.ask(who, what)
   try {
     await call
-    tell.answer('ok', 'accepted')
+    tell.answer({ status: 200, word: 'accepted' })
     return 'accepted'
   } catch (error) {
     if (!(error instanceof SallyportError) || error.status < 400 || error.status >= 500) throw error
-    tell.answer(
-      String(error.status),
-      `${error.code}: ${error.problem?.detail ?? error.problem?.title ?? error.message}`,
-    )
-    return error.code
+    const { status, code, problem } = error
+    tell.answer({ status, word: code, why: problem?.detail ?? problem?.title ?? '' })
+    return code
   }
 }
-
-const ruleList = (rules: readonly string[]): string =>
-  rules.length === 0 ? 'no rule' : `${rules.length === 1 ? 'rule' : 'rules'} ${rules.join(', ')}`

@@ -1,81 +1,73 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type AuditRecord, readExport } from '../../core/audit/export.js'
+import { readExport } from '../../core/audit/export.js'
 import { parsePublicKey } from '../../core/audit/keys.js'
 import { type VerifyReport, verifyExitCode, verifyLog } from '../../core/audit/verify.js'
 import { exportLines } from '../audit-log.js'
-import { type Forgery, withOtherApprover, withoutTail } from './forgery.js'
+import { withOtherApprover, withoutTail } from './forgery.js'
 import type { Stage } from './stage.js'
 import type { Scene, Tell } from './story.js'
 
+/** What is kept outside, as files that `sallyport audit verify` takes. */
+export const HEADS = 'heads.txt'
+export const PUBLIC_KEY = 'installation.pub'
+export const EDITED = 'edited.jsonl'
+export const CUT = 'cut.jsonl'
+
 export const audit: Scene = {
   title: 'The audit log proves itself',
-  why: 'Everything above is in a log that is hashed into a tree and signed. Whoever kept a signed head outside can check, on another machine and without the server, that no entry was changed and none is missing.',
+  why: 'All of this is in a log that is hashed into a tree and signed. Whoever kept a signed head outside can check, on another machine and without the server, that no entry was changed and none is missing.',
   async play(stage, tell) {
-    const { admin, plane, heads, folder } = stage
-    const newest = await admin.audit.head()
-    heads.push(newest.checkpoint)
-    const keys = [parsePublicKey(newest.public_key)]
-    tell.say(`Outside are kept: the public key, the head from step 1, and one from now of ${newest.size} entries.`)
+    const { admin, outside, folder } = stage
+    const { size, checkpoint } = await admin.audit.head()
+    outside.heads.push(checkpoint)
+    await writeFile(join(folder, HEADS), outside.heads.join('\n'))
+    await writeFile(join(folder, PUBLIC_KEY), `${outside.publicKey}\n`)
+    tell.say(`Outside are kept: the public key and a head from step 1, and now a head of ${size} entries.`)
 
     const lines = await exported(stage)
-    const whole = await verified(tell, 'audit verify', lines, { keys, outsideHeads: heads })
+    const whole = await verified(tell, stage, lines, {})
+    tell.check('every entry is as it was signed', whole.ok, `${whole.entries} entries of ${whole.tiles} commits`)
     tell.check(
-      'the log is whole, and nothing is missing at its end',
-      verifyExitCode(whole) === 0 && whole.truncation === 'CHECKED',
-      `${whole.entries} entries of ${whole.tiles} commits`,
+      'none is missing at the end',
+      verifyExitCode(whole) === 0,
+      `checked up to ${whole.truncation_checked_to}`,
     )
-
-    tell.say('Somebody with the file edits a copy: another person is to have approved the deploy.')
-    const edited = withOtherApprover(lines, 'approver:first', 'admin:first')
-    tell.check('one word of one entry is changed', edited !== null)
-    if (edited !== null) await caughtEdit(tell, stage, edited, keys)
-
-    tell.say(
-      'Somebody else cuts the tail off, back to an earlier signed head: no denial ever happened. This copy is consistent by itself.',
-    )
-    const cut = withoutTail(lines, 'job.denied')
-    tell.check(
-      'everything from the first denial on is gone',
-      cut !== null,
-      `entries ${cut?.index} to ${newest.size - 1}`,
-    )
-    if (cut !== null) await caughtCut(tell, stage, cut, keys)
-    await writeFile(join(folder, 'heads.txt'), heads.join('\n'))
-    await writeFile(join(folder, 'installation.pub'), `${newest.public_key}\n`)
-    const still = await verified(tell, `audit verify --url ${plane.url}`, await exported(stage), {
-      keys,
-      outsideHeads: heads,
-    })
-    tell.check('the log of the server itself is whole still', verifyExitCode(still) === 0)
+    await catchEdit(tell, stage, lines)
+    await catchCut(tell, stage, lines)
+    tell.say('Those were copies. The log of the server itself:')
+    const still = await verified(tell, stage, await exported(stage), {})
+    tell.check('it is whole still', verifyExitCode(still) === 0)
   },
 }
 
-async function caughtEdit(tell: Tell, stage: Stage, { lines, index, before, after }: Forgery, keys: Uint8Array[]) {
-  tell.show({ before, after }, ({ color }) => [color.red(`- ${before}`), color.green(`+ ${after}`)].join('\n'))
-  await keep(stage, 'edited.jsonl', lines)
-  const report = await verified(tell, 'audit verify --export edited.jsonl', lines, { keys, outsideHeads: stage.heads })
-  const bad = report.first_bad_entry
-  tell.check(
-    'caught, and the bad entry is named',
-    verifyExitCode(report) === 1 && bad?.exact === true && bad.index === index,
-    `entry ${bad?.index}`,
+async function catchEdit(tell: Tell, stage: Stage, lines: readonly string[]): Promise<void> {
+  tell.say('Somebody edits one word in a copy: another person is to have approved the deploy.')
+  const forgery = withOtherApprover(lines, 'approver:first', 'admin:first')
+  if (forgery === null) return tell.check('there is an approval to edit', false)
+  const { before, after, index } = forgery
+  tell.show({ index, before, after }, ({ color }) =>
+    [color.red(`- ${index}  ${before}`), color.green(`+ ${index}  ${after}`)].join('\n'),
   )
+  const report = await verified(tell, stage, forgery.lines, { file: EDITED })
+  const bad = report.first_bad_entry
+  tell.check('caught', verifyExitCode(report) === 1)
+  tell.check('the bad entry is named', bad?.exact === true && bad.index === index, `entry ${bad?.index}`)
 }
 
-async function caughtCut(tell: Tell, stage: Stage, { lines, index }: Forgery, keys: Uint8Array[]) {
-  await keep(stage, 'cut.jsonl', lines)
-  const alone = await verified(tell, 'audit verify --export cut.jsonl', lines, { keys })
-  tell.check('without a head from outside the verifier says that it cannot know', verifyExitCode(alone) === 3)
-  const report = await verified(tell, 'audit verify --export cut.jsonl --head heads.txt', lines, {
-    keys,
-    outsideHeads: stage.heads,
-  })
-  tell.check(
-    'with it the cut is caught, and the first missing entry is named',
-    verifyExitCode(report) === 1 && report.first_bad_entry?.index === index,
-    `entry ${report.first_bad_entry?.index}`,
+async function catchCut(tell: Tell, stage: Stage, lines: readonly string[]): Promise<void> {
+  tell.say(
+    'Somebody else cuts the tail off a copy, back to an earlier signed head, so that no denial ever happened. By itself such a copy is consistent.',
   )
+  const forgery = withoutTail(lines, 'job.denied')
+  if (forgery === null) return tell.check('there is a denial to hide', false)
+  const { index } = forgery
+  const alone = await verified(tell, stage, forgery.lines, { file: CUT, heads: false })
+  tell.check('without a head from outside the verifier says what it cannot know', verifyExitCode(alone) === 3)
+  const report = await verified(tell, stage, forgery.lines, { file: CUT })
+  tell.check('with one the cut is caught', verifyExitCode(report) === 1)
+  const bad = report.first_bad_entry
+  tell.check('the first missing entry is named', bad?.index === index, `entry ${bad?.index}`)
 }
 
 async function exported({ admin, plane }: Stage): Promise<string[]> {
@@ -84,23 +76,28 @@ async function exported({ admin, plane }: Stage): Promise<string[]> {
   return lines
 }
 
+const VERDICTS = {
+  0: { word: 'WHOLE', tone: 'good' },
+  1: { word: 'TAMPERED WITH', tone: 'bad' },
+  3: { word: 'NO FAULT FOUND', tone: 'doubtful' },
+} as const
+
+/** Verifies as the command does, and tells the command. A forgery is written down too, for whoever keeps the folder. */
 async function verified(
   tell: Tell,
-  command: string,
+  { folder, outside }: Stage,
   lines: readonly string[],
-  options: { keys: readonly Uint8Array[]; outsideHeads?: readonly string[] },
+  { file, heads = true }: { file?: string; heads?: boolean },
 ): Promise<VerifyReport> {
-  tell.ask('auditor', command)
-  const records: AsyncIterable<AuditRecord> = readExport(lines)
-  const report = await verifyLog(records, options)
+  if (file !== undefined) await writeFile(join(folder, file), `${lines.join('\n')}\n`)
+  const words = [file && `--export ${file}`, heads && `--head ${HEADS}`, `--key ${PUBLIC_KEY}`]
+  tell.ask('auditor', ['sallyport audit verify', ...words].filter(Boolean).join(' '))
+  const report = await verifyLog(readExport(lines), {
+    keys: [parsePublicKey(outside.publicKey)],
+    outsideHeads: heads ? outside.heads : [],
+  })
   const [fault] = report.faults
-  const verdict = report.ok ? (report.truncation === 'CHECKED' ? 'WHOLE' : 'NOT CHECKED') : 'TAMPERED'
   const why = fault === undefined ? `truncation: ${report.truncation}` : `${fault.code}: ${fault.message}`
-  tell.answer(verdict, `exit ${verifyExitCode(report)}, ${why}`)
+  tell.answer({ ...VERDICTS[verifyExitCode(report)], why: `${why} (exit ${verifyExitCode(report)})` })
   return report
-}
-
-/** For whoever keeps the folder and wants to look at the forgery by hand. */
-async function keep({ folder }: Stage, name: string, lines: readonly string[]): Promise<void> {
-  await writeFile(join(folder, name), `${lines.join('\n')}\n`)
 }

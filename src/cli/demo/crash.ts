@@ -1,11 +1,12 @@
 import { eventually } from '../drill-steps.js'
-import { PATIENCE_MS, refusal, submitTaken, succeeded } from './asking.js'
+import { PATIENCE_MS, refusal, succeeded } from './asking.js'
 import type { Stage } from './stage.js'
 import type { Scene, Tell } from './story.js'
 import { parcelOf } from './warehouse.js'
 
 const ORDERS = ['A-1001', 'A-1002', 'A-1003'] as const
 const [FIRST, DOUBTFUL, LAST] = ORDERS
+const CALL = 'job.integrations.call'
 type Order = (typeof ORDERS)[number]
 
 export const crash: Scene = {
@@ -24,13 +25,16 @@ export const crash: Scene = {
     tell.ask('somebody', `kill -9 ${pid}`)
     await stage.worker().kill()
     const next = await stage.startWorker()
-    tell.answer('started', `a new worker, process ${next.pid}`)
+    tell.answer({ word: 'started', why: `another worker, process ${next.pid}` })
     const parked = await eventually(async () => {
       const job = await operator.jobs.get(jobs[DOUBTFUL])
       return job.status === 'running' ? null : job
     }, PATIENCE_MS)
     const begun = parked?.effects?.find(({ status }) => status === 'begun')
-    tell.answer(parked?.status ?? 'running', `effect ${begun?.key} begun in attempt ${begun?.attempt}, no end recorded`)
+    tell.answer({
+      word: parked?.status ?? 'running',
+      why: `effect ${begun?.key} begun in attempt ${begun?.attempt}, its end not recorded`,
+    })
     tell.check('after three missed heartbeats the job is parked as ambiguous', parked?.status === 'ambiguous')
     await succeeded(tell, agent, jobs[LAST])
     const waiting = await operator.jobs.get(jobs[DOUBTFUL])
@@ -52,7 +56,7 @@ async function decide(tell: Tell, stage: Stage, job_id: string, effect_key: stri
   tell.check('that is refused until the attempt’s time is over', refused === 'effect_not_decidable')
 
   tell.say('A person looks into the books of the warehouse and says that it did.')
-  tell.ask('operator', `resolve ${job_id}: happened`, { effect_key, parcel: parcelOf(DOUBTFUL) })
+  tell.ask('operator', `resolve ${job_id}: happened`, { note: `it is ${parcelOf(DOUBTFUL)}` })
   const body = JSON.stringify({ order: DOUBTFUL, parcel: parcelOf(DOUBTFUL) })
   const answer = {
     status: 201,
@@ -64,7 +68,7 @@ async function decide(tell: Tell, stage: Stage, job_id: string, effect_key: stri
   await operator.jobs.resolve(job_id, { effect_key, happened: true, result: answer, note: 'it is in the books' })
   const ended = await succeeded(tell, agent, job_id)
   const { output } = await agent.jobs.result(job_id)
-  tell.answer(ended.status, `attempt ${ended.attempt}: ${(output as { body?: string }).body}`)
+  tell.answer({ word: ended.status, why: `in attempt ${ended.attempt}: ${(output as { body?: string }).body}` })
   tell.check('the new worker finishes the job from what was recorded', ended.attempt === 2)
   const once = ORDERS.every((order) => stage.warehouse.parcels.get(order) === 1)
   tell.check('every parcel left the warehouse exactly once', once, counted(stage))
@@ -79,10 +83,15 @@ async function decide(tell: Tell, stage: Stage, job_id: string, effect_key: stri
 
 async function sendAll(tell: Tell, { agent, warehouse }: Stage): Promise<Record<Order, string>> {
   const jobs = { [FIRST]: '', [DOUBTFUL]: '', [LAST]: '' }
+  const decisions = new Set<string>()
   for (const order of ORDERS) {
     const input = { method: 'POST', url: `${warehouse.url}/parcels`, body: { order } }
-    jobs[order] = (await submitTaken(tell, 'agent', agent, { topic: 'job.integrations.call', input })).job_id
+    tell.ask('agent', CALL, { input })
+    const { job_id, decision, rules } = await agent.jobs.submit({ topic: CALL, input })
+    jobs[order] = job_id
+    decisions.add(`${decision} ${rules.join(', ')}`)
   }
+  tell.answer({ status: 202, word: [...decisions].join('; '), why: 'each of them' })
   return jobs
 }
 

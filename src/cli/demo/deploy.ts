@@ -38,10 +38,10 @@ export const deploy: Scene = {
 
     tell.ask('approver', `${approve} as ${grant_hash.slice(0, 12)}…`)
     const answered = await approver.approvals.approve(approval_id, { grant_hash, note: 'seen on stage' })
-    tell.answer(answered.status, `by ${answered.answers.map(({ by }) => by).join(', ')}`)
+    tell.answer({ status: 200, word: answered.status, why: `by ${answered.answers.map(({ by }) => by).join(', ')}` })
     await succeeded(tell, agent, job_id)
     const { output } = await agent.jobs.result(job_id)
-    tell.answer('worker', (output as { stdout?: string }).stdout?.trim() ?? '')
+    tell.answer({ by: 'worker', word: 'exit 0', why: (output as { stdout?: string }).stdout?.trim() ?? '' })
     const deployed = await deployments()
     tell.check(
       'deployed once, and that version',

@@ -3,6 +3,7 @@ export interface Forgery {
   lines: string[]
   /** Of the first entry that is not what it was. */
   index: number
+  /** What it said in short; empty where entries are gone. */
   before: string
   after: string
 }
@@ -31,7 +32,12 @@ export function withOtherApprover(lines: readonly string[], from: string, to: st
     const after = before.replace(`"actor":"${from}"`, `"actor":"${to}"`)
     if (after === before) return null
     const forged = JSON.stringify({ ...tile, body: entries.with(place, after).join('\n') })
-    return { lines: [...lines].with(at, forged), index: tile.first_index + place, ...shortened(before, after) }
+    return {
+      lines: [...lines].with(at, forged),
+      index: tile.first_index + place,
+      before: told(before),
+      after: told(after),
+    }
   }
   return null
 }
@@ -57,9 +63,8 @@ function kindOf(entry: string): unknown {
   return (JSON.parse(entry) as { kind?: unknown }).kind
 }
 
-/** The part around what differs: an entry is longer than a line. */
-function shortened(before: string, after: string): { before: string; after: string } {
-  const at = before.indexOf('"actor"')
-  const part = (text: string) => `…${text.slice(at, at + 70)}…`
-  return { before: part(before), after: part(after) }
+/** The fields that tell the story: an entry is longer than a line. */
+function told(entry: string): string {
+  const { actor, kind, topic, approval_id } = JSON.parse(entry) as Record<string, unknown>
+  return `${actor} ${kind} ${topic} ${approval_id}`
 }

@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Client } from '../../sdk/client.js'
+import { SallyportError } from '../../sdk/errors.js'
 import { PATIENCE_MS, refusal, submitTaken, succeeded } from './asking.js'
 import { LIVE_KEY, SAMPLE_KEY, SETTINGS } from './repository.js'
 import type { Stage } from './stage.js'
@@ -16,7 +17,7 @@ export const secret: Scene = {
     const job_id = await read(tell, stage, SETTINGS)
     await succeeded(tell, agent, job_id)
     const result = await agent.jobs.result(job_id)
-    tell.answer(result.verdict, findingsText(result.findings))
+    tell.answer({ word: result.verdict, why: findingsText(result.findings) })
     const content = contentOf(result.output)
     tell.show(content, () => content.trim())
     tell.check(
@@ -39,23 +40,23 @@ export const privateKey: Scene = {
     const reading = await refusal(tell, 'agent', `read ${result}`, agent.jobs.result(live))
     tell.check('the agent cannot read it', reading === 'result_quarantined')
     const reviewing = await refusal(tell, 'approver', `read ${result}`, approver.jobs.result(live))
-    tell.check('neither can anybody else', reviewing === 'result_quarantined')
+    tell.check('nor can the person who decides about it', reviewing === 'result_quarantined')
     const releasing = await refusal(tell, 'agent', `release ${result}`, agent.jobs.release(live, 'I need it'))
     tell.check('the agent cannot release it', releasing === 'forbidden')
     const file = await fileWith(stage.plane.dataDir, [keyLine(leaky.liveKey)])
     tell.check('the key is in no file of the server’s data as plain text', file === null, file ?? '')
 
-    tell.ask('approver', `discard ${result}`, 'a key that is in use')
+    tell.ask('approver', `discard ${result}`, { note: 'a key that is in use' })
     const discarded = await approver.jobs.discard(live, 'a key that is in use')
-    tell.answer(discarded.status, 'the sealed text is erased')
+    tell.answer({ status: 200, word: discarded.status, why: 'the sealed text is erased' })
     const gone = await refusal(tell, 'approver', `release ${result}`, approver.jobs.release(live, 'changed my mind'))
     tell.check('what was discarded cannot be released', discarded.status === 'discarded' && gone !== 'accepted', gone)
 
     tell.say('Another one is only printed in a manual, so a person lets it out, under their name:')
     const sample = await quarantined(tell, stage, SAMPLE_KEY)
-    tell.ask('approver', `release the result of ${sample}`, 'a sample key from the manual')
+    tell.ask('approver', `release the result of ${sample}`, { note: 'a sample key from the manual' })
     const released = await approver.jobs.release(sample, 'a sample key from the manual')
-    tell.answer(released.status, 'released')
+    tell.answer({ status: 200, word: released.status, why: 'released' })
     const read = await agent.jobs.result(sample)
     tell.check(
       'now the agent reads it, as it was',
@@ -73,15 +74,20 @@ async function read(tell: Tell, { agent, leaky }: Stage, path: string): Promise<
 async function quarantined(tell: Tell, stage: Stage, path: string): Promise<string> {
   const job_id = await read(tell, stage, path)
   const { status, verdict } = await stage.agent.jobs.wait(job_id, { timeoutMs: PATIENCE_MS })
-  tell.answer(verdict ?? status, await heldBack(stage.agent, job_id))
+  tell.answer({ word: verdict ?? status, why: await heldBack(stage.agent, job_id) })
   tell.check('the result is held back', status === 'quarantined' && verdict === 'QUARANTINE', path)
   return job_id
 }
 
-/** What the timeline may say about a result that nobody may read. */
+/** What may be known of a result that nobody may read: what was found and where, never the find itself. */
 async function heldBack(client: Client, job_id: string): Promise<string> {
-  const { items } = await client.jobs.timeline(job_id, { limit: 500 })
-  return items.at(-1)?.kind ?? ''
+  try {
+    await client.jobs.result(job_id)
+    return 'readable'
+  } catch (error) {
+    if (!(error instanceof SallyportError)) throw error
+    return findingsText(error.problem?.findings ?? [])
+  }
 }
 
 function findingsText(findings: readonly unknown[]): string {

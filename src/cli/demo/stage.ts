@@ -30,8 +30,8 @@ export interface Stage {
   workdir: string
   /** What the deploy command writes a line to, each time it runs. */
   deployments(): Promise<string[]>
-  /** The signed heads of the audit log that somebody outside kept. */
-  heads: string[]
+  /** What somebody outside keeps of the audit log: its public key, and a signed head now and then. */
+  outside: { publicKey: string; heads: string[] }
   /** Starts `sallyport worker`. One at a time takes jobs: see `kill`. */
   startWorker(): Promise<WorkerProcess>
   /** The worker that was started last. */
@@ -109,7 +109,7 @@ export async function openStage({ keepFolder }: { keepFolder: boolean }): Promis
       leaky: props.leaky,
       workdir: props.workdir,
       deployments: async () => (await readFile(props.deployLog, 'utf8').catch(() => '')).split('\n').filter(Boolean),
-      heads: [],
+      outside: { publicKey: '', heads: [] },
       startWorker: async () => {
         current = await startWorker()
         return current

@@ -1,6 +1,6 @@
 import { told } from '../exit.js'
-import { paintWord } from '../render.js'
-import { duration, jsonLine, printable, type Terminal } from '../terminal.js'
+import { paintWord, settings } from '../render.js'
+import { type Colors, duration, jsonLine, printable, type Terminal } from '../terminal.js'
 import type { Stage } from './stage.js'
 
 /** One step of the demonstration: what it promises, and the play that shows it. */
@@ -11,15 +11,35 @@ export interface Scene {
   play(stage: Stage, tell: Tell): Promise<void>
 }
 
+/** What somebody asks for. The parts of a job, or a note beside the word. */
+export interface About {
+  input?: unknown
+  labels?: Record<string, string>
+  note?: string
+}
+
+/** What came of it. */
+export interface Outcome {
+  /** HTTP status, where an answer had one. */
+  status?: number
+  /** Decision, state or error code. */
+  word: string
+  why?: string
+  rules?: readonly string[]
+  /** Whose word it is, where it is not the server's. */
+  by?: string
+  /** How to take a word that is none of the API's; error codes are bad. */
+  tone?: 'good' | 'bad' | 'doubtful'
+}
+
 /** How a scene speaks. Everything goes to the terminal at once and into the document of `--json`. */
 export interface Tell {
   /** A plain sentence. */
   say(text: string): void
   /** Somebody wants something: `agent  job.repo.read  {"op":"log"}`. */
-  ask(who: string, what: string, about?: unknown): void
-  /** What came of it: a word that decides, and why. */
-  answer(word: string, why: string): void
-  /** Lines as they are, set in. `render` only where a terminal shows them. */
+  ask(who: string, what: string, about?: About): void
+  answer(outcome: Outcome): void
+  /** Lines as they are, set in. `render` only where they are read by people. */
   show(value: unknown, render: (terminal: Terminal) => string): void
   /** What the step promises and whether it holds. What does not hold ends the step: the rest would only tell what follows. */
   check(promise: string, holds: boolean, seen?: string): void
@@ -27,8 +47,8 @@ export interface Tell {
 
 type Told =
   | { say: string }
-  | { who: string; ask: string; about: unknown }
-  | { answer: string; why: string }
+  | { who: string; ask: string; about: About }
+  | { answer: Outcome }
   | { show: unknown }
   | { check: string; pass: boolean; seen: string }
 
@@ -45,7 +65,7 @@ export interface Step {
 
 class NotShown extends Error {}
 
-const MARGIN = '    '
+const MARGIN = 4
 const WHO = 10
 /** Beyond this a line of prose is hard to follow, however wide the terminal. */
 const WIDEST = 100
@@ -61,7 +81,7 @@ export class Story {
   }
 
   get ok(): boolean {
-    return this.steps.length > 0 && this.steps.every(({ ok }) => ok)
+    return this.#over && this.steps.length > 0 && this.steps.every(({ ok }) => ok)
   }
 
   /** Every scene was played to its end. */
@@ -89,7 +109,7 @@ export class Story {
       step.ok = step.told.some((told) => 'check' in told)
     } catch (error) {
       step.error = reason(error)
-      if (!(error instanceof NotShown)) this.#line(`${MARGIN}${color.red('✗')} ${printable(step.error)}`)
+      if (!(error instanceof NotShown)) this.#marked(color.red('✗'), step.error)
     }
     step.ms = Math.round(performance.now() - began)
     if (!this.#muted) this.steps.push(step)
@@ -108,56 +128,56 @@ export class Story {
   }
 
   #tell(step: Step): Tell {
-    const { color } = this.#terminal
+    const { color, json } = this.#terminal
     const keep = (told: Told) => void step.told.push(told)
     return {
       say: (text) => {
+        if (step.told.length > 0) this.#line('')
         keep({ say: text })
         this.#prose(text)
       },
-      ask: (who, what, about) => {
-        keep({ who, ask: what, about: about ?? null })
-        const details = about === undefined ? '' : typeof about === 'string' ? about : jsonLine(about)
-        this.#hanging(who, `${what}  ${details}`, (text, first) =>
-          first && text.startsWith(what) ? `${color.bold(what)}${color.dim(text.slice(what.length))}` : color.dim(text),
-        )
+      ask: (who, what, about = {}) => {
+        keep({ who, ask: what, about })
+        this.#column(who, [what, requestText(about)], [color.bold, color.dim])
       },
-      answer: (word, why) => {
-        keep({ answer: word, why })
-        const paint = paintWord(word, color)
-        this.#hanging('', `${word}  ${why}`, (text, first) =>
-          first ? `${paint(word)}${text.slice(word.length)}` : text,
-        )
+      answer: (outcome) => {
+        keep({ answer: outcome })
+        const { status = 0, word, why = '', rules = [], by = '' } = outcome
+        const lead = status === 0 ? word : `${status} ${word}`
+        this.#column(by, [lead, why], [paintOf(outcome, color), (text) => text])
+        if (rules.length > 0) this.#column('', [`rules: ${rules.join(', ')}`], [color.dim])
       },
       show: (value, render) => {
         keep({ show: value })
-        if (!this.#terminal.json) this.#block(render(this.#terminal))
+        if (!json) for (const line of render(this.#terminal).split('\n')) this.#line(`${' '.repeat(MARGIN + 2)}${line}`)
       },
       check: (promise, holds, seen = '') => {
+        const told = seen === '' ? promise : `${promise} (${seen})`
         keep({ check: promise, pass: holds, seen })
-        const mark = holds ? color.green('✓') : color.red('✗')
-        const lines = wrapped(`${promise}${seen === '' ? '' : ` (${seen})`}`, this.#room(MARGIN.length + 2))
-        this.#line(`${MARGIN}${mark} ${lines.join(`\n${MARGIN}  `)}`)
-        if (!holds) throw new NotShown(`not so: ${promise}${seen === '' ? '' : ` (${seen})`}`)
+        this.#marked(holds ? color.green('✓') : color.red('✗'), told)
+        if (!holds) throw new NotShown(`not so: ${told}`)
       },
     }
   }
 
-  #prose(text: string, paint = (line: string) => line): void {
-    for (const line of wrapped(text, this.#room(MARGIN.length))) this.#line(`${MARGIN}${paint(line)}`)
+  #prose(text: string, paint: Paint = (line) => line): void {
+    for (const line of wrapped(text, this.#room(MARGIN))) this.#line(`${' '.repeat(MARGIN)}${paint(line)}`)
   }
 
-  /** A name in its column, the text beside it. */
-  #hanging(name: string, text: string, paint: (line: string, first: boolean) => string): void {
-    const lines = wrapped(text, this.#room(MARGIN.length + WHO))
+  #marked(mark: string, text: string): void {
+    const lines = wrapped(text, this.#room(MARGIN + 2))
+    this.#line(`${' '.repeat(MARGIN)}${mark} ${lines.join(`\n${' '.repeat(MARGIN + 2)}`)}`)
+  }
+
+  /** A name in its column, beside it a word and what there is to say of it, each in its own paint. */
+  #column(name: string, [lead, rest = '']: string[], [paintLead, paintRest = paintLead]: [Paint, Paint?]): void {
+    const lines = wrapped(rest === '' ? (lead ?? '') : `${lead}  ${rest}`, this.#room(MARGIN + WHO))
+    const at = printable(lead ?? '').length
     for (const [i, line] of lines.entries()) {
-      const label = (i === 0 ? name : '').padEnd(WHO)
-      this.#line(`${MARGIN}${this.#terminal.color.cyan(label)}${paint(line, i === 0)}`)
+      const label = this.#terminal.color.cyan((i === 0 ? name : '').padEnd(WHO))
+      const text = i === 0 ? `${paintLead(line.slice(0, at))}${paintRest(line.slice(at))}` : paintRest(line)
+      this.#line(`${' '.repeat(MARGIN)}${label}${text}`)
     }
-  }
-
-  #block(text: string): void {
-    for (const line of text.split('\n')) this.#line(`${MARGIN}${' '.repeat(WHO)}${line}`)
   }
 
   #room(taken: number): number {
@@ -167,6 +187,19 @@ export class Story {
   #line(text: string): void {
     if (!this.#muted) this.#terminal.line(text)
   }
+}
+
+type Paint = (text: string) => string
+
+function paintOf({ status = 0, word, tone }: Outcome, color: Colors): Paint {
+  if (tone === 'bad' || status >= 400) return color.red
+  if (tone !== undefined) return tone === 'good' ? color.green : color.yellow
+  return paintWord(word, color)
+}
+
+function requestText({ input, labels, note }: About): string {
+  const parts = [input === undefined ? null : jsonLine(input), settings(labels), note]
+  return parts.filter((part) => part !== null && part !== undefined).join('  ')
 }
 
 /** As lines of at most `width`; a word longer than that is cut, so that the frame holds whatever comes back. */

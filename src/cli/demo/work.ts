@@ -15,7 +15,7 @@ import { METADATA } from './warehouse.js'
 export const commits: Scene = {
   title: 'The agent reads commits',
   why: 'Reading changes nothing, so policy lets it through without asking anybody. A worker process runs git and returns the log.',
-  async play({ agent, admin, repository, heads }, tell) {
+  async play({ agent, admin, repository, outside }, tell) {
     const { job_id, decision } = await submitTaken(tell, 'agent', agent, {
       topic: 'job.repo.read',
       input: { op: 'log', limit: 3 },
@@ -36,8 +36,9 @@ export const commits: Scene = {
       const newest = await admin.audit.head().catch(() => null)
       return newest !== null && newest.size > 0 ? newest : null
     }, PATIENCE_MS)
-    heads.push(head?.checkpoint ?? '')
-    tell.check('somebody outside keeps a signed head of the audit log', head !== null, `${head?.size} entries so far`)
+    outside.heads.push(head?.checkpoint ?? '')
+    outside.publicKey = head?.public_key ?? ''
+    tell.check('somebody outside keeps a signed head of the audit log', head !== null, `of ${head?.size} entries`)
   },
 }
 
@@ -49,11 +50,11 @@ export const calls: Scene = {
     const call = (url: string) => ({ topic, input: { url } })
 
     const stock = await submitTaken(tell, 'agent', agent, call(`${warehouse.url}/stock`))
-    tell.answer('bound by', settings(stock.constraints) ?? 'nothing')
+    tell.answer({ word: 'constraints', why: settings(stock.constraints) ?? 'none' })
     await succeeded(tell, agent, stock.job_id)
     const { output } = await agent.jobs.result(stock.job_id)
     const answer = output as { status?: number; body?: string } | null
-    tell.answer('worker', `${answer?.status} ${answer?.body}`)
+    tell.answer({ by: 'worker', word: `GET /stock: ${answer?.status}`, why: answer?.body ?? '' })
     tell.check(
       'the service was called under the constraints of the rule',
       stock.decision === 'ALLOW_WITH_CONSTRAINTS' && answer?.status === 200,
@@ -65,8 +66,8 @@ export const calls: Scene = {
     tell.say('An allowed host can answer with a redirect to where the credentials of a cloud machine lie.')
     const moved = await submitTaken(tell, 'agent', agent, call(`${warehouse.url}/stock-old`))
     const ended = await agent.jobs.wait(moved.job_id, { timeoutMs: PATIENCE_MS })
-    tell.answer('worker', `302 to ${METADATA}`)
-    tell.answer(ended.status, `${ended.error?.code}: ${ended.error?.message}`)
+    tell.answer({ by: 'worker', word: `GET /stock-old: 302`, why: `to ${METADATA}` })
+    tell.answer({ word: ended.status, why: `${ended.error?.code}: ${ended.error?.message}` })
     tell.check('the worker does not follow it', ended.error?.code === 'host_not_allowed')
     tell.check(
       'the service saw two requests',
@@ -100,9 +101,9 @@ export const destruction: Scene = {
       const page = await admin.audit.list({ kind: 'job.denied', limit: 500 })
       return denials.every((id) => page.items.some(({ facts }) => facts.decision_id === id)) || null
     }, PATIENCE_MS)
-    tell.check('each denial is in the audit log', audited === true, denials.join(', '))
+    tell.check('each denial is in the audit log', audited === true, `${denials.length} entries job.denied`)
 
-    tell.say('It is not that the shell were shut. A command that only reads runs:')
+    tell.say('The shell is not shut: a command that only reads runs.')
     const listing = await submitTaken(tell, 'agent', agent, {
       topic,
       labels: { env: 'prod' },
@@ -111,7 +112,7 @@ export const destruction: Scene = {
     await succeeded(tell, agent, listing.job_id)
     const { output } = await agent.jobs.result(listing.job_id)
     const { stdout = '' } = output as { stdout?: string }
-    tell.answer('worker', `exit 0, ${stdout.trim()}`)
+    tell.answer({ by: 'worker', word: 'exit 0', why: stdout.trim() })
     const content = await readFile(join(workdir, DATABASE), 'utf8').catch(() => '')
     tell.check(`${DATABASE} is still there`, stdout.includes(DATABASE) && content !== '')
   },

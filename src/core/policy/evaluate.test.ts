@@ -36,6 +36,13 @@ describe(`${proves('D1')} decisions`, () => {
     })
     expect(evaluate(policy, claim({}), 0)).toMatchObject({ decision: 'ALLOW', decided_by: 'z-allow', reason: 'fine' })
   })
+  test('what is no topic matches nothing, not even every topic', () => {
+    const open = load('rules:\n  - { id: a, match: { topic: ">" }, decision: ALLOW }')
+    expect(evaluate(open, claim({ topic: 'job.exec' }), 0).decision).toBe('ALLOW')
+    for (const topic of ['job.EXEC', 'job..exec', '', 'j\u043eb']) {
+      expect(evaluate(open, claim({ topic }), 0)).toMatchObject({ decision: 'DENY', reason: 'the topic is no topic' })
+    }
+  })
   test('every approval asked for, each once', () => {
     const { approval } = evaluate(policy, claim({ labels: { b: '1' } }), 0)
     expect(approval.map(({ from, need }) => `${from} ${need}`)).toEqual(['team:a 1', 'team:b 2'])
@@ -243,6 +250,14 @@ test('differences between two documents', () => {
     `default_decision: REQUIRE_APPROVAL\nrules:\n${rule('a', 'DENY')}\n${rule('c', 'DENY', ', reason: y')}\n${rule('d', 'ALLOW')}`,
   ).document
   expect(diffPolicies(before, before)).toEqual([])
+  const effects = diffPolicies(after, before).map(({ change, id, effect }) => `${change} ${id} ${effect}`)
+  expect(effects).toEqual([
+    'changed  tighter',
+    'changed a looser',
+    'added b tighter',
+    'changed c null',
+    'removed d tighter',
+  ])
   expect(diffPolicies(before, after)).toEqual([
     {
       change: 'changed',

@@ -1,3 +1,4 @@
+import { sha256 } from '../canonical.js'
 import type { Claim } from '../job.js'
 import { CLASS_DEFAULTS, type EffectiveClass, inputFaults, serverView } from './classes.js'
 import { type CompiledPolicy, planFor, type TopicPlan } from './compile.js'
@@ -179,12 +180,15 @@ function failedCheck(verdict: Verdict, claim: Claim): string | null {
 
 function applied({ rule, limits }: { rule: string; limits: Limits }, claim: Claim, view: View): AppliedLimit {
   return {
-    key: `${rule}|${limits.per}|${countedBy(limits.per, claim, view)}`,
+    key: `${rule}|${limits.per}|${bounded(countedBy(limits.per, claim, view))}`,
     rule,
     ...(limits.rate === null ? {} : { rate: limits.rate }),
     ...(limits.concurrent === null ? {} : { concurrent: limits.concurrent }),
   }
 }
+
+/** A label derived from the input may be as long as the input, and the counter's key is in an index: 2.7 kB at most. */
+const bounded = (value: string) => (value.length <= 256 ? value : `sha256:${sha256(value)}`)
 
 function countedBy(per: string, claim: Claim, view: View): string {
   if (per === 'agent') return claim.agent

@@ -205,6 +205,7 @@ describe('expressions', () => {
     ['now - duration("1h") < now', {}, true],
     ['now > timestamp("2026-01-01T00:00:00Z")', {}, true],
     ['has(input.x)', null, false],
+    ['"x" in input || size(input) > 0', null, false],
     ['command_class(input.c) == "safe"', { c: 'ls' }, true],
   ])('%s', (text, input, expected) => {
     expect(run(text, input)).toBe(expected)
@@ -278,6 +279,8 @@ describe('commands', () => {
     'hostname x',
     'find . -fprint x',
     'sort -ox y',
+    'sort -ro x y',
+    'git grep -nOless x',
     "ls 'a",
     'echo "$HOME"',
     'awk 1 x',

@@ -26,9 +26,13 @@ const NO_CREDENTIALS: OutputPolicy = { action: (_detector, cls) => (cls === 'pii
 
 /** Names that a worker chooses stand in rows and in the log as they are, so they are screened by being refused. */
 function assertNoCredential(names: Record<string, string>): void {
-  const found = Object.keys(names).filter((path) => screenText(names[path] as string, NO_CREDENTIALS).verdict !== 'ALLOW')
+  const found = Object.keys(names).filter(
+    (path) => screenText(names[path] as string, NO_CREDENTIALS).verdict !== 'ALLOW',
+  )
   if (found.length > 0)
-    throw new Problem('invalid', undefined, { faults: found.map((path) => ({ path, message: 'must not hold a credential: it is kept in the log' })) })
+    throw new Problem('invalid', undefined, {
+      faults: found.map((path) => ({ path, message: 'must not hold a credential: it is kept in the log' })),
+    })
 }
 
 /** The newest signed audit head of a tenant, from memory: it goes out with every claim, so that many workers are witnesses. */

@@ -1,0 +1,288 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { violations } from '../../test/invariants.js'
+import {
+  codeOf,
+  holdCommits,
+  isCommit,
+  openPlane,
+  problemOf,
+  type Tenancy,
+  type TestPlane,
+  turns,
+} from '../../test/plane.js'
+import { proves } from '../../test/requirements.js'
+
+const POLICY = `
+version: v1
+default_decision: DENY
+job_classes:
+  - { topic: job.do.*, attempts: 2, timeout_ms: 60000, heartbeat_ms: 1000, respond_within: 1h }
+rules:
+  - { id: do, match: { topic: job.do.* }, decision: ALLOW }
+`
+
+let plane: TestPlane
+beforeAll(async () => {
+  plane = await openPlane()
+})
+afterEach(() => {
+  plane.db.tap = null
+})
+afterAll(() => plane.close())
+
+const held = async (t: Tenancy) => expect(await violations(plane, t.tenant)).toEqual([])
+const IT = ['job.do.it']
+/** A job whose worker went silent after beginning `pay`. */
+async function doubted(t: Tenancy): Promise<{ job_id: string; lease: string }> {
+  const { lease, job } = await t.lease({ topic: 'job.do.it' })
+  await t.begin(lease, 'pay')
+  plane.clock.advance(3000)
+  await t.sweep()
+  expect(await t.job(job.job_id)).toMatchObject({ status: 'ambiguous', status_reason: 'effect_open' })
+  return { job_id: job.job_id, lease }
+}
+
+describe('an effect', () => {
+  test(`${proves('R5', 'L3')} that is committed is not done again by the next attempt: its recorded result is the answer`, async () => {
+    const t = await plane.tenant(POLICY)
+    const first = await t.lease({ topic: 'job.do.it' })
+    const begun = await t.begin(first.lease, 'pay')
+    expect(begun).toMatchObject({ status: 'begun', remaining_ms: 60_000 })
+    await t.commit(first.lease, 'pay', { receipt: 7 })
+    await t.fail(first.lease)
+    plane.clock.advance(30_000)
+    const [second] = await t.claim(IT)
+    expect(second?.effects).toEqual([{ key: 'pay', status: 'committed', result: { receipt: 7 } }])
+    const again = await t.begin(second?.lease as string, 'pay')
+    expect(again).toMatchObject({ status: 'committed', result: { receipt: 7 }, idempotency_key: begun.idempotency_key })
+    expect(await t.effects(first.job.job_id)).toMatchObject([{ effect_key: 'pay', attempt: 1, late: false }])
+    await held(t)
+  })
+
+  test('has one idempotency key in every attempt, and another in another job', async () => {
+    const t = await plane.tenant(POLICY)
+    const [a, b] = [await t.lease({ topic: 'job.do.it' }), await t.lease({ topic: 'job.do.it' })]
+    const keys = [await t.begin(a.lease, 'pay'), await t.begin(a.lease, 'ship'), await t.begin(b.lease, 'pay')].map(
+      (each) => each.idempotency_key,
+    )
+    expect(new Set(keys).size).toBe(3)
+    expect((await t.begin(a.lease, 'pay')).idempotency_key).toBe(keys[0])
+  })
+
+  test('begins twice under one lease as one, and is committed once', async () => {
+    const t = await plane.tenant(POLICY)
+    const { lease, job } = await t.lease({ topic: 'job.do.it' })
+    const other = t.on(plane.node())
+    await Promise.all([t.begin(lease, 'pay'), t.begin(lease, 'pay'), other.begin(lease, 'pay')])
+    await Promise.all([t.commit(lease, 'pay', 1), other.commit(lease, 'pay', 2)])
+    expect(await t.effects(job.job_id)).toHaveLength(1)
+    expect((await t.kinds()).filter((kind) => kind.startsWith('effect.'))).toEqual(['effect.begun', 'effect.committed'])
+    await held(t)
+  })
+
+  test(`${proves('R5')} may not begin when the job is to be cancelled, when under 2 s are left, or when the lease is over`, async () => {
+    const t = await plane.tenant(POLICY)
+    const stopped = await t.lease({ topic: 'job.do.it' })
+    await t.cancel(stopped.job.job_id)
+    expect(await codeOf(t.begin(stopped.lease, 'pay'))).toBe('effect_refused')
+    const short = await t.lease({ topic: 'job.do.it', timeout_ms: 5000 })
+    for (let i = 0; i < 3; i++) {
+      plane.clock.advance(1000)
+      await t.beat(short.lease)
+    }
+    expect(await codeOf(t.begin(short.lease, 'pay'))).toBe('done')
+    plane.clock.advance(1)
+    expect(await codeOf(t.begin(short.lease, 'ship'))).toBe('effect_refused')
+    const silent = await t.lease({ topic: 'job.do.it' })
+    plane.clock.advance(3000)
+    // Lost by the clock, though nobody has swept it.
+    expect(await codeOf(t.begin(silent.lease, 'pay'))).toBe('lease_lost')
+    await t.sweep()
+    expect(await codeOf(t.begin(silent.lease, 'pay'))).toBe('lease_lost')
+    await held(t)
+  })
+
+  test('that was never begun cannot be committed', async () => {
+    const t = await plane.tenant(POLICY)
+    const { lease } = await t.lease({ topic: 'job.do.it' })
+    expect(await codeOf(t.commit(lease, 'pay', 1))).toBe('effect_refused')
+  })
+
+  test('is asked of the gate: one that begins while the policy changes is recorded under the new', async () => {
+    const t = await plane.tenant(POLICY)
+    const { lease, job } = await t.lease({ topic: 'job.do.it' })
+    const other = t.on(plane.node())
+    const hold = holdCommits(plane.db)
+    const beginning = codeOf(t.begin(lease, 'pay'))
+    await turns(() => hold.waiting() === 1)
+    let sent = 1
+    plane.db.tap = (sql, send) => {
+      if (isCommit(sql)) sent++
+      return send()
+    }
+    const tap = plane.db.tap
+    await other.activate(`${POLICY}  - { id: more, match: { topic: job.more }, decision: ALLOW }\n`)
+    hold.release()
+    plane.db.tap = tap
+    expect(await beginning).toBe('done')
+    expect(await t.effects(job.job_id)).toHaveLength(1)
+    expect(await plane.world.policies.refresh(t.tenant)).toMatchObject({ epoch: 2 })
+    expect(sent).toBe(3)
+  })
+})
+
+describe('an attempt that ends with an effect open', () => {
+  test(`${proves('R5')} leaves the job ambiguous in the same commit, whatever it reported, and no timer moves it`, async () => {
+    const t = await plane.tenant(POLICY)
+    for (const end of [
+      (lease: string) => t.succeed(lease, 1),
+      (lease: string) => t.fail(lease),
+      (lease: string) => t.fail(lease, 'terminal'),
+    ]) {
+      const { lease, job } = await t.lease({ topic: 'job.do.it' })
+      await t.begin(lease, 'pay')
+      await end(lease)
+      expect(await t.job(job.job_id)).toMatchObject({ status: 'ambiguous', status_reason: 'effect_open' })
+      plane.clock.advance(90 * 86_400_000)
+      await t.sweep()
+      expect(await t.claim(IT)).toEqual([])
+      expect((await t.job(job.job_id)).status).toBe('ambiguous')
+      expect(await codeOf(t.cancel(job.job_id))).toBe('illegal_transition')
+    }
+    await held(t)
+  })
+
+  test(`${proves('R5')} is resolved by a late commit, which is evidence: the rest is run, the effect is not`, async () => {
+    const t = await plane.tenant(POLICY)
+    const { job_id, lease } = await doubted(t)
+    expect(await t.commit(lease, 'pay', { receipt: 7 })).toMatchObject({ status: 'committed' })
+    expect(await t.job(job_id)).toMatchObject({ status: 'retrying' })
+    expect(await t.effects(job_id)).toMatchObject([{ status: 'committed', late: true }])
+    const [second] = await t.claim(IT)
+    expect(second?.effects).toMatchObject([{ key: 'pay', result: { receipt: 7 } }])
+    expect(await t.kinds(job_id)).toContain('effect.late')
+    await held(t)
+  })
+
+  test('with two effects open waits for both', async () => {
+    const t = await plane.tenant(POLICY)
+    const { lease, job } = await t.lease({ topic: 'job.do.it' })
+    await t.begin(lease, 'pay')
+    await t.begin(lease, 'ship')
+    await t.fail(lease)
+    await t.commit(lease, 'pay', 1)
+    expect((await t.job(job.job_id)).status).toBe('ambiguous')
+    await t.resolve(job.job_id, 'ship', true)
+    expect((await t.job(job.job_id)).status).toBe('retrying')
+    await held(t)
+  })
+})
+
+describe('a person who looked', () => {
+  test(`${proves('R5')} says it happened: the effect stays, the rest is run again, or what they say instead`, async () => {
+    const t = await plane.tenant(POLICY)
+    const [rest, done, given] = [await doubted(t), await doubted(t), await doubted(t)]
+    expect(await t.resolve(rest.job_id, 'pay', true, undefined, { receipt: 9 })).toMatchObject({ status: 'retrying' })
+    expect((await t.claim(IT))[0]?.effects).toEqual([{ key: 'pay', status: 'committed', result: { receipt: 9 } }])
+    expect(await t.resolve(done.job_id, 'pay', true, 'finish', 'paid')).toMatchObject({
+      status: 'succeeded',
+      status_reason: 'resolved',
+      verdict: 'ALLOW',
+    })
+    expect(await t.resolve(given.job_id, 'pay', true, 'dead_letter')).toMatchObject({
+      status: 'dead_letter',
+      respond_by: plane.clock.now() + 3_600_000,
+    })
+    await held(t)
+  })
+
+  test(`${proves('R5')} says it did not: refused until the hard end of the attempt, because until then it still may`, async () => {
+    const t = await plane.tenant(POLICY)
+    const { job_id } = await doubted(t)
+    const problem = await problemOf(t.resolve(job_id, 'pay', false))
+    expect(problem).toMatchObject({ code: 'effect_not_decidable', extra: { retry_after_ms: 57_000 } })
+    plane.clock.advance(56_999)
+    expect(await codeOf(t.resolve(job_id, 'pay', false))).toBe('effect_not_decidable')
+    plane.clock.advance(1)
+    expect(await t.resolve(job_id, 'pay', false)).toMatchObject({ status: 'retrying' })
+    const [lease] = await t.claim(IT)
+    expect(lease?.effects).toEqual([])
+    expect(await t.begin(lease?.lease as string, 'pay')).toMatchObject({ status: 'begun' })
+    await t.commit(lease?.lease as string, 'pay', 1)
+    await t.succeed(lease?.lease as string)
+    await held(t)
+  })
+
+  test('is heard once, about an effect that is in doubt, of a job that is', async () => {
+    const t = await plane.tenant(POLICY)
+    const { job_id } = await doubted(t)
+    expect(await codeOf(t.resolve(job_id, 'ship', true))).toBe('not_found')
+    await t.resolve(job_id, 'pay', true)
+    expect(await codeOf(t.resolve(job_id, 'pay', true))).toBe('illegal_transition')
+    expect(await codeOf(t.resolve('job_nobody', 'pay', true))).toBe('not_found')
+  })
+
+  test('gets one more attempt for the rest, even where none was left', async () => {
+    const t = await plane.tenant(POLICY)
+    const { lease, job } = await t.lease({ topic: 'job.do.it', max_attempts: 1 })
+    await t.begin(lease, 'pay')
+    await t.fail(lease)
+    await t.resolve(job.job_id, 'pay', true)
+    const [again] = await t.claim(IT)
+    expect(again?.attempt).toBe(2)
+    await t.fail(again?.lease as string)
+    expect((await t.job(job.job_id)).status).toBe('dead_letter')
+    await held(t)
+  })
+
+  test('a result they give is screened like any other', async () => {
+    const t = await plane.tenant(POLICY)
+    const { job_id } = await doubted(t)
+    const pem = `-----BEGIN PRIVATE KEY-----\n${'MIIEvQIBADANBgkqhkiG9w0BAQEFAASC'.repeat(4)}\n-----END PRIVATE KEY-----`
+    expect(await t.resolve(job_id, 'pay', true, 'finish', pem)).toMatchObject({
+      status: 'quarantined',
+      verdict: 'QUARANTINE',
+    })
+    expect(JSON.stringify(await t.rows('payloads'))).not.toContain('MIIEvQ')
+    await held(t)
+  })
+
+  test('finishes a whole attempt that was in doubt, where it happened', async () => {
+    const t = await plane.tenant(POLICY)
+    const { job } = await t.lease({ topic: 'job.do.it' }, { effects: 'none' })
+    plane.clock.advance(3000)
+    await t.sweep()
+    expect(await t.resolve(job.job_id, 'attempt:1', true)).toMatchObject({ status: 'succeeded' })
+    await held(t)
+  })
+})
+
+describe('a cancel that was asked before the doubt', () => {
+  async function cancelledInDoubt(t: Tenancy) {
+    const { lease, job } = await t.lease({ topic: 'job.do.it' })
+    await t.begin(lease, 'pay')
+    await t.cancel(job.job_id)
+    expect((await t.beat(lease)).answer).toBe('cancel')
+    await t.fail(lease)
+    expect(await t.job(job.job_id)).toMatchObject({ status: 'ambiguous', cancel_requested: true })
+    return { lease, job_id: job.job_id }
+  }
+
+  test('is not forgotten: with the doubt gone the job is cancelled, not run again', async () => {
+    const t = await plane.tenant(POLICY)
+    const [late, said] = [await cancelledInDoubt(t), await cancelledInDoubt(t)]
+    await t.commit(late.lease, 'pay', 1)
+    await t.resolve(said.job_id, 'pay', true)
+    for (const { job_id } of [late, said])
+      expect(await t.job(job_id)).toMatchObject({ status: 'cancelled', status_reason: 'cancelled' })
+    expect(await t.claim(IT)).toEqual([])
+    await held(t)
+  })
+
+  test('yields to a person who says to run the rest', async () => {
+    const t = await plane.tenant(POLICY)
+    const { job_id } = await cancelledInDoubt(t)
+    expect(await t.resolve(job_id, 'pay', true, 'retry')).toMatchObject({ status: 'retrying', cancel_requested: false })
+    await held(t)
+  })
+})
