@@ -13,8 +13,8 @@ const faultsOf = (schema: Parameters<typeof validator>[0], value: unknown) => {
 }
 
 test('a list past its bound is one fault at its place, wherever it stands and however alike its items are', () => {
-  // Named item by item this list would take hours, not the milliseconds a request may cost.
-  const tags = Array.from({ length: 300_000 }, () => '! ')
+  // Ten thousand, so that without the bound this fails in seconds; the real body has thirty times as many.
+  const tags = Array.from({ length: 10_000 }, () => '! ')
   const message = 'must not have more than 64 items'
   expect(faultsOf(SubmitJob, { topic: 'a', risk_tags: tags })).toEqual([{ path: '/risk_tags', message }])
   const jobs = [{ topic: 'a' }, { topic: 'a', risk_tags: tags }]
