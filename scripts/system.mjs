@@ -2,7 +2,10 @@ import { spawnSync } from 'node:child_process'
 import { Failure, must, step } from './process.mjs'
 
 /** What the tests need of the system beside Node. `apt` names the Debian package. */
-const NEEDS = [{ command: 'git', apt: 'git', why: 'the built-in worker reads repositories' }]
+const NEEDS = [
+  { command: 'git', apt: 'git', why: 'the built-in worker reads repositories' },
+  { command: 'curl', apt: 'curl', why: 'the README and the deployment drill speak curl' },
+]
 
 const present = (command, args) => spawnSync(command, args, { stdio: 'ignore' }).status === 0
 

@@ -29,9 +29,9 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 const FLOODS = [
   { work: 'singles', batches: 0, singles: 16 },
-  { work: 'batches of 1,000', batches: 2, singles: 0 },
-  { work: 'batches of 1,000 and singles', batches: 2, singles: 8 },
-  { work: 'batches of 1,000, each item with an idempotency key', batches: 2, singles: 0, keyed: true },
+  { work: 'batches of 1,000', batches: 4, singles: 0 },
+  { work: 'batches of 1,000 and singles', batches: 4, singles: 8 },
+  { work: 'batches of 1,000, each item with an idempotency key', batches: 4, singles: 0, keyed: true },
 ].filter(({ work }) => options.only === undefined || work.includes(options.only))
 
 const dir = mkdtempSync(join(tmpdir(), 'sallyport-hostile-'))

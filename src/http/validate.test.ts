@@ -29,3 +29,21 @@ test('a list within its bound has every fault named', () => {
   const faults = faultsOf(SubmitJob, { topic: 'A', risk_tags: ['ok', '! '], more: 1 }) as { path: string }[]
   expect(faults.map(({ path }) => path).sort()).toEqual(['/', '/risk_tags/1', '/topic'])
 })
+
+test('unknown fields are named however many there are, and more than a slip at once', () => {
+  const body = (n: number) => ({ topic: 'a', ...Object.fromEntries(Array.from({ length: n }, (_, i) => [`k${i}`, 1])) })
+  const unknown = { path: '/', message: 'must not have additional properties: k0, k1, k2, k3, k4' }
+  for (const n of [8, 15]) expect(faultsOf(SubmitJob, body(n))).toEqual([unknown])
+  expect(faultsOf(SubmitJob, body(100_000))).toEqual([
+    { path: '/', message: 'must not have more than 36 properties: k0, k1, k2, k3, k4' },
+  ])
+  const labels = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [` ${i}`, 'x']))
+  expect(faultsOf(SubmitJob, { topic: 'a', labels })).toEqual([
+    { path: '/labels', message: expect.stringContaining('must not have more than 64 properties') },
+  ])
+})
+
+test('up to fifty faults are named', () => {
+  const jobs = Array.from({ length: 1000 }, () => ({ topic: 'A' }))
+  expect(faultsOf(SubmitBatch, { jobs })).toHaveLength(50)
+})
