@@ -63,17 +63,19 @@ export const isCommit = (sql: string) => sql === COMMIT || sql === COMMIT_ADMIN
 /** The statement that asks whether a batch was applied. */
 export const isTombstone = (sql: string) => sql.startsWith('INSERT INTO batches')
 
+export type ManualClock = ReturnType<typeof manualClock>
+
 /** A world without HTTP on one in-memory store, its clock in the test's hand. Tests share it and take a tenant each. */
 export interface TestPlane {
   db: TappedDb
-  clock: ReturnType<typeof manualClock>
+  clock: ManualClock
   ids: Ids
   key: SigningKey
   world: World
-  /** A further node on the same store: its own ledger, caches and audit writer. */
-  node(): World
+  /** A further node on the same store: its own ledger, caches and audit writer, and if wanted its own time and chance. */
+  node(seams?: { clock?: ManualClock; ids?: Ids }): World
   /** A tenant of its own under this policy, so that tests cannot meet. */
-  tenant(policy: string): Promise<Tenancy>
+  tenant(policy: string, on?: World): Promise<Tenancy>
   close(): Promise<void>
 }
 
@@ -85,7 +87,9 @@ export async function openPlane(seed = 1): Promise<TestPlane> {
   const pem = signingKeyPem(ids.bytes(32))
   const key = readSigningKey(pem)
   const worlds: World[] = []
-  const node = (): World => {
+  const own = { clock, ids }
+  const node = (seams: { clock?: ManualClock; ids?: Ids } = {}): World => {
+    const { clock, ids } = { ...own, ...seams }
     const chains = new WriterChains(ids.id('wr', clock.now()), key)
     const ledger = new Ledger(db, chains, clock, ids)
     const world = {
@@ -110,8 +114,8 @@ export async function openPlane(seed = 1): Promise<TestPlane> {
     key,
     world,
     node,
-    async tenant(policy) {
-      const tenancy = new Tenancy(world, clock, `t${++tenants}`)
+    async tenant(policy, on = world) {
+      const tenancy = new Tenancy(on, on.clock as ManualClock, `t${++tenants}`)
       await tenancy.activate(policy)
       return tenancy
     },
@@ -134,7 +138,7 @@ export interface ClaimOptions {
 /** One tenant, with a person or machine for each part, and every use case at hand. */
 export class Tenancy {
   readonly tenant: string
-  readonly clock: ReturnType<typeof manualClock>
+  readonly clock: ManualClock
   world: World
   readonly agent: Caller
   readonly otherAgent: Caller
@@ -146,7 +150,7 @@ export class Tenancy {
   readonly admin: Caller
   #claims = 0
 
-  constructor(world: World, clock: ReturnType<typeof manualClock>, tenant: string) {
+  constructor(world: World, clock: ManualClock, tenant: string) {
     this.world = world
     this.clock = clock
     this.tenant = tenant

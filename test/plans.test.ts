@@ -58,7 +58,7 @@ test('no statement walks a tenant to find a row by its id', async () => {
     topics: ['job.repo.read'],
     capacity: 5,
   })
-  const { lease } = (leases as { lease: string }[])[0] ?? { lease: '' }
+  const { lease } = (leases as unknown as { lease: string }[])[0] ?? { lease: '' }
   await call('worker', 'POST', '/leases/heartbeat', { leases: [{ lease }] })
   await call('worker', 'POST', '/leases/effects', { lease, key: 'e', phase: 'begin' })
   await call('worker', 'POST', '/leases/effects', { lease, key: 'e', phase: 'commit', result: 1 })

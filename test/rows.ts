@@ -21,6 +21,7 @@ export function aJob(given: Partial<Job> = {}): Job {
     action_type: null,
     capability: null,
     action: null,
+    effective: { labels: {}, risk_tags: [], environment: null, action_type: null },
     asked_timeout_ms: null,
     asked_attempts: null,
     not_before: null,

@@ -23,7 +23,6 @@ export interface Route {
   headers?: { name: string; description: string }[]
   success: { status: number; schema?: TSchema; description: string; contentType?: string }
   errors: readonly ErrorCode[]
-  example?: { request?: unknown; response?: unknown }
   handler(call: Call): Promise<Reply>
 }
 

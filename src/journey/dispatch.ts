@@ -126,10 +126,8 @@ async function shown(world: World, tenant: string, granted: readonly Granted[]):
       tenant: job.tenant,
       agent: job.agent,
       topic: job.topic,
-      labels: job.labels,
-      risk_tags: job.risk_tags,
-      environment: job.environment,
-      action_type: job.action_type,
+      // What the server holds true, not what the agent claimed: a worker acts on these.
+      ...job.effective,
       capability: job.capability,
       action: job.action,
       workflow: job.workflow,

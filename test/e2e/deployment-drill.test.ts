@@ -38,7 +38,9 @@ describe(`${proves('G8')} the deployment drill with curl`, () => {
     expect(status).toBe(403)
     expect(body).toMatchObject({ decision: 'DENY', code: 'policy_denied', status: 403 })
     const { items } = await admin('/audit?kind=job.denied')
-    expect(items.map((entry) => (entry.facts as { decision_id: string }).decision_id)).toContain(body.decision_id)
+    expect(items.map((entry) => (entry.facts as unknown as { decision_id: string }).decision_id)).toContain(
+      body.decision_id,
+    )
     expect((await admin('/jobs')).items).toEqual([])
   })
 

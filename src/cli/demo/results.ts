@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Client } from '../../sdk/client.js'
 import { SallyportError } from '../../sdk/errors.js'
+import { printable } from '../terminal.js'
 import { PATIENCE_MS, refusal, submitTaken, succeeded } from './asking.js'
 import { LIVE_KEY, SAMPLE_KEY, SETTINGS } from './repository.js'
 import type { Stage } from './stage.js'
@@ -19,7 +20,7 @@ export const secret: Scene = {
     const result = await agent.jobs.result(job_id)
     tell.answer({ word: result.verdict, why: findingsText(result.findings) })
     const content = contentOf(result.output)
-    tell.show(content, () => content.trim())
+    tell.show(content, () => printable(content.trim(), { lines: true }))
     tell.check(
       'the token and the password are gone',
       result.verdict === 'REDACT' && !content.includes(leaky.token) && !content.includes(leaky.password),

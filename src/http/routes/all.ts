@@ -38,7 +38,15 @@ export function allRoutes({ world, auth, dispatcher, publicKey, events, headOf, 
     ...auditRoutes(world, publicKey, events),
     ...keyRoutes(world, auth),
   ]
-  const document = { openapi: () => openapi(routes, version), docs: () => docsPage(routes, version) }
+  // Public and never different: written once, not for every caller.
+  let json: string | null = null
+  const document = {
+    openapi: () => {
+      json ??= JSON.stringify(openapi(routes, version))
+      return json
+    },
+    docs: () => docsPage(routes, version),
+  }
   const routes: Route[] = [...api, ...systemRoutes(health, document)]
   return routes
 }

@@ -83,13 +83,6 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
         'no_policy',
         'outcome_unknown',
       ],
-      example: {
-        request: {
-          topic: 'job.deploy.apply',
-          labels: { env: 'prod' },
-          input: { service: 'checkout', version: '1.4.2' },
-        },
-      },
       handler: ({ caller, body, headers }) => one(caller, body as Jobs.SubmitJob, idempotencyKey(headers)),
     },
     {

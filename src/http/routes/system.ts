@@ -6,7 +6,7 @@ export interface Health {
 }
 
 /** At the root, without keys: load balancers and people look here. */
-export function systemRoutes(health: Health, documents: { openapi(): unknown; docs(): string }): Route[] {
+export function systemRoutes(health: Health, documents: { openapi(): string; docs(): string }): Route[] {
   const open = { method: 'GET', root: true, permission: null, tag: 'system', errors: [] } as const
   return [
     {
@@ -35,7 +35,7 @@ export function systemRoutes(health: Health, documents: { openapi(): unknown; do
       path: '/openapi.json',
       summary: 'This API as OpenAPI 3.1',
       success: { status: 200, description: 'The document', contentType: 'application/json' },
-      handler: async () => ({ body: documents.openapi() }),
+      handler: async () => ({ body: documents.openapi(), headers: { 'content-type': 'application/json' } }),
     },
     {
       ...open,
