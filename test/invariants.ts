@@ -82,10 +82,15 @@ export const leasesWereAllowed: Checker = async (plane, tenant) => {
   })
   let active: unknown = null
   const leased = new Set<unknown>()
+  const answered = new Set<unknown>()
   for (const fact of await factsOf(plane, tenant)) {
     if (fact.kind === 'policy.activated') active = fact.snapshot
+    if (fact.kind === 'approval.approved' && fact.complete === true) answered.add(fact.approval_id)
+    if (fact.kind === 'approval.voided') answered.delete(fact.approval_id)
     if (fact.kind !== 'job.leased') continue
     leased.add(fact.lease_id)
+    if (fact.granted_by !== undefined && !answered.has(fact.granted_by))
+      wrong.push(`lease: ${fact.lease_id} was granted by an approval that nobody had answered, or that was void`)
     if (decisions.get(String(fact.decision_id))?.snapshot !== active)
       wrong.push(`lease: ${fact.lease_id} was decided under a snapshot that was not active`)
   }
@@ -101,7 +106,8 @@ function notAllowed(lease: Lease, decision: DecisionRow | undefined, approvals: 
   if (decision.decision !== 'REQUIRE_APPROVAL') return `was decided ${decision.decision}`
   const grant = decision.standing.grant
   const approval = grant === null ? undefined : approvals.get(grant.approval_id)
-  if (approval === undefined || approval.status !== 'approved') return 'has no answered approval'
+  // Void is what an approval becomes when it is overtaken later; whether it was by then, the log says below.
+  if (approval === undefined || !['approved', 'void'].includes(approval.status)) return 'has no answered approval'
   if (approval.job_id !== lease.job_id || approval.job_hash !== decision.job_hash) return 'was approved for another job'
   if (!isSatisfied(approval.specs, approval.answers)) return 'was approved by too few'
   if (approval.answers.some((answer) => answer.by === approval.requested_by || answer.by === approval.agent))

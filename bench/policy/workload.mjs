@@ -84,7 +84,6 @@ const APPROVAL = {
   from: ['role:approver'],
   need: 1,
   within_ms: 86_400_000,
-  // biome-ignore lint/suspicious/noThenProperty: the key of the file; a word is never called, so this makes no thenable
   then: 'deny',
   valid_for_ms: 86_400_000,
 }

@@ -270,7 +270,6 @@ async function resolveJob({ client, terminal }: ServerContext, flags: ResolveFla
     happened: flags.happened === true,
     note: flags.note,
     ...(flags.result === undefined ? {} : { result: await jsonArgument('--result', flags.result) }),
-    // biome-ignore lint/suspicious/noThenProperty: the contract's word, and nothing awaits this object
     ...(flags.then === undefined ? {} : { then: flags.then }),
   })
   terminal.show(job, () => jobText(job, terminal))

@@ -35,7 +35,7 @@ async function serve({ terminal, env }: Context, flags: UpFlags): Promise<Exit> 
     stopping.off()
     throw cannotStart(error as Error & { code?: string })
   }
-  terminal.show(documentOf(plane), () => welcome(plane, env, terminal))
+  terminal.show(documentOf(plane), () => welcome(plane, terminal))
   const reload = () =>
     void plane.reloadPolicy().catch((error: Error) => terminal.note(`the policy was not reloaded: ${error.message}`))
   process.on('SIGHUP', reload)
@@ -88,9 +88,8 @@ function documentOf({ url, dataDir, keyFiles, policy }: Running): unknown {
   }
 }
 
-function welcome({ url, dataDir, keyFiles, policy }: Running, env: Context['env'], { color }: Terminal): string {
+function welcome({ url, dataDir, keyFiles, policy }: Running, { color }: Terminal): string {
   const keys = Object.entries(keyFiles).map(([role, file]): Pair => [`  ${role}`, resolve(file)])
-  const embedded = !env.SALLYPORT_DATABASE_URL
   return [
     color.bold('Sallyport is running.'),
     '',
@@ -106,11 +105,7 @@ function welcome({ url, dataDir, keyFiles, policy }: Running, env: Context['env'
       color,
     ),
     '',
-    ...(embedded
-      ? [
-          'The embedded store survives a crash of this process, not a power cut; SALLYPORT_DATABASE_URL is the durable choice.',
-        ]
-      : []),
+    'The embedded store survives a crash of this process, not a power cut.',
     color.dim('Ctrl-C drains and stops. Another terminal: sallyport jobs submit --topic job.repo.read'),
   ].join('\n')
 }

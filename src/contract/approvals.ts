@@ -34,7 +34,6 @@ export const Approval = Type.Object({
       from: Type.Array(Type.String()),
       need: Type.Integer(),
       within_ms: Type.Integer(),
-      // biome-ignore lint/suspicious/noThenProperty: a word of the wire; it is never called, so this makes no thenable
       then: Type.String(),
       valid_for_ms: Type.Integer(),
     }),

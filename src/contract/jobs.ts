@@ -214,7 +214,6 @@ export const ResolveJob = Type.Object(
     happened: Type.Boolean(),
     result: Type.Optional(AnyJson),
     note: Type.String({ minLength: 1, maxLength: 2000 }),
-    // biome-ignore lint/suspicious/noThenProperty: a word of the wire; it is never called, so this makes no thenable
     then: Type.Optional(
       Type.Union([Type.Literal('retry'), Type.Literal('finish'), Type.Literal('dead_letter')], {
         description: 'What becomes of the job once every effect is settled; retry when left out',

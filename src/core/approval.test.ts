@@ -7,7 +7,6 @@ const spec = (given: Partial<ApprovalSpec> = {}): ApprovalSpec => ({
   from: ['role:approver'],
   need: 1,
   within_ms: 1000,
-  // biome-ignore lint/suspicious/noThenProperty: the key of the file; a word is never called, so this makes no thenable
   then: 'deny',
   valid_for_ms: 5000,
   ...given,

@@ -280,7 +280,7 @@ describe('a planted violation is found by', () => {
     [
       'leasesWereAllowed: an approval taken back',
       leasesWereAllowed,
-      "UPDATE approvals SET status = 'void' WHERE tenant = $1",
+      "UPDATE approvals SET status = 'rejected' WHERE tenant = $1",
     ],
     [
       'leasesWereAllowed: answers that are none',

@@ -302,6 +302,16 @@ describe('effects', () => {
     ])
   })
 
+  test('the time left is whole, so a handler can give it to AbortSignal.timeout', async () => {
+    const { plane } = await begin((_, ctx) =>
+      ctx.effect('send', async ({ remainingMs }) =>
+        [ctx.remainingMs(), remainingMs()].map((left) => AbortSignal.timeout(left).aborted),
+      ),
+    )
+    const lease = plane.offer()
+    expect(await plane.report(lease)).toMatchObject({ outcome: 'succeeded', result: [false, false] })
+  })
+
   test('what was committed is not done again: by an earlier attempt, another node, or twice in this one', async () => {
     let calls = 0
     const { plane } = await begin(async (_, ctx) => {

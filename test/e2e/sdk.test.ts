@@ -131,7 +131,6 @@ describe('an agent and a worker on a real server', () => {
       happened: true,
       result: { receipt: 'by telephone' },
       note: 'the bank says yes',
-      // biome-ignore lint/suspicious/noThenProperty: a word of the contract, never awaited
       then: 'finish',
     })
     expect((await admin.jobs.wait(job_id, { timeoutMs: 20_000 })).status).toBe('succeeded')

@@ -228,7 +228,6 @@ function readApproval(source: Source, field: Field): ApprovalSpec {
   const within = fields?.get('within')
   if (within) spec.within_ms = readDuration(source, within) ?? spec.within_ms
   const then = fields?.get('then')
-  // biome-ignore lint/suspicious/noThenProperty: the key of the file; a word is never called, so this makes no thenable
   if (then) spec.then = readWord(source, then, ['deny', 'escalate']) ?? 'deny'
   const valid = fields?.get('valid_for')
   if (valid) spec.valid_for_ms = readDuration(source, valid) ?? spec.valid_for_ms

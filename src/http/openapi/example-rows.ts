@@ -84,7 +84,6 @@ export const APPROVAL = {
   job_hash: JOB_HASH,
   grant_hash: GRANT_HASH,
   short_hash: 'v1:21107d5',
-  // biome-ignore lint/suspicious/noThenProperty: the key of the policy file; a word is never called, so this makes no thenable
   specs: [{ from: ['role:approver'], need: 1, within_ms: 14_400_000, then: 'deny', valid_for_ms: 86_400_000 }],
   answers: [],
 }

@@ -81,7 +81,6 @@ export const EXAMPLES = {
       happened: true,
       result: { status: 201 },
       note: 'seen in the log of the other side',
-      // biome-ignore lint/suspicious/noThenProperty: a word of the wire; it is never called, so this makes no thenable
       then: 'retry',
     },
     response: { ...CALL, status: 'retrying', status_reason: 'resolved', max_attempts: 2 },
