@@ -88,12 +88,10 @@ beforeAll(async () => {
   if (!existsSync(CLI)) throw new Error('dist/ is not built: npm run build')
   mkdirSync(at('policy'))
   copyFileSync(DEFAULT_POLICY, at('policy', 'default.yaml'))
-  // A topic of its own for the crash drill, so that these tests hold whatever the example policy says of drills.
+  // One more file, so that pushing, comparing and activating have a difference to show.
   writeFileSync(
     at('drills.yaml'),
     `version: v1
-job_classes:
-  - { topic: job.drill.effect, timeout_ms: 60000, heartbeat_ms: 500, attempts: 3 }
 rules:
   - { id: allow-effect-drill, match: { topic: job.drill.effect }, decision: ALLOW }
 `,
