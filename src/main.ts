@@ -1,6 +1,15 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join, relative } from 'node:path'
-import type { Config } from './config.js'
+import { type Config, ConfigError } from './config.js'
 import type { Role } from './core/access.js'
 import { originOf } from './core/audit/checkpoint.js'
 import type { AuditSource } from './core/audit/export.js'
@@ -11,7 +20,7 @@ import { Authenticator } from './http/auth.js'
 import { auditEvents } from './http/events.js'
 import { allRoutes } from './http/routes/all.js'
 import { createServer } from './http/server.js'
-import { activateFile } from './journey/activate.js'
+import { activateFile, readPolicy } from './journey/activate.js'
 import { closeWriters } from './journey/integrate.js'
 import { createKey, newKeyText } from './journey/keys.js'
 import { checkpointKeeper } from './loops/checkpoints.js'
@@ -24,6 +33,7 @@ import { type Clock, systemClock } from './platform/clock.js'
 import { lockDirectory } from './platform/db/lock.js'
 import { openPglite, openPgliteThread } from './platform/db/pglite.js'
 import type { Db } from './platform/db/seam.js'
+import { openWhole } from './platform/db/unfinished.js'
 import { type Ids, systemIds } from './platform/ids.js'
 import { createLog, type Log } from './platform/log.js'
 import { watchPath } from './platform/watch.js'
@@ -45,8 +55,12 @@ export { ConfigError, loadConfig } from './config.js'
 export { DirectoryLocked } from './platform/db/lock.js'
 
 const DEFAULT_TENANT = 'default'
+const FIRST_START = 'system:first-start'
 /** One key of each at first start, so that a newcomer can submit, work and approve as three different principals. */
 const FIRST_KEYS: Role[] = ['admin', 'agent', 'worker', 'approver']
+
+/** What is under way when a stop is asked for gets this long: a reader that stopped reading must not hold it up for ever. */
+const DRAIN_MS = 10_000
 
 /** A running control plane. */
 export interface Plane {
@@ -89,7 +103,9 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     for (const close of closing.reverse()) await close()
   })
   try {
-    mkdirSync(config.dataDir, { recursive: true, mode: 0o700 })
+    // Before a database is made, which takes seconds: at a first start there is no other policy that could stay active.
+    if (seams.memory || !existsSync(pgdata(config))) readPolicy(policyFiles(config.policy))
+    makeDataDir(config.dataDir)
     if (!seams.memory) closing.push((await lockDirectory(config.dataDir)).release)
     let died: (error: Error) => void = () => {}
     const failed = new Promise<Error>((resolve) => {
@@ -98,7 +114,7 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     const db = await openDb(config, seams, died)
     closing.push(() => db.close())
     await migrate(db, join(config.packageRoot, 'migrations'), clock.now())
-    const { key, pem } = signingKey(config.signingKey, ids)
+    const { key, pem } = signingKey(config.signingKey, ids, (await auditTenants(db)).length > 0)
     const chains = new WriterChains(ids.id('wr', clock.now()), key)
     const ledger = new Ledger(db, chains, clock, ids)
     closing.push(() => ledger.close())
@@ -114,21 +130,15 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     }
     // The directory is ours alone: every other writer that is still open died without closing its chain.
     await closeWriters(world, chains.writer)
-    const reloadPolicy = async () => ({
-      activated: (await activateFile(world, DEFAULT_TENANT, policyFiles(config.policy))) !== null,
-    })
-    await firstPolicy(world, config, log, reloadPolicy)
+    const reloadPolicy = inTurn(() => loadPolicy(world, config, log))
+    await firstPolicy(world, reloadPolicy)
     const keyFiles = await firstKeys(world, config)
 
     const integrate = integrator(world, key, clock, log)
     const loops: Loop[] = [integrate, sweeper(world, clock, log)]
     if (config.checkpoints !== null) loops.push(checkpointKeeper(world, clock, log, config.checkpoints))
     closing.push(() => Promise.all(loops.map((each) => each.stop())))
-    const reload = () =>
-      reloadPolicy().then(reportReload(log), (error) =>
-        log.error({ err: error, faults: faultsOf(error) }, 'the policy on disk is broken; the active one stays'),
-      )
-    closing.push(watchPath(config.policy, clock, reload))
+    closing.push(watchPath(config.policy, clock, () => void reloadPolicy().catch(() => {})))
 
     const auth = new Authenticator(world)
     const dispatcher = new Dispatcher(world, log)
@@ -146,7 +156,11 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       version,
     })
     const app = createServer(routes, auth, log, () => ids.id('req', clock.now()))
-    closing.push(() => app.close())
+    closing.push(async () => {
+      const cancel = clock.after(DRAIN_MS, () => app.server.closeAllConnections())
+      await app.close()
+      cancel()
+    })
     // Long polls end before the server waits for its requests: their workers ask another node.
     closing.push(() => dispatcher.stop())
     const address = await app.listen({ host: config.host, port: config.port })
@@ -172,16 +186,44 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
 
 function openDb(config: Config, seams: Seams, died: (error: Error) => void): Promise<Db> {
   if (seams.memory) return openPglite(null)
-  const dir = join(config.dataDir, 'pgdata')
-  return seams.thread === false ? openPglite(dir) : openPgliteThread(dir, died)
+  const open = (dir: string) => (seams.thread === false ? openPglite(dir) : openPgliteThread(dir, died))
+  return openWhole(pgdata(config), open)
 }
 
-/** The installation's key: made once, 0600. Whoever holds it can sign the log, so it never enters the database. */
-function signingKey(file: string, ids: Ids): { key: SigningKey; pem: string } {
-  if (!existsSync(file)) writeFileSync(file, signingKeyPem(ids.bytes(32)), { mode: 0o600, flag: 'wx' })
-  chmodSync(file, 0o600)
-  const pem = readFileSync(file, 'utf8')
-  return { key: readSigningKey(pem), pem }
+const pgdata = (config: Config) => join(config.dataDir, 'pgdata')
+
+function makeDataDir(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw new ConfigError(
+      'SALLYPORT_DATA_DIR',
+      `names ${dir}, which cannot be made (${(error as NodeJS.ErrnoException).code})`,
+      './.sallyport',
+    )
+  }
+}
+
+/**
+ * The installation's key: made once, 0600. Whoever holds it can sign the log, so it never enters the database. Where there is a
+ * log and no key, a new one would sign a history it cannot vouch for, and what is sealed could never be opened.
+ */
+function signingKey(file: string, ids: Ids, hasLog: boolean): { key: SigningKey; pem: string } {
+  const wrong = (fault: string) => new ConfigError('SALLYPORT_SIGNING_KEY', `names ${file}: ${fault}`, './signing.key')
+  try {
+    if (!existsSync(file)) {
+      if (hasLog) throw wrong('it is gone, and the log in this data directory is signed with it; put it back')
+      // By rename: killed in between, it must not leave half a key.
+      writeFileSync(`${file}.new`, signingKeyPem(ids.bytes(32)), { mode: 0o600 })
+      renameSync(`${file}.new`, file)
+    }
+    chmodSync(file, 0o600)
+    const pem = readFileSync(file, 'utf8')
+    return { key: readSigningKey(pem), pem }
+  } catch (error) {
+    if (error instanceof ConfigError) throw error
+    throw wrong((error as Error).message)
+  }
 }
 
 /** A file, or every .yaml and .yml of a folder in order of name. */
@@ -203,44 +245,54 @@ function headKeeper(world: World, integrate: Integrator): (tenant: string) => Pr
   }
 }
 
-/** Without any active snapshot a broken file stops the start; with one, it is only reported. */
-async function firstPolicy(
-  world: World,
-  config: Config,
-  log: Log,
-  reload: () => Promise<{ activated: boolean }>,
-): Promise<void> {
+/** Makes the policy on disk the active one if it changed. A broken one is logged, changes nothing and is thrown. */
+async function loadPolicy(world: World, config: Config, log: Log): Promise<{ activated: boolean }> {
   try {
-    await reload()
+    const activated = (await activateFile(world, DEFAULT_TENANT, policyFiles(config.policy))) !== null
+    if (activated) log.info({ file: config.policy }, 'the policy on disk is active')
+    return { activated }
   } catch (error) {
-    const gate = await getGate(world.db, DEFAULT_TENANT)
-    if (gate?.snapshot == null) throw error
-    log.error(
-      { err: error, file: config.policy, faults: faultsOf(error) },
-      'the policy on disk is broken; the active one stays',
-    )
+    const faults = error instanceof Problem ? error.extra.faults : undefined
+    log.error({ err: error, file: config.policy, faults }, 'the policy on disk is broken; the active one stays')
+    throw error
   }
 }
 
+/** Without any active snapshot a broken file stops the start; with one, it is only reported. */
+async function firstPolicy(world: World, load: () => Promise<unknown>): Promise<void> {
+  try {
+    await load()
+  } catch (error) {
+    const gate = await getGate(world.db, DEFAULT_TENANT)
+    if (gate?.snapshot == null) throw error
+  }
+}
+
+/**
+ * Keys for a newcomer, each in a file of its own. A start that was killed among them is finished by the next one; a key of the
+ * configuration that is not known yet becomes an admin's, so that it can be changed there. What was revoked stays revoked.
+ */
 async function firstKeys(world: World, config: Config): Promise<Record<string, string>> {
   const dir = join(config.dataDir, 'keys')
   const files = Object.fromEntries(FIRST_KEYS.map((role) => [role, join(dir, `${role}.key`)]))
-  if ((await listKeys(world.db, DEFAULT_TENANT)).length > 0) return files
-  mkdirSync(dir, { recursive: true, mode: 0o700 })
-  for (const role of FIRST_KEYS) {
+  const keys = await listKeys(world.db, DEFAULT_TENANT)
+  const made = keys.filter((key) => key.created_by === FIRST_START)
+  const isMissing = (role: Role) => {
+    if (role === 'admin' && config.adminKey !== null) return !keys.some((key) => isKeyOf(config.adminKey, key.key_id))
+    return !made.some((key) => key.role === role) && (keys.length === 0 || made.length > 0)
+  }
+  for (const role of FIRST_KEYS.filter(isMissing)) {
+    mkdirSync(dir, { recursive: true, mode: 0o700 })
     const text = role === 'admin' && config.adminKey !== null ? config.adminKey : newKeyText(world)
     // File first: a crash in between leaves a file that the next start writes again, never a key nobody has.
     writeFileSync(files[role] as string, `${text}\n`, { mode: 0o600 })
-    await createKey(
-      world,
-      DEFAULT_TENANT,
-      'system:first-start',
-      { role: role as never, principal: `${role}:first`, note: 'made at first start' },
-      text,
-    )
+    const note = 'made at first start'
+    await createKey(world, DEFAULT_TENANT, FIRST_START, { role: role as never, principal: `${role}:first`, note }, text)
   }
   return files
 }
+
+const isKeyOf = (text: string | null, key_id: string) => text?.startsWith(`sp_${key_id.slice('key_'.length)}_`) ?? false
 
 async function unready(world: World, draining: () => boolean): Promise<string | null> {
   if (draining()) return 'draining'
@@ -262,10 +314,6 @@ async function policyInfo(world: World): Promise<Plane['policy']> {
   }
 }
 
-const faultsOf = (error: unknown) => (error instanceof Problem ? error.extra.faults : undefined)
-const reportReload = (log: Log) => (done: { activated: boolean }) =>
-  done.activated && log.info('the policy on disk changed and is active')
-
 function packageVersion(root: string): string {
   return (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version
 }
@@ -275,6 +323,16 @@ function once(work: () => Promise<void>): () => Promise<void> {
   return () => {
     done ??= work()
     return done
+  }
+}
+
+/** Calls never overlap: one that comes during another runs after it, for it may be about what changed since. */
+function inTurn<T>(work: () => Promise<T>): () => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve()
+  return () => {
+    const mine = last.then(work, work)
+    last = mine.catch(() => {})
+    return mine
   }
 }
 

@@ -45,6 +45,7 @@ async function demonstrate({ terminal }: Context, { keep = false, pause = false 
     const end = await Promise.race([playAll(story, stage, pause), interrupted.asked])
     if (end === 'interrupted') {
       story.mute()
+      terminal.note('Interrupted.')
       return EXIT.interrupted
     }
     const ms = Math.round(performance.now() - began)

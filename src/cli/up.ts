@@ -28,17 +28,19 @@ async function serve({ terminal, env }: Context, flags: UpFlags): Promise<Exit> 
   // Loaded here: the other commands must not wait for the server's parts.
   const [{ loadConfig }, { start }] = await Promise.all([import('../config.js'), import('../main.js')])
   const stopping = stopSignals(terminal)
-  let plane: Awaited<ReturnType<typeof start>>
+  let plane: Plane | undefined
+  // From the beginning: by default SIGHUP would end a server that is still starting.
+  const reload = () =>
+    void plane?.reloadPolicy().catch((error: Error) => terminal.note(`the policy was not reloaded: ${error.message}`))
+  process.on('SIGHUP', reload)
   try {
     plane = await start(loadConfig(env, flags))
   } catch (error) {
     stopping.off()
+    process.off('SIGHUP', reload)
     throw cannotStart(error as Error & { code?: string })
   }
   terminal.show(documentOf(plane), () => welcome(plane, terminal))
-  const reload = () =>
-    void plane.reloadPolicy().catch((error: Error) => terminal.note(`the policy was not reloaded: ${error.message}`))
-  process.on('SIGHUP', reload)
   const failed = await Promise.race([stopping.asked, plane.failed])
   if (failed instanceof Error)
     throw new CliError(EXIT.fault, 'store_lost', failed.message, 'Start it again: nothing acknowledged is lost.')
@@ -57,14 +59,22 @@ export function cannotStart(error: Error & { code?: string }): CliError {
   return new CliError(EXIT.no, 'cannot_start', error.message, help, { faults })
 }
 
-/** `asked` resolves at the first SIGINT or SIGTERM, also one that comes while it starts; the second ends the process. */
+/**
+ * One Ctrl-C may come as two signals or three: the terminal sends it to the whole process group, and npm passes its own on.
+ * What comes within this time of the first is the same press.
+ */
+const SAME_PRESS_MS = 1000
+
+/** `asked` resolves at the first SIGINT or SIGTERM, also one that comes while it starts; a later one ends the process. */
 function stopSignals(terminal: Terminal): { asked: Promise<void>; off(): void } {
   let off = () => {}
   const asked = new Promise<void>((resolve) => {
-    let first = true
+    let first: number | null = null
     const onSignal = () => {
-      if (!first) process.exit(EXIT.interrupted)
-      first = false
+      const now = performance.now()
+      if (first !== null && now - first > SAME_PRESS_MS) process.exit(EXIT.interrupted)
+      if (first !== null) return
+      first = now
       terminal.note('Draining … once more ends it at once.')
       resolve()
     }

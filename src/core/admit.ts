@@ -1,9 +1,31 @@
+import type { SubmitJob } from '../contract/jobs.js'
 import { type Approval, expiryOf } from './approval.js'
 import { type Fact, joined } from './audit.js'
 import type { Decision, Standing } from './door.js'
 import { jobFact } from './facts.js'
 import { birth, type Claim, type Job } from './job.js'
 import type { Json } from './json.js'
+
+/** A submitted body as a claim: one shape, nothing missing, tags in one order, so that hashing and matching agree. */
+export function claimFrom(by: Pick<Claim, 'tenant' | 'agent' | 'team'>, body: SubmitJob): Claim {
+  return {
+    ...by,
+    agent_version: null,
+    topic: body.topic,
+    labels: body.labels ?? {},
+    risk_tags: [...(body.risk_tags ?? [])].sort(),
+    environment: body.environment ?? null,
+    action_type: body.action_type ?? null,
+    capability: body.capability ?? null,
+    action: body.action ?? null,
+    workflow: body.workflow ?? null,
+    input: (body.input ?? null) as Json,
+    context: (body.context ?? null) as Json,
+    timeout_ms: body.timeout_ms ?? null,
+    max_attempts: body.max_attempts ?? null,
+    not_before: body.not_before ?? null,
+  }
+}
 
 /** Ids and places the shell made for a new job. */
 export interface NewJob {

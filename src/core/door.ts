@@ -1,5 +1,5 @@
 import type { Approval } from './approval.js'
-import { boundHash, grantHash, jobHash } from './binding.js'
+import { boundHash, grantHash, jobHash, shortForm } from './binding.js'
 import type { Claim } from './job.js'
 import type { Json, JsonObject } from './json.js'
 import { type Counter, FRESH, retryAfter, spent } from './limits.js'
@@ -80,6 +80,12 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
   const wait = fullLimit(evaluation.limits, standing)
   if (wait !== null) return { ...decision, outcome: 'wait', wait }
   return decision
+}
+
+/** What a refused caller is told: the public part of a denial, the same from every door. */
+export function refusal(decision: Decision): Record<string, unknown> {
+  const { reason, rules, snapshot } = decision
+  return { decision: 'DENY', reason, rules, policy_snapshot: shortForm(snapshot) }
 }
 
 /** Keys of the counters `decide` will read for this claim, so that they can be loaded first. */

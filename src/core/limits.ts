@@ -19,6 +19,8 @@ export function windowStart(now: number, periodMs: number): number {
 /** Spent in the sliding window that ends at `now`. */
 export function spent(counter: Counter, now: number, periodMs: number): number {
   const start = windowStart(now, periodMs)
+  // More than a window ahead only a clock that was wrong and put right can have left it: kept, it would refuse until that date.
+  if (counter.window_start > start + periodMs) return 0
   if (counter.window_start >= start)
     return counter.previous * share(counter.window_start, now, periodMs) + counter.current
   return counter.window_start === start - periodMs ? counter.current * share(start, now, periodMs) : 0

@@ -70,7 +70,7 @@ export function createServer(
     for (const call of open) call.abort()
   })
   for (const route of routes) mount(app, route, auth, log, open)
-  dropUnusedOnClose(app)
+  letGoOnClose(app)
   return app
 }
 
@@ -93,10 +93,12 @@ function refuseConnection(error: Error & { code?: string }, socket: Socket): voi
 }
 
 /**
- * A connection on which nothing was asked yet is not "idle" to Node, so close() would wait out its header timeout, a minute.
- * HTTP clients open such spares (undici does after an aborted request), and so would whoever wants to hold up a stop.
+ * Node's close() waits for two kinds of connections that have nothing to wait for. One on which nothing was asked yet is not
+ * "idle" to it, so it would wait out the header timeout, a minute; HTTP clients open such spares (undici does after an aborted
+ * request), and so would whoever wants to hold up a stop. And one whose answer is written just then stays open for the next
+ * request until the keep-alive timeout, 72 s.
  */
-function dropUnusedOnClose(app: FastifyInstance): void {
+function letGoOnClose(app: FastifyInstance): void {
   const unused = new Set<Socket>()
   let closing = false
   app.server.on('connection', (socket: Socket) => {
@@ -105,6 +107,13 @@ function dropUnusedOnClose(app: FastifyInstance): void {
     socket.once('close', () => unused.delete(socket))
   })
   app.server.on('request', ({ socket }) => unused.delete(socket))
+  app.addHook('onSend', async (_request, reply) => {
+    if (closing) reply.header('connection', 'close')
+  })
+  // Not closeIdleConnections(): that also cuts answers which are complete and still on their way out.
+  app.addHook('onResponse', async ({ socket }) => {
+    if (closing) socket.end()
+  })
   app.addHook('preClose', async () => {
     closing = true
     for (const socket of unused) socket.destroy()

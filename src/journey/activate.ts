@@ -1,6 +1,6 @@
 import { shortForm } from '../core/binding.js'
 import type { Json } from '../core/json.js'
-import { compilePolicy } from '../core/policy/compile.js'
+import { type CompiledPolicy, compilePolicy } from '../core/policy/compile.js'
 import { type Fault, parsePolicy } from '../core/policy/parse.js'
 import { Problem } from '../errors.js'
 import { findSnapshot, type SnapshotRow } from '../store/snapshots.js'
@@ -19,7 +19,14 @@ export interface Stored {
 
 const TRIES = 6
 
-/** Parses, compiles and keeps a policy; with `activate` it is the active one from this call's return. Throws Problem `policy_invalid`. */
+/** Parses and compiles; what faults are left are warnings. Throws Problem `policy_invalid` with every fault. */
+export function readPolicy(files: PolicyFile[]): { policy: CompiledPolicy; faults: Fault[] } {
+  const { document, faults } = parsePolicy(files)
+  if (document === null) throw invalid(faults)
+  return { policy: compilePolicy(document), faults }
+}
+
+/** Keeps a policy; with `activate` it is the active one from this call's return. Throws Problem `policy_invalid`. */
 export async function storeSnapshot(
   world: World,
   tenant: string,
@@ -27,9 +34,7 @@ export async function storeSnapshot(
   files: PolicyFile[],
   options: { source: 'file' | 'api'; activate: boolean; note: string | null },
 ): Promise<Stored> {
-  const { document, faults } = parsePolicy(files)
-  if (document === null) throw invalid(faults)
-  const policy = compilePolicy(document)
+  const { policy, faults } = readPolicy(files)
   const now = world.clock.now()
   const snapshot: SnapshotRow = {
     tenant,
@@ -37,7 +42,7 @@ export async function storeSnapshot(
     source: options.source,
     files,
     warnings: faults.filter((f) => f.severity === 'warning') as unknown as Json,
-    rules: document.rules.length,
+    rules: policy.document.rules.length,
     note: options.note,
     created_by: actor,
     created_at: now,
@@ -60,9 +65,7 @@ export async function activate(world: World, tenant: string, actor: string, id: 
  * the last file digest the store saw, so that a restart does not undo what was activated through the API.
  */
 export async function activateFile(world: World, tenant: string, files: PolicyFile[]): Promise<Stored | null> {
-  const { document, faults } = parsePolicy(files)
-  if (document === null) throw invalid(faults)
-  const digest = compilePolicy(document).digest
+  const { digest } = readPolicy(files).policy
   const gate = await getGate(world.db, tenant)
   if (gate?.file_digest === digest) return null
   return storeSnapshot(world, tenant, 'system:file', files, { source: 'file', activate: true, note: null })

@@ -4,7 +4,7 @@ import { verdictOf } from '../core/admit.js'
 import { type Answer, type Approval, isSatisfied, mayAnswer, validUntil } from '../core/approval.js'
 import { joined } from '../core/audit.js'
 import { shortForm } from '../core/binding.js'
-import { type Decision, decide, type Standing } from '../core/door.js'
+import { type Decision, decide, refusal, type Standing } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
 import { claimOf, type Job, move, touch } from '../core/job.js'
 import { rebind } from '../core/rebind.js'
@@ -62,14 +62,7 @@ async function answer(
 }
 
 function outdated(decision: Decision, approval: Approval): Problem {
-  const { snapshot, reason, rules } = decision
-  if (decision.outcome === 'deny')
-    return new Problem('policy_denied', reason, {
-      decision: 'DENY',
-      reason,
-      rules,
-      policy_snapshot: shortForm(snapshot),
-    })
+  if (decision.outcome === 'deny') return new Problem('policy_denied', decision.reason, refusal(decision))
   return new Problem('approval_stale', 'Policy changed: this is no longer what would be approved', {
     approval_id: approval.approval_id,
     grant_hash: approval.grant_hash,

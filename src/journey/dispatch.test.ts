@@ -125,7 +125,7 @@ describe('a worker', () => {
     for (let i = 0; i < 3; i++) await t.submit({ topic: 'job.do.it' })
     const claim_id = 'claim-repeated'
     const first = await t.claim(IT, { capacity: 2, claim_id })
-    const claiming = { tenant: t.tenant, principal: t.worker.principal, claim_id }
+    const claiming = { tenant: t.tenant, principal: t.worker.principal, claim_id, topics: ['job.do.it'] }
     const again = await leasesFor(plane.world, claiming)
     expect(again.map((l) => l.lease).sort()).toEqual(first.map((l) => l.lease).sort())
     expect(await leasesFor(plane.world, { ...claiming, principal: t.otherWorker.principal })).toEqual([])

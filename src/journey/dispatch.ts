@@ -73,10 +73,11 @@ interface Granted {
 /** What this claim was given already: the answer to a repeat, so that a lost answer loses no lease. */
 export async function leasesFor(
   world: World,
-  claiming: Pick<Claiming, 'tenant' | 'principal' | 'claim_id'>,
+  claiming: Pick<Claiming, 'tenant' | 'principal' | 'claim_id' | 'topics'>,
 ): Promise<LeasedJob[]> {
   const leases = (await leasesOfClaim(world.db, claiming.tenant, claiming.principal, claiming.claim_id)).filter(
-    (l) => l.ended_at === null,
+    // By topic too: another key of this worker may be bound to others.
+    (l) => l.ended_at === null && claiming.topics.includes(l.topic),
   )
   if (leases.length === 0) return []
   const jobs = new Map(

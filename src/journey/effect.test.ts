@@ -213,6 +213,24 @@ describe('a person who looked', () => {
     await held(t)
   })
 
+  test('and is told when it happened after all: a commit by the attempt before is recorded, beside the new one', async () => {
+    const t = await plane.tenant(POLICY)
+    const { job_id, lease } = await doubted(t)
+    plane.clock.advance(60_000)
+    await t.resolve(job_id, 'pay', false)
+    const [second] = await t.claim(IT)
+    await t.begin(second?.lease as string, 'pay')
+    expect(await codeOf(t.commit(lease, 'pay', 'first'))).toBe('lease_lost')
+    await t.commit(second?.lease as string, 'pay', 'second')
+    expect(await t.commit(lease, 'pay', 'first')).toMatchObject({ status: 'committed', result: 'second' })
+    const late = (await t.facts()).filter((fact) => fact.kind === 'effect.late')
+    expect(late).toMatchObject([
+      { lease_id: lease, attempt: 1 },
+      { lease_id: lease, attempt: 1 },
+    ])
+    await held(t)
+  })
+
   test('is heard once, about an effect that is in doubt, of a job that is', async () => {
     const t = await plane.tenant(POLICY)
     const { job_id } = await doubted(t)

@@ -101,8 +101,14 @@ async function commit(
 ): Promise<EffectAnswer | null> {
   const now = world.clock.now()
   if (found === null) throw new Problem('effect_refused', 'This effect was never begun')
+  if (found.lease_id !== lease.lease_id) {
+    // Somebody judged that it had not happened, another attempt began it, and now the first one says it did: perhaps twice.
+    const late = { effect_key: request.key, lease_id: lease.lease_id, attempt: lease.attempt }
+    const fact = jobFact('effect.late', job, now, caller.principal, late)
+    await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [], rows: {}, facts: [fact] })
+    if (found.status !== 'committed') throw new Problem('lease_lost')
+  }
   if (found.status === 'committed') return recorded(world, lease, job, found, now)
-  if (found.lease_id !== lease.lease_id) throw new Problem('lease_lost')
   const live = lease.ended_at === null && job.lease_id === lease.lease_id
   const raw = (request.result ?? null) as Json
   const kept = keep(world, job, 'effect', raw, canonical(raw), await outputRules(world, job), now)

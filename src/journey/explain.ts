@@ -1,5 +1,6 @@
 import type { SubmitJob } from '../contract/jobs.js'
 import type { Caller } from '../core/access.js'
+import { claimFrom } from '../core/admit.js'
 import { type Decision, decide } from '../core/door.js'
 import { type Claim, claimOf } from '../core/job.js'
 import type { Json } from '../core/json.js'
@@ -30,25 +31,7 @@ export async function evaluateDry(
       ? (await world.policies.active(caller.tenant)).policy
       : await world.policies.compiled(caller.tenant, stored.digest)
   const now = world.clock.now()
-  const claim: Claim = {
-    tenant: caller.tenant,
-    agent: body.agent ?? caller.principal,
-    agent_version: null,
-    team: caller.team,
-    topic: body.topic,
-    labels: body.labels ?? {},
-    risk_tags: [...(body.risk_tags ?? [])].sort(),
-    environment: body.environment ?? null,
-    action_type: body.action_type ?? null,
-    capability: body.capability ?? null,
-    action: body.action ?? null,
-    workflow: body.workflow ?? null,
-    input: (body.input ?? null) as Json,
-    context: (body.context ?? null) as Json,
-    timeout_ms: body.timeout_ms ?? null,
-    max_attempts: body.max_attempts ?? null,
-    not_before: body.not_before ?? null,
-  }
+  const claim = claimFrom({ tenant: caller.tenant, agent: body.agent ?? caller.principal, team: caller.team }, body)
   return {
     decision: decide(policy, claim, { door: 'submit', now, counters: {}, grant: null }),
     why: explain(policy, claim, now) as unknown as Json,

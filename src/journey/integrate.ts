@@ -1,5 +1,5 @@
-import { originOf, signCheckpoint } from '../core/audit/checkpoint.js'
-import { base64, fromBase64 } from '../core/audit/hash.js'
+import { type Checkpoint, checkpointOpener, originOf, signCheckpoint } from '../core/audit/checkpoint.js'
+import { base64 } from '../core/audit/hash.js'
 import { integrate as plan } from '../core/audit/integrate.js'
 import { type SigningKey, signatureChecker } from '../core/audit/keys.js'
 import { type Chain, chainAfter, startChain, tileLines } from '../core/audit/tile.js'
@@ -32,15 +32,26 @@ export interface Integrated {
   /** Null where every waiting tile was refused. */
   head: HeadRow | null
   refused: { writer: string; seq: number; fault: string }[]
+  /** Why this tenant's round did not happen; the others' did. */
+  failed: Error | null
 }
 
-/** Tiles stand in the tree but no head is signed over them: somebody removed the heads. Signing a new beginning would hide it. */
+/** Tiles stand in the tree but no head is signed over them: somebody removed heads. Signing a new one would hide it. */
 export class HeadsMissing extends Error {
-  constructor(tenant: string) {
-    super(
-      `the audit tree of ${tenant} has entries but no signed head; nothing more is signed until a person has looked`,
-    )
+  constructor(tenant: string, size: number) {
+    const signed = size === 0 ? 'no signed head' : `entries beyond its last signed head of ${size}`
+    super(`the audit tree of ${tenant} has ${signed}; nothing more is signed until a person has looked`)
     this.name = 'HeadsMissing'
+  }
+}
+
+/** The newest head is not what this installation signed. What is built upon it would vouch for whatever it says. */
+export class HeadForged extends Error {
+  constructor(tenant: string, size: number, cause: unknown) {
+    super(`the newest head of ${tenant}, of ${size} entries, is not one that was signed here; nothing more is signed`, {
+      cause,
+    })
+    this.name = 'HeadForged'
   }
 }
 
@@ -48,7 +59,9 @@ export class HeadsMissing extends Error {
 export async function integrate(world: World, key: SigningKey): Promise<Integrated[]> {
   const done: Integrated[] = []
   for (const tenant of await tenantsWaiting(world.db)) {
-    const result = await integrateTenant(world, key, tenant)
+    const result = await integrateTenant(world, key, tenant).catch(
+      (failed: Error): Integrated => ({ tenant, entries: 0, head: null, refused: [], failed }),
+    )
     if (result !== null) done.push(result)
   }
   return done
@@ -58,16 +71,14 @@ async function integrateTenant(world: World, key: SigningKey, tenant: string): P
   const tiles = await waitingTiles(world.db, tenant, ROUND)
   if (tiles.length === 0) return null
   const head = await newestHead(world.db, tenant)
-  if (head === null && (await placedTiles(world.db, tenant, 0, 1)).length > 0) throw new HeadsMissing(tenant)
-  const edge = await loadEdge(head?.size ?? 0, (wanted) => readNodes(world.db, tenant, wanted))
+  const signed = head === null ? null : openHead(tenant, head, key)
+  const size = signed?.size ?? 0
+  if ((await placedTiles(world.db, tenant, size, 1)).length > 0) throw new HeadsMissing(tenant, size)
+  const edge = await loadEdge(size, (wanted) => readNodes(world.db, tenant, wanted))
   const writers = await chainEnds(world, key, tenant, tiles)
   const now = world.clock.now()
-  const result = plan(
-    { origin: originOf(tenant), edge, signedRoot: head === null ? null : fromBase64(head.root), writers },
-    tiles,
-    now,
-  )
-  if (result.head === null) return { tenant, entries: 0, head: null, refused: result.refused }
+  const result = plan({ origin: originOf(tenant), edge, signedRoot: signed?.root ?? null, writers }, tiles, now)
+  if (result.head === null) return { tenant, entries: 0, head: null, refused: result.refused, failed: null }
   const row: HeadRow = {
     tenant,
     size: result.head.size,
@@ -80,7 +91,18 @@ async function integrateTenant(world: World, key: SigningKey, tenant: string): P
     searchRows(byName.get(`${p.writer}/${p.seq}`) as StoredTile, p.first_index),
   )
   await writeIntegration(world.db, tenant, result.placements, result.writes, entries, row)
-  return { tenant, entries: entries.length, head: row, refused: result.refused }
+  return { tenant, entries: entries.length, head: row, refused: result.refused, failed: null }
+}
+
+/** The row is only where the head is kept: size and root are those that the signature covers. */
+function openHead(tenant: string, row: HeadRow, key: SigningKey): Checkpoint {
+  try {
+    const head = checkpointOpener(originOf(tenant), [key.publicKey])(row.checkpoint)
+    if (head.size === row.size) return head
+    throw new Error(`the signature is over ${head.size} entries`)
+  } catch (cause) {
+    throw new HeadForged(tenant, row.size, cause)
+  }
 }
 
 /** Where each waiting writer's integrated chain ends. A writer with another key than this installation's is nobody's. */

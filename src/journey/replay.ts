@@ -1,8 +1,7 @@
 import { type Caller, may } from '../core/access.js'
 import { ask, asked, terms, verdictOf } from '../core/admit.js'
 import { joined } from '../core/audit.js'
-import { shortForm } from '../core/binding.js'
-import { decide, type Standing } from '../core/door.js'
+import { decide, refusal, type Standing } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
 import { claimOf, type Job, move } from '../core/job.js'
 import { Problem } from '../errors.js'
@@ -49,13 +48,7 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
         await gateMoved(world, caller)
         continue
       }
-      throw new Problem('policy_denied', decision.reason, {
-        decision: 'DENY',
-        decision_id,
-        reason: decision.reason,
-        rules: decision.rules,
-        policy_snapshot: shortForm(decision.snapshot),
-      })
+      throw new Problem('policy_denied', decision.reason, { decision_id, ...refusal(decision) })
     }
     const fresh = {
       ...verdictOf(decision, decision_id),

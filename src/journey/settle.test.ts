@@ -201,10 +201,12 @@ describe('a fence', () => {
     const before = await t.job(job.job_id)
     expect(await t.succeed(lease, 'too late')).toMatchObject({ answer: 'lost', status: 'running' })
     expect(await t.job(job.job_id)).toEqual(before)
-    expect((await t.facts()).filter((fact) => fact.kind === 'lease.refused')).toMatchObject([
-      { lease_id: lease, attempt: 1 },
-    ])
     expect((await t.succeed(second?.lease as string, 'in time')).answer).toBe('ok')
+    plane.clock.advance(5000)
+    await t.sweep()
+    expect((await t.facts()).filter((fact) => fact.kind === 'lease.refused')).toMatchObject([
+      { lease_id: lease, count: 1 },
+    ])
     await held(t)
   })
 

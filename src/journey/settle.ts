@@ -97,17 +97,18 @@ async function one(world: World, caller: Caller, completion: Completion, read: R
 }
 
 /** A report from a lease that has ended moves nothing. The same report again is answered as before; another one is evidence. */
-async function stale(world: World, caller: Caller, lease: Lease, job: Job, report_hash: string): Promise<Settlement> {
+function stale(world: World, caller: Caller, lease: Lease, job: Job, report_hash: string): Settlement {
   if (lease.report_hash === report_hash)
     return { lease: lease.lease_id, answer: 'ok', job_id: job.job_id, status: job.status }
-  const now = world.clock.now()
-  const fact = jobFact('lease.refused', job, now, caller.principal, {
+  // Counted, not written one by one: a worker may report a lost lease as often as it likes.
+  const refused = {
+    kind: 'lease.refused' as const,
+    tenant: job.tenant,
+    actor: caller.principal,
     lease_id: lease.lease_id,
-    worker: lease.worker,
-    attempt: lease.attempt,
-    report_hash,
-  })
-  await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [], rows: {}, facts: [fact] })
+    job_id: job.job_id,
+  }
+  world.refusals.add(refused, world.clock.now())
   return {
     lease: lease.lease_id,
     answer: lease.report_hash === null ? 'lost' : 'conflict',

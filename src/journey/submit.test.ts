@@ -168,6 +168,7 @@ describe('a rate', () => {
       rule('  - { id: do, match: { topic: job.do.* }, decision: ALLOW, limits: { rate: 1/hour } }\n'),
     )
     for (let i = 0; i < 5; i++) await codeOf(t.submit({ topic: 'job.do.it' }))
+    plane.clock.advance(5000)
     await t.sweep()
     const refused = (await t.facts()).filter((fact) => fact.kind === 'limit.refused')
     expect(refused).toEqual([expect.objectContaining({ actor: 'agent:bot', rules: 'do', count: 4 })])

@@ -1,10 +1,10 @@
 import type { Accepted, SubmitJob } from '../contract/jobs.js'
 import type { Caller } from '../core/access.js'
-import { admit } from '../core/admit.js'
+import { admit, claimFrom } from '../core/admit.js'
 import { joined } from '../core/audit.js'
 import { shortForm } from '../core/binding.js'
 import { canonical, digestOf, saltedHash } from '../core/canonical.js'
-import { type Decision, decide, limitKeys, type Standing } from '../core/door.js'
+import { type Decision, decide, limitKeys, refusal, type Standing } from '../core/door.js'
 import type { Claim } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { windowStart } from '../core/limits.js'
@@ -42,7 +42,7 @@ export async function submit(
   idempotencyKey: string | null,
   beforeDenial: () => void = () => {},
 ): Promise<Submitted> {
-  const claim = claimFrom(caller, body)
+  const claim = permitted(caller, body)
   const request_hash = idempotencyKey === null ? '' : digestOf('request', body as Json)
   const earlier = async () => (idempotencyKey === null ? null : replayOf(world, caller, idempotencyKey, request_hash))
   for (let tries = 0; tries < TRIES; tries++) {
@@ -66,7 +66,10 @@ export async function submit(
         faults: faults.map((f) => ({ path: `/input${f.path}`, message: f.message })),
       })
     if (decision.wait !== null) {
-      world.refusals.add(claim.tenant, claim.agent, decision.wait.rule, standing.now)
+      world.refusals.add(
+        { kind: 'limit.refused', tenant: claim.tenant, actor: claim.agent, rules: decision.wait.rule },
+        standing.now,
+      )
       throw new Problem('rate_limited', `Rule ${decision.wait.rule} lets no more through now`, {
         retry_after_ms: decision.wait.retry_after_ms,
         rules: [decision.wait.rule],
@@ -99,31 +102,14 @@ export async function submit(
   })
 }
 
-function claimFrom(caller: Caller, body: SubmitJob): Claim {
+/** The claim, if this key may make it. Throws Problem `act_as_refused`, `topic_refused`. */
+function permitted(caller: Caller, body: SubmitJob): Claim {
   const agent = body.agent ?? caller.principal
   if (agent !== caller.principal && !caller.act_as.includes(agent))
     throw new Problem('act_as_refused', `This key is ${caller.principal} and may not act as ${agent}`)
   if (caller.topics !== null && !caller.topics.some((pattern) => topicMatches(pattern, body.topic)))
     throw new Problem('topic_refused', `This key is not bound to ${body.topic}`, { topics: caller.topics })
-  return {
-    tenant: caller.tenant,
-    agent,
-    agent_version: null,
-    team: agent === caller.principal ? caller.team : null,
-    topic: body.topic,
-    labels: body.labels ?? {},
-    risk_tags: [...(body.risk_tags ?? [])].sort(),
-    environment: body.environment ?? null,
-    action_type: body.action_type ?? null,
-    capability: body.capability ?? null,
-    action: body.action ?? null,
-    workflow: body.workflow ?? null,
-    input: (body.input ?? null) as Json,
-    context: (body.context ?? null) as Json,
-    timeout_ms: body.timeout_ms ?? null,
-    max_attempts: body.max_attempts ?? null,
-    not_before: body.not_before ?? null,
-  }
+  return claimFrom({ tenant: caller.tenant, agent, team: agent === caller.principal ? caller.team : null }, body)
 }
 
 async function load(world: World, active: Active, claim: Claim): Promise<Standing> {
@@ -186,13 +172,7 @@ async function refuse(
     await gateMoved(world, caller)
     return
   }
-  throw new Problem('policy_denied', decision.reason, {
-    decision: 'DENY',
-    decision_id,
-    reason: decision.reason,
-    rules: decision.rules,
-    policy_snapshot: shortForm(decision.snapshot),
-  })
+  throw new Problem('policy_denied', decision.reason, { decision_id, ...refusal(decision) })
 }
 
 function accept(

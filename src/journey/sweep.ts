@@ -1,14 +1,18 @@
 import { jobFact } from '../core/facts.js'
 import { move } from '../core/job.js'
+import { expiryAfterBeat } from '../core/lease.js'
 import { settle } from '../core/settle.js'
 import { expiredApprovals } from '../store/approvals.js'
 import { deadlines } from '../store/deadlines.js'
 import { pruneIdempotency } from '../store/idempotency.js'
 import { getJob, overdueInQueue } from '../store/jobs.js'
-import { effectsOfJob, lostLeases } from '../store/leases.js'
+import { effectsOfJob, leasesAhead, lostLeases } from '../store/leases.js'
 import { releases } from '../store/ledger/write.js'
 import { expiredPayloads } from '../store/payloads.js'
 import type { World } from '../store/world.js'
+
+/** A clock that went back by more than this was set, not disciplined. */
+export const CLOCK_STEP_MS = 1000
 
 /** What nobody reports: lost leases, queues without a worker, approvals nobody answered, expired texts. Safe to run anywhere, at any time. */
 export async function sweep(world: World): Promise<void> {
@@ -20,6 +24,27 @@ export async function sweep(world: World): Promise<void> {
   if (over(due.payload)) await eraseExpired(world)
   if (over(due.idempotency)) await pruneIdempotency(world.db, world.clock.now())
   await writeRefusals(world)
+}
+
+/**
+ * After a clock was set back: leases granted under the later time would end at a date far off. They get three heartbeats from
+ * now, like everyone who was just heard of.
+ */
+export async function rebaseLeases(world: World): Promise<void> {
+  const now = world.clock.now()
+  const ahead = await leasesAhead(world.db, now + CLOCK_STEP_MS)
+  for (const tenant of new Set(ahead.map((lease) => lease.tenant))) {
+    const beats = ahead
+      .filter((lease) => lease.tenant === tenant)
+      .map(({ lease_id, heartbeat_ms, hard_end }) => ({
+        tenant,
+        lease_id,
+        beat_at: now,
+        expires_at: expiryAfterBeat({ heartbeat_ms, hard_end }, now),
+        progress: null,
+      }))
+    await world.ledger.commit({ tenant, gate: null, alone: beats.map((b) => b.lease_id), rows: { beats }, facts: [] })
+  }
 }
 
 async function endLostLeases(world: World): Promise<void> {

@@ -9,6 +9,9 @@ import { type Loop, loop } from './loop.js'
 /** A head is signed at most this long after its entries were committed, plus the round itself: under the promised second. */
 const PAUSE_MS = 500
 
+/** What a person has to look at is said again this often, not at every round: that would be 170,000 lines a day. */
+const REPEAT_MS = 60_000
+
 /** A round that placed something. */
 export type Integrated = Round & { head: HeadRow }
 
@@ -19,13 +22,24 @@ export interface Integrator extends Loop {
 
 export function integrator(world: World, key: SigningKey, clock: Clock, log: Log): Integrator {
   const listeners = new Set<(done: Integrated) => void>()
+  const told = oncePer(REPEAT_MS, clock)
   const base = loop('integrator', clock, log, PAUSE_MS, async () => {
     let more = true
     while (more) {
       const done = await integrate(world, key)
       for (const each of done) {
         for (const bad of each.refused)
-          log.error({ tenant: each.tenant, ...bad }, 'an audit tile does not follow from its chain; it was not signed')
+          told(`${each.tenant} ${bad.writer} ${bad.seq}`, () =>
+            log.error(
+              { tenant: each.tenant, ...bad },
+              'an audit tile does not follow from its chain; it was not signed',
+            ),
+          )
+        const { failed } = each
+        if (failed !== null)
+          told(`${each.tenant} ${failed.message}`, () =>
+            log.error({ tenant: each.tenant, err: failed }, 'the audit log of a tenant could not be integrated'),
+          )
         if (each.head !== null) for (const listener of listeners) listener({ ...each, head: each.head })
       }
       more = done.some((each) => each.head !== null)
@@ -37,5 +51,17 @@ export function integrator(world: World, key: SigningKey, clock: Clock, log: Log
       listeners.add(listener)
       return () => listeners.delete(listener)
     },
+  }
+}
+
+/** Says each thing at most once in a time. Bounded: past 10,000 things it forgets, and says some again. */
+function oncePer(ms: number, clock: Clock): (thing: string, say: () => void) => void {
+  const said = new Map<string, number>()
+  return (thing, say) => {
+    const now = clock.now()
+    if (now - (said.get(thing) ?? Number.NEGATIVE_INFINITY) < ms) return
+    if (said.size >= 10_000) said.clear()
+    said.set(thing, now)
+    say()
   }
 }

@@ -1,5 +1,5 @@
 import { rebindPending } from '../journey/rebind.js'
-import { sweep } from '../journey/sweep.js'
+import { CLOCK_STEP_MS, rebaseLeases, sweep } from '../journey/sweep.js'
 import type { Clock } from '../platform/clock.js'
 import type { Log } from '../platform/log.js'
 import { listGates } from '../store/standing.js'
@@ -12,7 +12,12 @@ const PAUSE_MS = 250
 export function sweeper(world: World, clock: Clock, log: Log): Loop {
   /** Under which snapshot a tenant's pending approvals were last looked at: they are looked at again only after an activation. */
   const seen = new Map<string, string>()
+  /** The latest time seen; below it by more than a step, or at a start, leases may lie ahead of the clock. */
+  let latest = Number.POSITIVE_INFINITY
   return loop('sweeper', clock, log, PAUSE_MS, async () => {
+    const now = clock.now()
+    if (now < latest - CLOCK_STEP_MS) await rebaseLeases(world)
+    latest = now
     await sweep(world)
     for (const { tenant, snapshot } of await listGates(world.db)) {
       if (snapshot === null || seen.get(tenant) === snapshot) continue

@@ -1,36 +1,36 @@
-import type { Fact } from '../core/audit.js'
+import type { Fact, FactKind } from '../core/audit.js'
 
 /** How long refusals gather before they are written as one entry. */
 const GATHER_MS = 5000
 
+/** What is alike in the refusals that are counted together. */
+export interface Refused {
+  kind: FactKind
+  tenant: string
+  actor: string
+  rules?: string
+  lease_id?: string
+  job_id?: string
+}
+
 /**
- * Refusals by limit, counted and written as one entry per agent and rule every few seconds: a looping agent that is refused
- * 50,000 times a second must not fill the log that exists to show it.
+ * Refusals counted and written as one entry every few seconds: an agent that is refused 50,000 times a second, or a worker that
+ * reports a lost lease over and over, must not fill the log that exists to show it.
  */
 export class Refusals {
-  readonly #counts = new Map<string, { tenant: string; agent: string; rule: string; count: number; from: number }>()
+  readonly #counts = new Map<string, { refused: Refused; count: number; from: number }>()
 
-  add(tenant: string, agent: string, rule: string, at: number): void {
-    const key = JSON.stringify([tenant, agent, rule])
+  add(refused: Refused, at: number): void {
+    const key = JSON.stringify(refused)
     const entry = this.#counts.get(key)
     if (entry) entry.count++
-    else this.#counts.set(key, { tenant, agent, rule, count: 1, from: at })
+    else this.#counts.set(key, { refused, count: 1, from: at })
   }
 
   /** Takes what has gathered long enough, or with `all` everything; the caller writes it. */
   take(at: number, all = false): Fact[] {
     const ripe = [...this.#counts].filter(([, entry]) => all || at - entry.from >= GATHER_MS)
     for (const [key] of ripe) this.#counts.delete(key)
-    return ripe.map(
-      ([, { tenant, agent, rule, count, from }]): Fact => ({
-        kind: 'limit.refused',
-        tenant,
-        at,
-        actor: agent,
-        rules: rule,
-        count,
-        from,
-      }),
-    )
+    return ripe.map(([, { refused, count, from }]): Fact => ({ ...refused, at, count, from }))
   }
 }

@@ -207,10 +207,3 @@ export async function dump(plane: TestPlane): Promise<string> {
   }
   return parts.join('\n')
 }
-
-/** Everything a key can read with GET: lists first, then each thing they name, until nothing new turns up. */
-export async function readAll(plane: TestPlane, key: string, paths: string[]): Promise<string> {
-  const parts: string[] = []
-  for (const path of paths) parts.push((await call(plane, key, 'GET', path)).text)
-  return parts.join('\n')
-}

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { sweep } from '../../src/journey/sweep.js'
+import { rebaseLeases, sweep } from '../../src/journey/sweep.js'
 import type { Clock } from '../../src/platform/clock.js'
 import { API, call, expectProblem, faultsLogged, makeKey, startTarget, type Target, verifyAudit } from './attacker.js'
 
@@ -192,6 +192,27 @@ describe('a rate limit', () => {
     offset = -3 * HOUR
     // At most one window's worth once more: what was counted under the later clock may be forgotten, the limit may not.
     expect(await spend(key, 30)).toBeLessThanOrEqual(5)
+  })
+})
+
+describe('a clock that was a year ahead and was put right', () => {
+  test('a limit spent under it opens again within a window', async () => {
+    const key = await makeKey(plane, 'agent', { principal: 'agent:ahead' })
+    offset = 9000 * HOUR
+    for (let i = 0; i < 6; i++) await submit({ topic: 'job.count.a' }, key)
+    offset = 2 * HOUR
+    expect((await submit({ topic: 'job.count.a' }, key)).status).toBe(202)
+  })
+
+  test('a lease granted under it is lost when its worker is silent for longer than its timeout', async () => {
+    offset = 9000 * HOUR
+    const { job_id } = (await submit({ topic: 'job.try.i' })).body
+    await claim('job.try.i')
+    offset = HOUR
+    await rebaseLeases(plane.world)
+    offset = 2 * HOUR
+    await sweep(plane.world)
+    expect((await job(job_id)).status).not.toBe('running')
   })
 })
 

@@ -459,6 +459,35 @@ describe('work that is not its own', () => {
   })
 })
 
+describe('a worker that asks or reports too often', () => {
+  test('a worker that repeats stale reports writes fewer entries than it sends', async () => {
+    const own = await lease()
+    await complete({ lease: own.lease, outcome: 'succeeded', result: 'first' })
+    const stale = Array.from({ length: 200 }, (_, n) => ({ lease: own.lease, outcome: 'succeeded', result: n }))
+    await post('complete', stale)
+    const timeline = await call(plane, plane.keys.admin, 'GET', `${API}/jobs/${own.job_id}/timeline?limit=500`)
+    const refused = timeline.body.items.filter((item: { kind: string }) => item.kind === 'lease.refused')
+    expect(refused.length).toBeLessThan(50)
+  })
+
+  test('a claim id repeated with a key of the same worker bound to other topics gives none of its jobs', async () => {
+    const [wide, narrow] = await Promise.all([
+      makeKey(plane, 'worker', { principal: 'worker:twice', topics: ['job.try.wide'] }),
+      makeKey(plane, 'worker', { principal: 'worker:twice', topics: ['job.try.narrow'] }),
+    ])
+    await call(plane, plane.keys.agent, 'POST', `${API}/jobs`, { topic: 'job.try.wide', input: 'not for narrow' })
+    const ask = (key: string, topic: string) =>
+      call(plane, key, 'POST', `${API}/workers/claim`, {
+        worker_id: 'w',
+        claim_id: 'claim-twice',
+        topics: [topic],
+        capacity: 1,
+      })
+    expect((await ask(wide, 'job.try.wide')).body.leases).toHaveLength(1)
+    expect((await ask(narrow, 'job.try.narrow')).body.leases).toEqual([])
+  })
+})
+
 test('after all of it the audit verifies, and no fault was logged', { timeout: 30_000 }, async () => {
   await verifyAudit(plane)
   expect(faultsLogged(plane)).toEqual([])

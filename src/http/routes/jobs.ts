@@ -12,7 +12,7 @@ import { getJob, type JobFilter, listJobs, runCounts } from '../../store/jobs.js
 import { effectsOfJob, getLease } from '../../store/leases.js'
 import { getPayload } from '../../store/payloads.js'
 import type { World } from '../../store/world.js'
-import { problemBody } from '../problem.js'
+import { asProblem, problemBody } from '../problem.js'
 import type { Call, Reply, Route } from '../route.js'
 import type { SubmitGuard } from '../submit-guard.js'
 import { viewJob, viewRun } from '../views.js'
@@ -106,8 +106,9 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
             const reply = await one(caller, job, idempotency_key ?? null)
             return { status: reply.status ?? 200, body: reply.body }
           } catch (error) {
-            if (!(error instanceof Problem)) throw error
-            return { status: error.status, body: problemBody(error) }
+            // One item's fault is that item's answer, whatever it is.
+            const problem = asProblem(error)
+            return { status: problem.status, body: problemBody(problem) }
           }
         }
         const items: Jobs.BatchAnswer['items'] = []

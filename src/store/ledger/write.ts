@@ -136,7 +136,8 @@ counters AS (
   SELECT l.* FROM limits l WHERE (l.tenant, l.key) IN (SELECT tenant, key FROM spends) ORDER BY l.tenant, l.key FOR UPDATE),
 rated AS (
   SELECT s.n, s.max, row_number() OVER (PARTITION BY s.tenant, s.key ORDER BY s.n) +
-    CASE WHEN c.window_start >= s.window_start THEN c.previous * least(1, 1 - (s.at - c.window_start)::float8 / s.period_ms) + c.current
+    CASE WHEN c.window_start > s.window_start + s.period_ms THEN 0
+         WHEN c.window_start >= s.window_start THEN c.previous * least(1, 1 - (s.at - c.window_start)::float8 / s.period_ms) + c.current
          WHEN c.window_start = s.window_start - s.period_ms THEN c.current * (1 - (s.at - s.window_start)::float8 / s.period_ms)
          ELSE 0 END AS after
   FROM spends s LEFT JOIN counters c ON c.tenant = s.tenant AND c.key = s.key WHERE s.kind = 'rate'),
@@ -157,6 +158,9 @@ losers AS (
 go AS (SELECT NOT EXISTS (SELECT 1 FROM losers) AS ok),
 batch AS (INSERT INTO batches (batch_id, at) SELECT $4, $5::bigint FROM go WHERE go.ok)`
 
+/** A counter more than one window ahead of a rate that is spent now: left by a clock that was put right. */
+const AHEAD = `(t.window_start > excluded.window_start + (SELECT max(s.period_ms) FROM spends s WHERE s.tenant = t.tenant AND s.key = t.key AND s.kind = 'rate'))`
+
 export const COMMIT = `${CHECKS},
 w_limits AS (
   INSERT INTO limits AS t (tenant, key, window_start, current, previous, held)
@@ -164,11 +168,12 @@ w_limits AS (
          greatest(0, count(*) FILTER (WHERE s.kind = 'held') - count(*) FILTER (WHERE s.kind = 'release'))
   FROM spends s, go WHERE go.ok GROUP BY s.tenant, s.key
   ON CONFLICT (tenant, key) DO UPDATE SET
-    window_start = greatest(t.window_start, excluded.window_start),
-    previous = CASE WHEN excluded.window_start <= t.window_start THEN t.previous
+    window_start = CASE WHEN ${AHEAD} THEN excluded.window_start ELSE greatest(t.window_start, excluded.window_start) END,
+    previous = CASE WHEN ${AHEAD} THEN 0
+                    WHEN excluded.window_start <= t.window_start THEN t.previous
                     WHEN excluded.window_start = t.window_start + (SELECT max(s.period_ms) FROM spends s WHERE s.tenant = t.tenant AND s.key = t.key) THEN t.current
                     ELSE 0 END,
-    current = CASE WHEN excluded.window_start <= t.window_start THEN t.current + excluded.current ELSE excluded.current END,
+    current = CASE WHEN ${AHEAD} THEN excluded.current WHEN excluded.window_start <= t.window_start THEN t.current + excluded.current ELSE excluded.current END,
     held = greatest(0, t.held + (SELECT count(*) FILTER (WHERE s.kind = 'held') - count(*) FILTER (WHERE s.kind = 'release')
                                  FROM spends s WHERE s.tenant = t.tenant AND s.key = t.key))),
 w_jobs AS (${insert('jobs', COLUMNS.jobs, 6)}),

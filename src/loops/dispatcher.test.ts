@@ -1,0 +1,215 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { holdCommits, openPlane, type Tenancy, type TestPlane, turns } from '../../test/plane.js'
+import { proves } from '../../test/requirements.js'
+import type { LeasedJob } from '../contract/workers.js'
+import type { Claiming } from '../journey/dispatch.js'
+import { silentLog } from '../platform/log.js'
+import { Dispatcher } from './dispatcher.js'
+
+const POLICY = `
+version: v1
+default_decision: DENY
+rules:
+  - { id: do, match: { topic: job.do.* }, decision: ALLOW }
+  - { id: one, match: { topic: job.one.* }, decision: ALLOW, limits: { concurrent: 1, per: rule } }
+`
+
+let plane: TestPlane
+let dispatcher: Dispatcher
+beforeAll(async () => {
+  plane = await openPlane()
+})
+beforeEach(() => {
+  dispatcher = new Dispatcher(plane.world, silentLog)
+})
+afterEach(async () => {
+  plane.db.tap = null
+  await dispatcher.stop()
+})
+afterAll(() => plane.close())
+
+const claiming = (t: Tenancy, topics: string[], claim_id = `claim-${Math.random()}`): Claiming => ({
+  tenant: t.tenant,
+  principal: t.worker.principal,
+  worker: 'w',
+  claim_id,
+  topics,
+  capacity: 1,
+  enforces: [],
+  effects: 'recorded',
+})
+const never = new AbortController().signal
+/** A long poll and what has become of it. */
+function poll(t: Tenancy, topics: string[], options: { wait?: number; signal?: AbortSignal; claim_id?: string } = {}) {
+  const seen: { leases: LeasedJob[] | null } = { leases: null }
+  const done = dispatcher
+    .claim(claiming(t, topics, options.claim_id), options.wait ?? 30_000, options.signal ?? never)
+    .then((leases) => {
+      seen.leases = leases
+      return leases
+    })
+  return { seen, done }
+}
+const waiting = (n: number) => turns(() => dispatcher.waiting === n)
+/** Long enough for every look under way to have come to nothing. */
+const quiet = async () => {
+  for (let i = 0; i < 60; i++) await new Promise((next) => setImmediate(next))
+}
+
+describe('a claim', () => {
+  test('is answered at once when there is work, and at once with nothing when it does not wait', async () => {
+    const t = await plane.tenant(POLICY)
+    await t.submit({ topic: 'job.do.it' })
+    expect(await dispatcher.claim(claiming(t, ['job.do.it']), 30_000, never)).toHaveLength(1)
+    expect(await dispatcher.claim(claiming(t, ['job.do.it']), 0, never)).toEqual([])
+    expect(dispatcher.waiting).toBe(0)
+  })
+
+  test('waits, and is woken by a submit of its topic and by no other', async () => {
+    const t = await plane.tenant(POLICY)
+    const { seen, done } = poll(t, ['job.do.it'])
+    await waiting(1)
+    await quiet()
+    await t.submit({ topic: 'job.do.that' })
+    await quiet()
+    expect(seen.leases).toBeNull()
+    const { job_id } = await t.submit({ topic: 'job.do.it' })
+    expect((await done)[0]?.job.job_id).toBe(job_id)
+  })
+
+  test(`${proves('L3')} whose hint was lost finds the work by looking, within a second`, async () => {
+    const t = await plane.tenant(POLICY)
+    const { seen, done } = poll(t, ['job.do.it'])
+    await waiting(1)
+    await quiet()
+    // Through another node, whose bus this one does not hear.
+    await t.on(plane.node()).submit({ topic: 'job.do.it' })
+    await quiet()
+    expect(seen.leases).toBeNull()
+    plane.clock.advance(1000)
+    expect(await done).toHaveLength(1)
+  })
+
+  test('gets a job when it falls due', async () => {
+    const t = await plane.tenant(POLICY)
+    const { seen, done } = poll(t, ['job.do.it'])
+    await waiting(1)
+    await t.submit({ topic: 'job.do.it', not_before: plane.clock.now() + 5000 })
+    for (let i = 0; i < 4; i++) {
+      plane.clock.advance(1000)
+      await quiet()
+    }
+    expect(seen.leases).toBeNull()
+    plane.clock.advance(1000)
+    await quiet()
+    plane.clock.advance(1000)
+    expect(await done).toHaveLength(1)
+  })
+
+  test('ends with nothing when its time is up', async () => {
+    const t = await plane.tenant(POLICY)
+    const { done } = poll(t, ['job.do.it'], { wait: 3000 })
+    await waiting(1)
+    await quiet()
+    plane.clock.advance(3000)
+    expect(await done).toEqual([])
+    expect(dispatcher.waiting).toBe(0)
+  })
+
+  test('whose caller hangs up is given no work', async () => {
+    const t = await plane.tenant(POLICY)
+    const line = new AbortController()
+    const { done } = poll(t, ['job.do.it'], { signal: line.signal })
+    await waiting(1)
+    await quiet()
+    line.abort()
+    expect(await done).toEqual([])
+    await t.submit({ topic: 'job.do.it' })
+    await quiet()
+    expect(await t.rows('leases')).toEqual([])
+  })
+
+  test('whose time is up while its lease is being committed gets the lease, not an empty answer', async () => {
+    const t = await plane.tenant(POLICY)
+    await t.submit({ topic: 'job.do.it' })
+    const hold = holdCommits(plane.db)
+    const { seen, done } = poll(t, ['job.do.it'], { wait: 500 })
+    await turns(() => hold.waiting() === 1)
+    plane.clock.advance(500)
+    await quiet()
+    expect(seen.leases).toBeNull()
+    hold.release()
+    expect(await done).toHaveLength(1)
+  })
+
+  test('repeated gets what it was given', async () => {
+    const t = await plane.tenant(POLICY)
+    for (let i = 0; i < 3; i++) await t.submit({ topic: 'job.do.it' })
+    const first = await poll(t, ['job.do.it'], { claim_id: 'claim-again' }).done
+    const again = await poll(t, ['job.do.it'], { claim_id: 'claim-again' }).done
+    expect(again.map((l) => l.lease)).toEqual(first.map((l) => l.lease))
+    expect(await t.rows('leases')).toHaveLength(1)
+  })
+
+  test(`${proves('D7')} behind a full limit is served when a place becomes free`, async () => {
+    const t = await plane.tenant(POLICY)
+    for (let i = 0; i < 2; i++) await t.submit({ topic: 'job.one.it' })
+    const [first] = await dispatcher.claim(claiming(t, ['job.one.it']), 0, never)
+    const { seen, done } = poll(t, ['job.one.it'])
+    await waiting(1)
+    await quiet()
+    expect(seen.leases).toBeNull()
+    await t.succeed(first?.lease as string)
+    expect(await done).toHaveLength(1)
+  })
+})
+
+describe('many claims', () => {
+  test('get each job once, the oldest claim first', async () => {
+    const t = await plane.tenant(POLICY)
+    const polls = []
+    for (let i = 0; i < 4; i++) {
+      polls.push(poll(t, ['job.do.it']))
+      await waiting(i + 1)
+    }
+    await quiet()
+    const first = await t.submit({ topic: 'job.do.it' })
+    expect((await polls[0]?.done)?.[0]?.job.job_id).toBe(first.job_id)
+    for (let i = 0; i < 3; i++) await t.submit({ topic: 'job.do.it' })
+    const leases = (await Promise.all(polls.map((each) => each.done))).flat()
+    expect(new Set(leases.map((l) => l.job.job_id)).size).toBe(4)
+  })
+
+  test('of a tenant with a slow look do not hold another tenant’s', async () => {
+    const [slow, quick] = [await plane.tenant(POLICY), await plane.tenant(POLICY)]
+    const polls = [poll(slow, ['job.do.it']), poll(quick, ['job.do.it'])]
+    await waiting(2)
+    await quiet()
+    await slow.submit({ topic: 'job.do.it' })
+    await quick.submit({ topic: 'job.do.it' })
+    expect((await Promise.all(polls.map((each) => each.done))).map((leases) => leases.length)).toEqual([1, 1])
+  })
+
+  test('all end when the dispatcher stops, and later ones are answered with nothing', async () => {
+    const t = await plane.tenant(POLICY)
+    const polls = [poll(t, ['job.do.it']), poll(t, ['job.do.it'])]
+    await waiting(2)
+    await dispatcher.stop()
+    expect(await Promise.all(polls.map((each) => each.done))).toEqual([[], []])
+    await t.submit({ topic: 'job.do.it' })
+    expect(await poll(t, ['job.do.it']).done).toEqual([])
+    expect(await t.rows('leases')).toEqual([])
+  })
+})
+
+test('a look that fails answers the claim with the fault and serves the next', async () => {
+  const t = await plane.tenant(POLICY)
+  await t.submit({ topic: 'job.do.it' })
+  plane.db.tap = async (sql, send) => {
+    if (sql.includes("status IN ('queued', 'retrying')")) throw new Error('no')
+    return send()
+  }
+  await expect(dispatcher.claim(claiming(t, ['job.do.it']), 1000, never)).rejects.toThrow('no')
+  plane.db.tap = null
+  expect(await dispatcher.claim(claiming(t, ['job.do.it']), 1000, never)).toHaveLength(1)
+})

@@ -1,0 +1,99 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { lockDirectory } from '../../src/platform/db/lock.js'
+import { proves } from '../requirements.js'
+import { dice, endAll, preparedDataDir, sallyport, scratch, spawnUp, startServer, until } from '../support/server.js'
+
+const place = scratch('lock')
+afterAll(async () => {
+  await endAll()
+  place.gone()
+})
+
+describe('one server to a data directory', () => {
+  test(`${proves('L2')} a second is refused, a killed one's successor is not, even if its pid is somebody else's now`, async () => {
+    const dataDir = await preparedDataDir(place.at('one'))
+    const first = await startServer({ dataDir })
+
+    const second = spawnUp({ dataDir })
+    expect(await second.ended).toEqual({ code: 1, signal: null })
+    expect(JSON.parse(second.out()).error).toMatchObject({ code: 'cannot_start' })
+    expect(second.out()).toContain(`Another Sallyport is running on ${dataDir}`)
+    const offline = await sallyport(['audit', 'verify', '--data-dir', dataDir, '--json'])
+    expect(offline).toMatchObject({ exit: 1, json: { error: { code: 'in_use' } } })
+    expect((await fetch(`${first.url}/readyz`)).status).toBe(200)
+
+    await first.end('SIGKILL')
+    expect(JSON.parse(readFileSync(join(dataDir, 'lock.json'), 'utf8')).pid).toBe(first.pid)
+    writeFileSync(join(dataDir, 'lock.json'), JSON.stringify({ pid: process.pid }))
+    const successor = await startServer({ dataDir })
+    expect(JSON.parse(readFileSync(join(dataDir, 'lock.json'), 'utf8')).pid).toBe(successor.pid)
+
+    expect(await successor.end('SIGTERM')).toMatchObject({ code: 0 })
+    expect(existsSync(join(dataDir, 'lock.sock'))).toBe(false)
+    expect(await sallyport(['audit', 'verify', '--data-dir', dataDir])).toMatchObject({ exit: 3 })
+  }, 60_000)
+
+  test('of two started at the same instant one wins, on an empty directory', async () => {
+    const both = [spawnUp({ dataDir: place.at('two') }), spawnUp({ dataDir: place.at('two') })]
+    const loser = await Promise.race(both.map((up) => up.ended.then(() => up)))
+    expect(loser.out()).toContain('Another Sallyport is running')
+    const winner = both.find((up) => up !== loser)
+    await until('the other one is ready', () => winner?.out().includes('"url"'))
+    expect(winner?.child.exitCode).toBeNull()
+  }, 60_000)
+
+  test('of many who want the lock exactly one gets it, each of ten times', async () => {
+    const names = ['short', 'l'.repeat(120)]
+    for (let n = 0; n < 10; n++) {
+      const dir = place.at(`race-${n}`, names[n % 2] as string)
+      const tries = await Promise.allSettled(Array.from({ length: 8 }, () => lockDirectory(dir)))
+      const won = tries.filter((each) => each.status === 'fulfilled')
+      expect(won).toHaveLength(1)
+      await won[0]?.value.release()
+      const again = await lockDirectory(dir)
+      await again.release()
+    }
+  })
+
+  test('a path too long for a socket is locked all the same', async () => {
+    const dataDir = await preparedDataDir(place.at('deep', 'd'.repeat(60), 'd'.repeat(60)))
+    const first = await startServer({ dataDir })
+    const second = spawnUp({ dataDir })
+    expect(await second.ended).toEqual({ code: 1, signal: null })
+    expect(second.out()).toContain('Another Sallyport is running')
+    expect(await first.end('SIGTERM')).toMatchObject({ code: 0 })
+  }, 60_000)
+})
+
+describe('a first start that is killed', () => {
+  test(`${proves('L2')} is made good by the next`, async () => {
+    const chance = dice('kill a first start')
+    const dataDir = place.at('early')
+    for (const after of ['pgdata.unfinished', join('pgdata', 'base'), 'signing.key', 'keys']) {
+      const { child, ended } = spawnUp({ dataDir })
+      await until(`${after} is there`, () => existsSync(join(dataDir, after)))
+      await new Promise((resolve) => setTimeout(resolve, chance.whole(0, 30))) // where in it the blow falls
+      child.kill('SIGKILL')
+      await ended
+    }
+    const server = await startServer({ dataDir })
+    for (const role of ['admin', 'agent', 'worker', 'approver'] as const) {
+      const answer = await fetch(`${server.url}/api/v1/jobs`, { headers: { 'x-api-key': server.key(role) } })
+      expect([role, answer.status]).toEqual([role, role === 'worker' ? 403 : 200])
+    }
+    expect(await server.end('SIGTERM')).toMatchObject({ code: 0 })
+    expect(await sallyport(['audit', 'verify', '--data-dir', dataDir])).toMatchObject({ exit: 3 })
+  }, 90_000)
+
+  test('a database is never removed without the mark, and a log is never continued under a new key', async () => {
+    const dataDir = place.at('early')
+    rmSync(join(dataDir, 'signing.key'))
+    const { ended, out } = spawnUp({ dataDir })
+    expect(await ended).toEqual({ code: 1, signal: null })
+    expect(out()).toMatch(/SALLYPORT_SIGNING_KEY names .*signing\.key: it is gone/)
+    expect(existsSync(join(dataDir, 'signing.key'))).toBe(false)
+    expect(existsSync(join(dataDir, 'pgdata', 'PG_VERSION'))).toBe(true)
+  }, 60_000)
+})
