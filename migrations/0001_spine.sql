@@ -168,6 +168,7 @@ CREATE TABLE approvals (
   job_id       text   NOT NULL,
   status       text   NOT NULL CHECK (status IN ('pending', 'approved', 'rejected', 'expired', 'void')),
   requested_by text   NOT NULL,
+  raised_by    text   NOT NULL, -- who caused the question: the requester, or who replayed the job
   agent        text   NOT NULL,
   topic        text   NOT NULL,
   requested_at bigint NOT NULL,

@@ -18,6 +18,7 @@ import { shortForm } from './core/binding.js'
 import { Problem } from './errors.js'
 import { Authenticator } from './http/auth.js'
 import { auditEvents } from './http/events.js'
+import { OpenCalls } from './http/open-calls.js'
 import { allRoutes } from './http/routes/all.js'
 import { createServer } from './http/server.js'
 import { activateFile, readPolicy } from './journey/activate.js'
@@ -141,6 +142,7 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     closing.push(watchPath(config.policy, clock, () => void reloadPolicy().catch(() => {})))
 
     const auth = new Authenticator(world)
+    const open = new OpenCalls(clock)
     const dispatcher = new Dispatcher(world, log)
     let draining = false
     const health = { unready: () => unready(world, () => draining) }
@@ -148,6 +150,7 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     const routes = allRoutes({
       world,
       auth,
+      open,
       dispatcher,
       publicKey: key.publicKey,
       events: auditEvents(world, integrate),
@@ -155,7 +158,7 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       health,
       version,
     })
-    const app = createServer(routes, auth, log, () => ids.id('req', clock.now()))
+    const app = createServer(routes, auth, open, log, () => ids.id('req', clock.now()))
     closing.push(async () => {
       const cancel = clock.after(DRAIN_MS, () => app.server.closeAllConnections())
       await app.close()

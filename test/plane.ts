@@ -173,6 +173,7 @@ export class Tenancy {
       key_id: `key_${principal}`,
       topics: null,
       act_as: [],
+      expires_at: null,
       ...more,
     }
   }
@@ -190,7 +191,7 @@ export class Tenancy {
     })
   }
   rebind() {
-    return rebindPending(this.world, this.tenant)
+    return rebindPending(this.world, this.tenant).then((done) => done.rebound)
   }
   sweep() {
     return sweep(this.world)
@@ -210,6 +211,7 @@ export class Tenancy {
     return dispatch(this.world, {
       tenant: this.tenant,
       principal: worker.principal,
+      key_id: worker.key_id,
       worker: worker.principal,
       claim_id:
         options.claim_id ?? `claim-${this.tenant}-${++this.#claims}-${this.world.ids.id('c', this.clock.now())}`,

@@ -152,6 +152,7 @@ export function anApproval(given: Partial<Approval> = {}): Approval {
     job_id: 'job_1',
     status: 'pending',
     requested_by: 'agent:bot',
+    raised_by: 'agent:bot',
     agent: 'agent:bot',
     topic: 'job.do.it',
     requested_at: 0,

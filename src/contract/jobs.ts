@@ -216,7 +216,8 @@ export const ResolveJob = Type.Object(
     note: Type.String({ minLength: 1, maxLength: 2000 }),
     then: Type.Optional(
       Type.Union([Type.Literal('retry'), Type.Literal('finish'), Type.Literal('dead_letter')], {
-        description: 'What becomes of the job once every effect is settled; retry when left out',
+        description:
+          'What becomes of the job once every effect is settled. Left out: finish where the whole attempt was in doubt and happened, cancelled where a cancel was asked for, else retry',
       }),
     ),
   },

@@ -9,6 +9,7 @@ const as = (role: Role): Caller => ({
   key_id: 'k',
   topics: null,
   act_as: [],
+  expires_at: null,
 })
 
 test('nobody who submits may answer approvals or work, and nobody who works may do anything else', () => {

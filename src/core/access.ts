@@ -21,7 +21,6 @@ export const PERMISSIONS = [
   'keys:read',
   'keys:write',
   'work:claim',
-  'events:read',
 ] as const
 export type Permission = (typeof PERMISSIONS)[number]
 export type Role = 'admin' | 'operator' | 'approver' | 'auditor' | 'viewer' | 'agent' | 'worker'
@@ -40,7 +39,6 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'dead_letters:read',
     'dead_letters:write',
     'audit:read',
-    'events:read',
   ],
   approver: [
     'jobs:read',
@@ -50,18 +48,9 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'approvals:answer',
     'policy:read',
     'dead_letters:read',
-    'events:read',
   ],
-  auditor: [
-    'jobs:read',
-    'approvals:read',
-    'policy:read',
-    'dead_letters:read',
-    'audit:read',
-    'keys:read',
-    'events:read',
-  ],
-  viewer: ['jobs:read', 'approvals:read', 'policy:read', 'dead_letters:read', 'events:read'],
+  auditor: ['jobs:read', 'approvals:read', 'policy:read', 'dead_letters:read', 'audit:read', 'keys:read'],
+  viewer: ['jobs:read', 'approvals:read', 'policy:read', 'dead_letters:read'],
   agent: ['jobs:submit', 'jobs:read_own', 'jobs:cancel_own', 'results:read_own', 'policy:read'],
   worker: ['work:claim'],
 }
@@ -76,6 +65,8 @@ export interface Caller {
   /** Topic patterns the key is bound to; null = any. */
   topics: string[] | null
   act_as: string[]
+  /** Epoch ms; null: it does not expire. */
+  expires_at: number | null
 }
 
 export function may(caller: Caller, permission: Permission): boolean {

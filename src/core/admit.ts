@@ -171,6 +171,7 @@ export function ask(
   decision: Decision,
   made: { approval_id: string; decision_id: string },
   now: number,
+  raised_by = job.requested_by,
 ): Approval {
   if (decision.grant_hash === null || decision.bound_hash === null)
     throw new Error('an approval needs a decision that requires one')
@@ -181,6 +182,7 @@ export function ask(
     job_id: job.job_id,
     status: 'pending',
     requested_by: job.requested_by,
+    raised_by,
     agent: job.agent,
     topic: job.topic,
     requested_at: now,
@@ -200,7 +202,7 @@ export function ask(
 }
 
 export function asked(approval: Approval, job: Job, at: number): Fact {
-  return jobFact('approval.requested', job, at, approval.requested_by, {
+  return jobFact('approval.requested', job, at, approval.raised_by, {
     approval_id: approval.approval_id,
     grant_hash: approval.grant_hash,
     snapshot: approval.snapshot,

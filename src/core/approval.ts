@@ -8,6 +8,8 @@ export interface Approval {
   job_id: string
   status: 'pending' | 'approved' | 'rejected' | 'expired' | 'void'
   requested_by: string
+  /** Who caused this question: the requester, or whoever replayed the job. May no more answer it than the requester. */
+  raised_by: string
   agent: string
   topic: string
   requested_at: number

@@ -62,7 +62,7 @@ export const JOB_EVENTS = [
   'doubt', // the lease ended with an effect begun and not committed
   'cancel',
   'queue_timeout',
-  'settle_succeeded', // a person or reconcile hook: the effect happened and the job is done
+  'settle_succeeded', // a person: the effect happened and the job is done
   'settle_cancelled', // the last doubt is gone and somebody had asked to cancel: the rest is not run
   'requeue', // a person: the effect is settled, run the rest
   'replay', // a dead letter gets a new attempt budget

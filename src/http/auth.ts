@@ -41,6 +41,7 @@ export class Authenticator {
       key_id: row.key_id,
       topics: row.topics,
       act_as: row.act_as,
+      expires_at: row.expires_at,
     }
   }
 

@@ -8,6 +8,7 @@ import { Problem } from '../errors.js'
 import type { Log } from '../platform/log.js'
 import type { Authenticator } from './auth.js'
 import { parseStrict } from './json.js'
+import type { OpenCalls } from './open-calls.js'
 import { asProblem, problemBody, retryAfter } from './problem.js'
 import type { Reply, Route } from './route.js'
 import { coerceQuery, type Validator, validator } from './validate.js'
@@ -26,12 +27,14 @@ const NOBODY: Caller = {
   key_id: '',
   topics: [],
   act_as: [],
+  expires_at: null,
 }
 
 /** Serves the routes: authenticate, authorise, parse strictly, validate, handle; every fault becomes a problem answer. */
 export function createServer(
   routes: readonly Route[],
   auth: Authenticator,
+  open: OpenCalls,
   log: Log,
   requestId: () => string,
 ): FastifyInstance {
@@ -64,11 +67,8 @@ export function createServer(
   app.setNotFoundHandler((request, reply) =>
     fail(reply, request, new Problem(isKnownPath(routes, request.url) ? 'method_not_allowed' : 'not_found'), log),
   )
-  const open = new Set<AbortController>()
   // Streams of events never end by themselves: a server that stops ends them.
-  app.addHook('preClose', async () => {
-    for (const call of open) call.abort()
-  })
+  app.addHook('preClose', async () => open.abort())
   for (const route of routes) mount(app, route, auth, log, open)
   letGoOnClose(app)
   return app
@@ -120,7 +120,7 @@ function letGoOnClose(app: FastifyInstance): void {
   })
 }
 
-function mount(app: FastifyInstance, route: Route, auth: Authenticator, log: Log, open: Set<AbortController>): void {
+function mount(app: FastifyInstance, route: Route, auth: Authenticator, log: Log, open: OpenCalls): void {
   const body: Validator | null = route.body === undefined ? null : validator(route.body)
   const query: Validator | null = route.query === undefined ? null : validator(route.query)
   const callers = new WeakMap<FastifyRequest, Caller>()
@@ -149,19 +149,16 @@ function mount(app: FastifyInstance, route: Route, auth: Authenticator, log: Log
           faults: [{ path: '/', message: 'send Content-Type: application/json and a body' }],
         })
       body?.(sent)
-      const hungUp = new AbortController()
-      open.add(hungUp)
-      reply.raw.once('close', () => {
-        open.delete(hungUp)
-        hungUp.abort()
-      })
+      const caller = callers.get(request) ?? NOBODY
+      const { signal, end } = open.begin(caller)
+      reply.raw.once('close', end)
       const answer = await route.handler({
-        caller: callers.get(request) ?? NOBODY,
+        caller,
         params: request.params as Record<string, string>,
         query: values,
         body: sent,
         headers: request.headers,
-        signal: hungUp.signal,
+        signal,
       })
       return send(reply, route, answer, log)
     },

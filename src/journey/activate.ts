@@ -56,8 +56,9 @@ export async function storeSnapshot(
 export async function activate(world: World, tenant: string, actor: string, id: string): Promise<Stored> {
   const snapshot = await findSnapshot(world.db, tenant, id)
   if (snapshot === null) throw new Problem('not_found')
-  await commit(world, tenant, actor, { ...snapshot, activated_at: world.clock.now() }, true, 'api')
-  return { snapshot, activated: true }
+  const active = { ...snapshot, activated_at: world.clock.now() }
+  await commit(world, tenant, actor, active, true, 'api')
+  return { snapshot: active, activated: true }
 }
 
 /**

@@ -10,7 +10,7 @@ import { claimOf, type Job, move, touch } from '../core/job.js'
 import { rebind } from '../core/rebind.js'
 import { Problem } from '../errors.js'
 import { getApproval, pendingHashesLike } from '../store/approvals.js'
-import { decisionRow } from '../store/decisions.js'
+import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
 import { gateMoved } from '../store/keys.js'
 import type { Intent } from '../store/ledger/queue.js'
@@ -101,7 +101,7 @@ async function assertAnswerable(
     throw new Problem('approval_closed', `The approval is ${approval.status}`, { approval_id: approval.approval_id })
   if (approval.expires_at <= now)
     throw new Problem('approval_closed', 'The approval has expired', { approval_id: approval.approval_id })
-  if (caller.principal === approval.requested_by || caller.principal === approval.agent)
+  if ([approval.requested_by, approval.raised_by, approval.agent].includes(caller.principal))
     await refuse(new Problem('self_approval'))
   if (!approval.specs.some((spec) => mayAnswer(spec, caller)))
     await refuse(new Problem('not_an_approver', undefined, { from: approval.specs.flatMap((s) => s.from) }))
@@ -164,12 +164,7 @@ async function approved(world: World, approval: Approval, job: Job, given: Answe
   const standing: Standing = { door: 'approve', now, counters: {}, grant: null }
   const decision = decide(active.policy, claim, standing)
   const decision_id = world.ids.id('dec', now)
-  const row = {
-    ...decisionRow(claim, decision, standing, decision_id),
-    job_id: job.job_id,
-    input_ptr: job.input_ptr,
-    context_ptr: job.context_ptr,
-  }
+  const row = decisionAbout(job, claim, decision, standing, decision_id)
   const base = { tenant: job.tenant, gate: active.gate, alone: [job.job_id] }
   // The snapshot moved since the question was put: denied now, or not what this person saw.
   if (decision.outcome === 'deny' || decision.grant_hash !== approval.grant_hash) {

@@ -3,24 +3,30 @@ import type { Approval } from '../core/approval.js'
 import type { Fact } from '../core/audit.js'
 import { shortForm } from '../core/binding.js'
 import { dispatch as step, type Waiter } from '../core/dispatch.js'
-import { decide, limitKeys, type Standing } from '../core/door.js'
+import { type Decision, decide, limitKeys, type Standing } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
-import { claimOf, type Job } from '../core/job.js'
+import { type Claim, claimOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import type { Lease } from '../core/lease.js'
+import { type Counter, FRESH } from '../core/limits.js'
 import { getApproval } from '../store/approvals.js'
-import { decisionRow } from '../store/decisions.js'
+import { decisionAbout } from '../store/decisions.js'
 import { dueJobs, getJobs } from '../store/jobs.js'
+import { assertStanding, gateMoved } from '../store/keys.js'
 import { effectsOfJobs, leasesOfClaim } from '../store/leases.js'
-import type { Intent } from '../store/ledger/queue.js'
+import type { Spend } from '../store/ledger/write.js'
 import { loadValues } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
-import { loadCounters, loadGrant } from '../store/standing.js'
+import { loadCounters, loadGrants } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 /** One worker's open claim. */
 export interface Claiming extends Waiter {
   tenant: string
+  /** The key that asks: once it is revoked, the claim is given nothing more. */
+  key_id: string
+  /** Gate epoch under which that key was last seen to stand. Revoking any key moves the epoch. */
+  checked?: number
   topics: string[]
   capacity: number
   enforces: string[]
@@ -32,35 +38,48 @@ export interface Dispatched {
   retry_in_ms: number | null
 }
 
-/** Rows looked at beyond the capacity, so that jobs behind a full limit do not hide the ones after them. */
+/** Rows of each topic looked at beyond the capacity, doubled with every round: what waits behind a full limit hides nothing for long. */
 const LOOK_AHEAD = 32
-/** Rows asked about in one look at most: a backlog behind one full limit must not turn a look into a scan. */
+/** Jobs decided in one look at most: a backlog behind one full limit must not turn a look into a scan. */
 const LOOK_MAX = 1000
+/** Jobs decided together: enough to share the reads, few enough not to read payloads that no room is left for. */
+const CHUNK = 32
 
 /**
  * The second door. Due jobs of the claim's topics pass through the same `decide` under the snapshot that is active now; those
  * that pass get a fenced lease in the same commit, before the worker hears of them. Allowed an hour ago and denied now is denied.
+ * Throws Problem `no_policy`, and `unauthenticated` when the claim's key was revoked meanwhile.
  */
 export async function dispatch(world: World, claiming: Claiming): Promise<Dispatched> {
-  const skip: string[] = []
+  const look: Look = { decided: [], counters: {}, retry_in_ms: null }
   const granted: Granted[] = []
-  let retry_in_ms: number | null = null
-  while (granted.length < claiming.capacity && skip.length < LOOK_MAX) {
+  for (let ahead = LOOK_AHEAD; granted.length < claiming.capacity && look.decided.length < LOOK_MAX; ahead *= 2) {
     const room = claiming.capacity - granted.length
-    const due = (
-      await dueJobs(world.db, claiming.tenant, claiming.topics, world.clock.now(), room + LOOK_AHEAD, skip)
-    ).slice(0, room)
+    const due = await dueJobs(world.db, claiming.tenant, claiming.topics, world.clock.now(), room + ahead, look.decided)
     if (due.length === 0) break
-    // Asked about once in this call, whatever comes of it: what a full limit holds back must not hide what is behind it.
-    skip.push(...due.map((job) => job.job_id))
-    for (const outcome of await passThrough(world, claiming, due)) {
-      if (outcome.kind === 'leased') granted.push(outcome.granted)
-      if (outcome.kind === 'wait') retry_in_ms = Math.min(retry_in_ms ?? Number.POSITIVE_INFINITY, outcome.retry_in_ms)
+    const active = await world.policies.active(claiming.tenant)
+    if (claiming.checked !== active.gate.epoch) {
+      await assertStanding(world.db, claiming)
+      claiming.checked = active.gate.epoch
     }
-    if (due.length < room) break
+    const plans = await planned(world, claiming, active, due, room, look)
+    for (const lease of await Promise.all(plans.map((plan) => carryOut(world, claiming, active, plan)))) {
+      if (lease === 'full') look.retry_in_ms ??= FULL_RETRY_MS
+      else if (lease !== null) granted.push(lease)
+    }
   }
-  return { leases: await shown(world, claiming.tenant, granted), retry_in_ms }
+  return { leases: await shown(world, claiming.tenant, granted), retry_in_ms: look.retry_in_ms }
 }
+
+/** What one look has learnt: jobs asked about, counters as read and as spent by its own plans, and when a full limit may open. */
+interface Look {
+  decided: string[]
+  counters: Record<string, Counter>
+  retry_in_ms: number | null
+}
+
+/** A limit that another dispatcher filled first is looked at again after this. */
+const FULL_RETRY_MS = 1000
 
 /** A lease with the job and payload it was decided on. */
 interface Granted {
@@ -144,46 +163,89 @@ async function shown(world: World, tenant: string, granted: readonly Granted[]):
   }))
 }
 
-type Outcome =
-  | { kind: 'leased'; granted: Granted }
-  | { kind: 'moved' }
-  | { kind: 'lost' }
-  | { kind: 'wait'; retry_in_ms: number }
-  | { kind: 'unfit' }
-
-async function passThrough(world: World, claiming: Claiming, jobs: Job[]): Promise<Outcome[]> {
-  const active = await world.policies.active(claiming.tenant)
-  const values = await loadValues(
-    world.db,
-    claiming.tenant,
-    jobs.flatMap((j) => [j.input_ptr, j.context_ptr]),
-  )
-  const payload = (job: Job) => ({
-    input: values.get(job.input_ptr ?? '') ?? null,
-    context: values.get(job.context_ptr ?? '') ?? null,
-  })
-  return Promise.all(jobs.map((job) => one(world, claiming, active, job, payload(job))))
+interface Plan {
+  job: Job
+  claim: Claim
+  decision: Decision
+  standing: Standing
 }
 
-async function one(
+/** Decides in order until `room` leases are planned. What must leave the queue (denied, parked) is planned on the way. */
+async function planned(
   world: World,
   claiming: Claiming,
   active: Active,
-  job: Job,
-  payload: { input: Json; context: Json },
-): Promise<Outcome> {
-  const claim = claimOf(job, payload)
-  const now = world.clock.now()
-  const standing: Standing = {
-    door: 'dispatch',
-    now,
-    counters: await loadCounters(world.db, job.tenant, limitKeys(active.policy, claim, now)),
-    grant: await loadGrant(world.db, job.tenant, job.approval_id),
+  due: readonly Job[],
+  room: number,
+  look: Look,
+): Promise<Plan[]> {
+  const plans: Plan[] = []
+  let leases = 0
+  for (let from = 0; from < due.length && leases < room; from += CHUNK) {
+    const jobs = due.slice(from, from + CHUNK)
+    const { claims, grants, keys } = await load(world, claiming.tenant, active, jobs, look)
+    for (const [n, job] of jobs.entries()) {
+      if (leases === room) break
+      look.decided.push(job.job_id)
+      const claim = claims[n] as Claim
+      const counters = Object.fromEntries((keys[n] ?? []).map((key) => [key, { ...(look.counters[key] ?? FRESH) }]))
+      const standing: Standing = {
+        door: 'dispatch',
+        now: world.clock.now(),
+        counters,
+        grant: grants.get(job.approval_id ?? '') ?? null,
+      }
+      const decision = decide(active.policy, claim, standing)
+      if (decision.outcome === 'wait') {
+        look.retry_in_ms = Math.min(
+          look.retry_in_ms ?? Number.POSITIVE_INFINITY,
+          decision.wait?.retry_after_ms ?? FULL_RETRY_MS,
+        )
+        continue
+      }
+      if (decision.outcome === 'pass') {
+        if (decision.enforcers.some((name) => !claiming.enforces.includes(name))) continue
+        leases++
+        for (const { key, concurrent } of decision.evaluation.limits) {
+          if (concurrent === undefined) continue
+          const counter = look.counters[key] ?? FRESH
+          look.counters[key] = { ...counter, held: counter.held + 1 }
+        }
+      }
+      plans.push({ job, claim, decision, standing })
+    }
   }
-  const decision = decide(active.policy, claim, standing)
-  if (decision.outcome === 'wait') return { kind: 'wait', retry_in_ms: decision.wait?.retry_after_ms ?? 1000 }
-  if (decision.outcome === 'pass' && decision.enforcers.some((name) => !claiming.enforces.includes(name)))
-    return { kind: 'unfit' }
+  return plans
+}
+
+/** What deciding these jobs reads, in three queries for all of them. */
+async function load(world: World, tenant: string, active: Active, jobs: readonly Job[], look: Look) {
+  const values = await loadValues(
+    world.db,
+    tenant,
+    jobs.flatMap((j) => [j.input_ptr, j.context_ptr]),
+  )
+  const value = (ptr: string | null): Json => values.get(ptr ?? '') ?? null
+  const claims = jobs.map((job) => claimOf(job, { input: value(job.input_ptr), context: value(job.context_ptr) }))
+  const keys = claims.map((claim) => limitKeys(active.policy, claim, world.clock.now()))
+  const unread = [...new Set(keys.flat())].filter((key) => look.counters[key] === undefined)
+  Object.assign(look.counters, await loadCounters(world.db, tenant, unread))
+  const grants = await loadGrants(
+    world.db,
+    tenant,
+    jobs.map((job) => job.approval_id),
+  )
+  return { claims, grants, keys }
+}
+
+/** Commits one plan: the lease it granted, null where none was (or a race was lost), 'full' where a limit was filled meanwhile. */
+async function carryOut(
+  world: World,
+  claiming: Claiming,
+  active: Active,
+  { job, claim, decision, standing }: Plan,
+): Promise<Granted | null | 'full'> {
+  const now = standing.now
   const made = {
     lease_id: world.ids.id('lease', now),
     decision_id: world.ids.id('dec', now),
@@ -191,48 +253,33 @@ async function one(
   }
   const result = step(job, claim, decision, standing, made, claiming)
   const overtaken = result.approval === null ? null : await overtakenApproval(world, job)
-  const intent: Intent = {
+  const receipt = await world.ledger.commit({
     tenant: job.tenant,
     gate: active.gate,
     alone: [job.job_id],
     rows: {
       updateJobs: [result.job],
-      decisions: [
-        {
-          ...decisionRow(claim, decision, standing, made.decision_id),
-          job_id: job.job_id,
-          input_ptr: job.input_ptr,
-          context_ptr: job.context_ptr,
-        },
-      ],
+      decisions: [decisionAbout(job, claim, decision, standing, made.decision_id)],
       insertLeases: result.lease === null ? [] : [result.lease],
       insertApprovals: result.approval === null ? [] : [result.approval],
       updateApprovals: overtaken === null ? [] : [{ ...overtaken, version: overtaken.version + 1, status: 'void' }],
     },
-    spends: decision.evaluation.limits.flatMap((l) =>
-      result.lease !== null && l.concurrent !== undefined
-        ? [
-            {
-              tenant: job.tenant,
-              key: l.key,
-              kind: 'held' as const,
-              max: l.concurrent,
-              window_start: 0,
-              period_ms: 1,
-              at: now,
-            },
-          ]
-        : [],
-    ),
+    spends: result.lease === null ? [] : holds(job.tenant, decision, now),
     facts: overtaken === null ? result.facts : [voided(job, overtaken, decision.snapshot, now), ...result.facts],
-  }
-  const receipt = await world.ledger.commit(intent)
+  })
   if (receipt.ok)
     return result.lease === null
-      ? { kind: 'moved' }
-      : { kind: 'leased', granted: { lease: result.lease, job: result.job, ...payload } }
-  if (receipt.why === 'gate') await world.policies.refresh(job.tenant)
-  return receipt.why === 'limit' ? { kind: 'wait', retry_in_ms: 1000 } : { kind: 'lost' }
+      ? null
+      : { lease: result.lease, job: result.job, input: claim.input, context: claim.context }
+  if (receipt.why === 'gate') await gateMoved(world, claiming)
+  return receipt.why === 'limit' ? 'full' : null
+}
+
+/** A place under each concurrency limit that binds. */
+function holds(tenant: string, decision: Decision, at: number): Spend[] {
+  return decision.evaluation.limits.flatMap(({ key, concurrent }): Spend[] =>
+    concurrent === undefined ? [] : [{ tenant, key, kind: 'held', max: concurrent, window_start: 0, period_ms: 1, at }],
+  )
 }
 
 /** The answered approval that no longer binds, because rules, constraints or specification changed, or its time is over. */

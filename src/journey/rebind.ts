@@ -2,20 +2,28 @@ import { type Decision, decide, type Standing } from '../core/door.js'
 import { claimOf } from '../core/job.js'
 import { rebind as step } from '../core/rebind.js'
 import { approvalsUnderOther } from '../store/approvals.js'
-import { decisionRow } from '../store/decisions.js'
+import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
 import type { World } from '../store/world.js'
+
+export interface Rebound {
+  /** The snapshot the questions were put under. */
+  snapshot: string
+  rebound: number
+  /** False where one was lost to somebody else's step or another activation: worth another look. */
+  complete: boolean
+}
 
 /**
  * After an activation: every pending approval asked under another snapshot is put to the door again. Nothing depends on its
  * speed, because answering asks the door too; it only keeps what reviewers are shown up to date.
  */
-export async function rebindPending(world: World, tenant: string): Promise<number> {
+export async function rebindPending(world: World, tenant: string): Promise<Rebound> {
   const { gate, policy } = await world.policies.active(tenant)
-  let count = 0
+  const done: Rebound = { snapshot: policy.digest, rebound: 0, complete: true }
   for (let after = ''; ; ) {
     const approvals = await approvalsUnderOther(world.db, tenant, policy.digest, after)
-    if (approvals.length === 0) return count
+    if (approvals.length === 0) return done
     after = approvals.at(-1)?.approval_id ?? after
     for (const approval of approvals) {
       const job = await getJob(world.db, tenant, approval.job_id)
@@ -36,21 +44,15 @@ export async function rebindPending(world: World, tenant: string): Promise<numbe
           updateJobs: [rebound.job],
           updateApprovals: [rebound.approval],
           insertApprovals: rebound.opened === null ? [] : [rebound.opened],
-          decisions: [
-            {
-              ...decisionRow(claim, decision, standing, made.decision_id),
-              job_id: job.job_id,
-              input_ptr: job.input_ptr,
-              context_ptr: job.context_ptr,
-            },
-          ],
+          decisions: [decisionAbout(job, claim, decision, standing, made.decision_id)],
         },
         facts: rebound.facts,
       })
       // Another activation came between: its own rebinding takes over from here.
-      if (!receipt.ok && receipt.why === 'gate') return count
+      if (!receipt.ok) done.complete = false
+      if (!receipt.ok && receipt.why === 'gate') return done
       if (receipt.ok) {
-        count++
+        done.rebound++
         if (rebound.job.status === 'queued') world.bus.hint(tenant, job.topic)
       }
     }

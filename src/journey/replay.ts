@@ -5,7 +5,7 @@ import { decide, refusal, type Standing } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
 import { claimOf, type Job, move } from '../core/job.js'
 import { Problem } from '../errors.js'
-import { decisionRow } from '../store/decisions.js'
+import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
 import { gateMoved } from '../store/keys.js'
 import type { World } from '../store/world.js'
@@ -26,12 +26,7 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
     const standing: Standing = { door: 'replay', now, counters: {}, grant: null }
     const decision = decide(active.policy, claim, standing)
     const decision_id = world.ids.id('dec', now)
-    const row = {
-      ...decisionRow(claim, decision, standing, decision_id),
-      job_id,
-      input_ptr: job.input_ptr,
-      context_ptr: job.context_ptr,
-    }
+    const row = decisionAbout(job, claim, decision, standing, decision_id)
     const base = { tenant: job.tenant, gate: active.gate, alone: [job_id] }
     if (decision.outcome === 'deny') {
       const fact = jobFact('job.refused', job, now, caller.principal, {
@@ -64,10 +59,8 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
     const parks = decision.outcome === 'park'
     const moved = parks
       ? move(job, 'replay_park', now, { ...fresh, approval_id, queue_deadline: null })
-      : move(job, 'replay', now, { ...fresh, approval_id: null, queue_deadline: now + job.queue_timeout_ms })
-    const approval = parks
-      ? ask({ ...moved.job, requested_by: job.requested_by }, decision, { approval_id, decision_id }, now)
-      : null
+      : move(job, 'replay', now, { ...fresh, approval_id: null, queue_deadline: now + fresh.queue_timeout_ms })
+    const approval = parks ? ask(moved.job, decision, { approval_id, decision_id }, now, caller.principal) : null
     const receipt = await world.ledger.commit({
       ...base,
       rows: { updateJobs: [moved.job], decisions: [row], insertApprovals: approval === null ? [] : [approval] },

@@ -35,6 +35,10 @@ export async function resolve(world: World, caller: Caller, job_id: string, body
     const found = effects.find((e) => e.effect_key === body.effect_key)
     if (found === undefined) throw new Problem('not_found', `The job has no effect ${body.effect_key}`)
     if (found.status !== 'begun') throw new Problem('illegal_transition', `The effect is ${found.status}`)
+    if (!body.happened && body.then === 'finish')
+      throw new Problem('invalid', undefined, {
+        faults: [{ path: '/then', message: 'what did not happen is not finished: retry, or dead_letter' }],
+      })
     const now = world.clock.now()
     if (!body.happened && now < found.hard_end)
       throw new Problem('effect_not_decidable', undefined, { retry_after_ms: found.hard_end - now })
@@ -93,6 +97,9 @@ async function next(
       findings: kept.findings,
       result_ptr: kept.payload.ptr,
       status_reason: 'resolved',
+      error_class: null,
+      error_code: null,
+      error_message: null,
     }
     return {
       moved: move(job, kept.verdict === 'QUARANTINE' ? 'quarantine' : 'settle_succeeded', now, patch),

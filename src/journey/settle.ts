@@ -8,6 +8,7 @@ import type { Json } from '../core/json.js'
 import type { Effect, Lease } from '../core/lease.js'
 import { screenText } from '../core/output.js'
 import { type Report, settle as step } from '../core/settle.js'
+import { Problem } from '../errors.js'
 import { getJobs } from '../store/jobs.js'
 import { effectsOfJobs, getLeases } from '../store/leases.js'
 import { releases } from '../store/ledger/write.js'
@@ -41,7 +42,10 @@ export async function settle(world: World, caller: Caller, completions: readonly
     for (const [n, answer] of settled.entries()) if (answer !== null) answers.set(open[n] as number, answer)
     open = open.filter((i) => !answers.has(i))
   }
-  return completions.map(({ lease }, i) => answers.get(i) ?? { lease, answer: 'lost', job_id: null, status: null })
+  // Not `lost`: the lease may be live and the work done. The same reports sent again are answered as if they had come once.
+  if (open.length > 0)
+    throw new Problem('overloaded', 'A job changed faster than its report could be settled', { retry_after_ms: 200 })
+  return completions.map((_, i) => answers.get(i) as Settlement)
 }
 
 interface Read {
@@ -84,7 +88,8 @@ async function one(world: World, caller: Caller, completion: Completion, read: R
     rows: {
       updateJobs: [result.job],
       updateLeases: [{ ...result.lease, report_hash }],
-      payloads,
+      // A result that ended in doubt is nobody's result yet: nothing points at it.
+      payloads: payloads.filter((p) => p.ptr === result.job.result_ptr),
       effects: result.effect === null ? [] : [result.effect],
     },
     spends: releases(job.tenant, result.released, now),

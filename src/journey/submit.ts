@@ -55,16 +55,17 @@ export async function submit(
       if (first !== null) return first
     }
     if (decision.outcome === 'deny') {
+      // No rule said no, the input only does not fit its schema: that the caller can mend, path by path. What a rule denies is
+      // recorded as denied even when its input is also malformed.
+      const faults = decision.evaluation.decided_by === null ? validateInput(active.policy, claim) : []
+      if (faults.length > 0)
+        throw new Problem('invalid', 'The input does not fit the schema of its job class', {
+          faults: faults.map((f) => ({ path: `/input${f.path}`, message: f.message })),
+        })
       beforeDenial()
-      // Before the schema: a denied action is recorded as denied even when its input is also malformed.
       await refuse(world, caller, claim, active, standing, decision, body.run_id ?? null)
       continue
     }
-    const faults = validateInput(active.policy, claim)
-    if (faults.length > 0)
-      throw new Problem('invalid', 'The input does not fit the schema of its job class', {
-        faults: faults.map((f) => ({ path: `/input${f.path}`, message: f.message })),
-      })
     if (decision.wait !== null) {
       world.refusals.add(
         { kind: 'limit.refused', tenant: claim.tenant, actor: claim.agent, rules: decision.wait.rule },

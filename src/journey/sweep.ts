@@ -7,6 +7,7 @@ import { deadlines } from '../store/deadlines.js'
 import { pruneIdempotency } from '../store/idempotency.js'
 import { getJob, overdueInQueue } from '../store/jobs.js'
 import { effectsOfJob, leasesAhead, lostLeases } from '../store/leases.js'
+import { pruneBatches } from '../store/ledger/resolve.js'
 import { releases } from '../store/ledger/write.js'
 import { expiredPayloads } from '../store/payloads.js'
 import type { World } from '../store/world.js'
@@ -23,6 +24,7 @@ export async function sweep(world: World): Promise<void> {
   if (over(due.approval)) await expireApprovals(world)
   if (over(due.payload)) await eraseExpired(world)
   if (over(due.idempotency)) await pruneIdempotency(world.db, world.clock.now())
+  if (over(due.batch)) await pruneBatches(world.db, world.clock.now())
   await writeRefusals(world)
 }
 

@@ -31,6 +31,7 @@ afterAll(() => plane.close())
 const claiming = (t: Tenancy, topics: string[], claim_id = `claim-${Math.random()}`): Claiming => ({
   tenant: t.tenant,
   principal: t.worker.principal,
+  key_id: t.worker.key_id,
   worker: 'w',
   claim_id,
   topics,

@@ -30,6 +30,7 @@ export class Dispatcher {
   readonly #waiting = new Map<string, Set<Waiting>>()
   readonly #woken = new Map<string, Set<string> | 'any'>()
   readonly #serving = new Map<string, Promise<void>>()
+  readonly #retries = new Map<string, { at: number; cancel: () => void }>()
   readonly #unhint: () => void
   #count = 0
   #timer: (() => void) | null = null
@@ -83,6 +84,7 @@ export class Dispatcher {
     this.#stopped = true
     this.#unhint()
     this.#timer?.()
+    for (const { cancel } of this.#retries.values()) cancel()
     await Promise.all(this.#serving.values())
     for (const tenant of [...this.#waiting.values()]) for (const waiting of [...tenant]) waiting.settle([])
   }
@@ -149,7 +151,7 @@ export class Dispatcher {
           const found = await dispatch(this.#world, claiming)
           leases = found.leases
           if (leases.length === 0) idle.add(kind)
-          if (found.retry_in_ms !== null) this.#world.clock.after(found.retry_in_ms, () => this.#wake(tenant, 'any'))
+          if (found.retry_in_ms !== null) this.#retryIn(tenant, found.retry_in_ms)
         } catch (error) {
           waiting.fail(error)
         }
@@ -157,6 +159,19 @@ export class Dispatcher {
       }
       if (leases.length > 0 || waiting.over) waiting.settle(leases)
     }
+  }
+
+  /** One timer for a tenant, the earliest: a timer for every look that met a full limit made the looks multiply. */
+  #retryIn(tenant: string, ms: number): void {
+    const at = this.#world.clock.now() + ms
+    const pending = this.#retries.get(tenant)
+    if (pending !== undefined && pending.at <= at) return
+    pending?.cancel()
+    const cancel = this.#world.clock.after(ms, () => {
+      this.#retries.delete(tenant)
+      this.#wake(tenant, 'any')
+    })
+    this.#retries.set(tenant, { at, cancel })
   }
 
   #schedule(ms: number): void {

@@ -21,8 +21,9 @@ export function sweeper(world: World, clock: Clock, log: Log): Loop {
     await sweep(world)
     for (const { tenant, snapshot } of await listGates(world.db)) {
       if (snapshot === null || seen.get(tenant) === snapshot) continue
-      await rebindPending(world, tenant)
-      seen.set(tenant, snapshot)
+      const done = await rebindPending(world, tenant)
+      if (done.complete) seen.set(tenant, done.snapshot)
+      else await world.policies.refresh(tenant)
     }
   })
 }

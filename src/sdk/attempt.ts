@@ -28,8 +28,8 @@ export interface HandlerContext {
    * One outside action that must not happen twice. `act` runs at most once per job and key:
    * - the server records that it begins, before `act` is called;
    * - what `act` returns (JSON) is screened and recorded; a later attempt gets the recorded value and `act` is not called;
-   * - when `act` throws, or the worker dies in it, it stays begun. The job is then `ambiguous` and not retried, until a person or a
-   *   `reconcile` hook says whether it happened. There is no way to say "surely did not happen": check what can be checked before.
+   * - when `act` throws, or the worker dies in it, it stays begun. The job is then `ambiguous` and not retried, until a person
+   *   says whether it happened. There is no way to say "surely did not happen": check what can be checked before.
    *
    * Different keys may run side by side and within each other; the same key at the same time is one action. Begins only while
    * at least 2 s are left (else `TransientError` `too_little_time`) and never once the job is cancelled or the lease lost.

@@ -1,5 +1,5 @@
 import type { Decision, Door, Standing } from '../core/door.js'
-import type { Claim } from '../core/job.js'
+import type { Claim, Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import type { Db } from '../platform/db/seam.js'
 
@@ -47,6 +47,18 @@ export function decisionRow(claim: Claim, decision: Decision, standing: Standing
     input_ptr: null,
     context_ptr: null,
   }
+}
+
+/** The same, of a job that is stored: its row holds the claim and its pointers. */
+export function decisionAbout(
+  job: Pick<Job, 'job_id' | 'input_ptr' | 'context_ptr'>,
+  claim: Claim,
+  decision: Decision,
+  standing: Standing,
+  decision_id: string,
+): DecisionRow {
+  const { job_id, input_ptr, context_ptr } = job
+  return { ...decisionRow(claim, decision, standing, decision_id), job_id, input_ptr, context_ptr }
 }
 
 const GET = 'SELECT * FROM decisions WHERE tenant = $1 AND decision_id = $2'

@@ -28,6 +28,12 @@ export async function findKey(db: Db, key_id: string): Promise<KeyRow | null> {
   return (await db.query<KeyRow>(GET, [key_id]))[0] ?? null
 }
 
+/** Throws Problem `unauthenticated` for a key that was revoked since it was presented. */
+export async function assertStanding(db: Db, { key_id }: Pick<Caller, 'key_id'>): Promise<void> {
+  const row = await findKey(db, key_id)
+  if (row !== null && row.revoked_at !== null) throw new Problem('unauthenticated', 'The key was revoked')
+}
+
 /**
  * What the gate sent back is decided again: under its new values, and only while the key still stands, because revoking one
  * moves the gate. Throws Problem `unauthenticated`.
@@ -37,8 +43,7 @@ export async function gateMoved(
   caller: Pick<Caller, 'tenant' | 'key_id'>,
 ): Promise<void> {
   await world.policies.refresh(caller.tenant)
-  const row = await findKey(world.db, caller.key_id)
-  if (row !== null && row.revoked_at !== null) throw new Problem('unauthenticated', 'The key was revoked')
+  await assertStanding(world.db, caller)
 }
 
 export function listKeys(db: Db, tenant: string): Promise<KeyRow[]> {

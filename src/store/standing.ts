@@ -1,7 +1,6 @@
-import type { Approval } from '../core/approval.js'
+import type { Standing } from '../core/door.js'
 import type { Counter } from '../core/limits.js'
 import type { Db } from '../platform/db/seam.js'
-import { getApproval } from './approvals.js'
 import { textArray } from './text-array.js'
 
 /** What the door needs to know beside snapshot and claim. */
@@ -14,6 +13,8 @@ export interface Gate {
 
 const GATE = 'SELECT * FROM gates WHERE tenant = $1'
 const GATES = 'SELECT * FROM gates ORDER BY tenant'
+const GRANTS = `SELECT approval_id, bound_hash, valid_until FROM approvals
+  WHERE tenant = $1 AND approval_id = ANY($2::text[]) AND status = 'approved'`
 const COUNTERS =
   'SELECT key, window_start, current, previous, held FROM limits WHERE tenant = $1 AND key = ANY($2::text[])'
 
@@ -31,14 +32,14 @@ export async function loadCounters(db: Db, tenant: string, keys: readonly string
   return Object.fromEntries(rows.map(({ key, ...counter }) => [key, counter]))
 }
 
-/** The grant that may let this job through, if its approval was answered with yes. */
-export async function loadGrant(
+/** By approval id, the grants that may let jobs through: of approvals that were answered with yes. */
+export async function loadGrants(
   db: Db,
   tenant: string,
-  approval_id: string | null,
-): Promise<Pick<Approval, 'approval_id' | 'bound_hash' | 'valid_until'> | null> {
-  if (approval_id === null) return null
-  const approval = await getApproval(db, tenant, approval_id)
-  if (approval === null || approval.status !== 'approved') return null
-  return { approval_id, bound_hash: approval.bound_hash, valid_until: approval.valid_until }
+  approvals: readonly (string | null)[],
+): Promise<Map<string, NonNullable<Standing['grant']>>> {
+  const wanted = approvals.filter((id): id is string => id !== null)
+  if (wanted.length === 0) return new Map()
+  const rows = await db.query<NonNullable<Standing['grant']>>(GRANTS, [tenant, textArray(wanted)])
+  return new Map(rows.map((row) => [row.approval_id, row]))
 }

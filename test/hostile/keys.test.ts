@@ -60,7 +60,7 @@ const TABLE: Record<string, readonly Role[] | 'public'> = {
   'GET /audit/proof/inclusion': ['admin', 'operator', 'auditor'],
   'GET /audit/proof/consistency': ['admin', 'operator', 'auditor'],
   'GET /audit/export': ['admin', 'operator', 'auditor'],
-  'GET /events': READERS,
+  'GET /events': ['admin', 'operator', 'auditor'],
   'GET /keys': ['admin', 'auditor'],
   'POST /keys': ['admin'],
   'DELETE /keys/{key_id}': ['admin'],
@@ -105,6 +105,7 @@ beforeAll(async () => {
     events: {} as never,
     health: {} as never,
     headOf: async () => null,
+    open: null as never,
     version: '0',
   })
   for (const role of EVERYBODY) keys[role] = await makeKey(plane, role, { principal: `${role}:knocks` })

@@ -163,6 +163,7 @@ describe('ids of another tenant', () => {
       events: {} as never,
       health: {} as never,
       headOf: async () => null,
+      open: null as never,
       version: '0',
     })
     expect(Object.keys(ROUTES).sort()).toEqual(

@@ -2,6 +2,7 @@ import type { Dispatcher } from '../../loops/dispatcher.js'
 import type { World } from '../../store/world.js'
 import type { Authenticator } from '../auth.js'
 import { docsPage } from '../docs.js'
+import type { OpenCalls } from '../open-calls.js'
 import { openapi } from '../openapi.js'
 import type { Route } from '../route.js'
 import { SubmitGuard } from '../submit-guard.js'
@@ -18,6 +19,7 @@ import { type HeadOf, workerRoutes } from './workers.js'
 export interface Served {
   world: World
   auth: Authenticator
+  open: OpenCalls
   dispatcher: Dispatcher
   publicKey: Uint8Array
   events: AuditEvents
@@ -27,7 +29,17 @@ export interface Served {
 }
 
 /** Every route there is. What is not in this list is not served, not documented and not permitted to anyone. */
-export function allRoutes({ world, auth, dispatcher, publicKey, events, headOf, health, version }: Served): Route[] {
+export function allRoutes({
+  world,
+  auth,
+  open,
+  dispatcher,
+  publicKey,
+  events,
+  headOf,
+  health,
+  version,
+}: Served): Route[] {
   const api: Route[] = [
     ...jobRoutes(world, new SubmitGuard(world.clock)),
     ...decisionRoutes(world),
@@ -36,7 +48,7 @@ export function allRoutes({ world, auth, dispatcher, publicKey, events, headOf, 
     ...deadLetterRoutes(world),
     ...workerRoutes(world, dispatcher, headOf),
     ...auditRoutes(world, publicKey, events),
-    ...keyRoutes(world, auth),
+    ...keyRoutes(world, auth, open),
   ]
   // Public and never different: written once, not for every caller.
   let json: string | null = null

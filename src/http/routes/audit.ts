@@ -133,7 +133,7 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
     {
       method: 'GET',
       path: '/events',
-      permission: ['events:read'],
+      permission: READ,
       tag: 'audit',
       summary: 'Audit entries as they are integrated, as server-sent events',
       description: 'Each event has the entry’s tree index as id; reconnect with Last-Event-ID to miss nothing.',

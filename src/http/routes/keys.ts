@@ -3,10 +3,11 @@ import { createKey, revokeKey } from '../../journey/keys.js'
 import { listKeys } from '../../store/keys.js'
 import type { World } from '../../store/world.js'
 import type { Authenticator } from '../auth.js'
+import type { OpenCalls } from '../open-calls.js'
 import type { Route } from '../route.js'
 import { viewKey } from '../views.js'
 
-export function keyRoutes(world: World, auth: Authenticator): Route[] {
+export function keyRoutes(world: World, auth: Authenticator, open: OpenCalls): Route[] {
   return [
     {
       method: 'GET',
@@ -46,6 +47,8 @@ export function keyRoutes(world: World, auth: Authenticator): Route[] {
       async handler({ caller, params }) {
         const row = await revokeKey(world, caller.tenant, caller.principal, params.key_id as string)
         auth.forget()
+        // What it has open ends too: a long poll is given no more work, a stream no more events.
+        open.abort(row.key_id)
         return { body: viewKey(row) }
       },
     },

@@ -86,7 +86,7 @@ const COLUMNS = {
   payloads: 'tenant, ptr, kind, job_id, body, salt, created_at, expires_at',
   decisions: `tenant, decision_id, door, job_id, at, agent, topic, decision, reason, rules, constraints, high_risk, snapshot, job_hash,
     standing, claim, input_ptr, context_ptr`,
-  approvals: `tenant, approval_id, version, job_id, status, requested_by, agent, topic, requested_at, expires_at, valid_until,
+  approvals: `tenant, approval_id, version, job_id, status, requested_by, raised_by, agent, topic, requested_at, expires_at, valid_until,
     decision_id, reason, rules, constraints, specs, snapshot, job_hash, grant_hash, bound_hash, answers`,
   approvalsMutable:
     'version, status, expires_at, valid_until, decision_id, reason, rules, constraints, specs, snapshot, grant_hash, bound_hash, answers',
