@@ -88,6 +88,8 @@ export interface Seams {
   memory?: boolean
   /** In this thread: slower under load, quicker to start. */
   thread?: boolean
+  /** Stands between the plane and its database, e.g. to see what is read. */
+  watch?: (db: Db) => Db
 }
 
 /**
@@ -112,7 +114,8 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     const failed = new Promise<Error>((resolve) => {
       died = resolve
     })
-    const db = await openDb(config, seams, died)
+    const opened = await openDb(config, seams, died)
+    const db = seams.watch?.(opened) ?? opened
     closing.push(() => db.close())
     await migrate(db, join(config.packageRoot, 'migrations'), clock.now())
     const { key, pem } = signingKey(config.signingKey, ids, (await auditTenants(db)).length > 0)

@@ -23,8 +23,15 @@ export interface SourceFlags extends ConnectionFlags {
   tenant?: string
 }
 
-/** The logs the flags mean; `close` when they are read. Through the API there is one: that of the key's tenant. */
-export async function openLogs(context: Context, flags: SourceFlags): Promise<{ logs: Log[]; close(): Promise<void> }> {
+/**
+ * The logs the flags mean; `close` when they are read. Through the API there is one: that of the key's tenant. In a data
+ * directory there are those it holds and those the heads are of: a log of which nothing is left must not be passed over.
+ */
+export async function openLogs(
+  context: Context,
+  flags: SourceFlags,
+  outsideHeads: readonly string[] = [],
+): Promise<{ logs: Log[]; close(): Promise<void> }> {
   const none = async () => {}
   if (flags.export !== undefined && flags.dataDir !== undefined)
     throw usage('--export and --data-dir are two different logs')
@@ -42,7 +49,8 @@ export async function openLogs(context: Context, flags: SourceFlags): Promise<{ 
     if (!(error instanceof DirectoryLocked)) throw new CliError(EXIT.notFound, 'no_log', error.message)
     throw new CliError(EXIT.no, 'in_use', error.message, 'Leave --data-dir out: its log is then read through the API.')
   })
-  const tenants = (await opened.tenants()).filter((tenant) => flags.tenant === undefined || tenant === flags.tenant)
+  const all = new Set([...(await opened.tenants()), ...outsideHeads.flatMap(tenantOf)])
+  const tenants = [...all].filter((tenant) => flags.tenant === undefined || tenant === flags.tenant)
   if (tenants.length === 0) {
     await opened.close()
     throw new CliError(
@@ -58,6 +66,12 @@ export async function openLogs(context: Context, flags: SourceFlags): Promise<{ 
     })),
     close: () => opened.close(),
   }
+}
+
+/** Whose head it says it is, believed or not; none where it is no head. */
+function tenantOf(note: string): string[] {
+  const [, tenant] = /^sallyport\/(\S+)\n/.exec(note) ?? []
+  return tenant === undefined ? [] : [tenant]
 }
 
 async function* recordsIn(archive: AuditArchive, tenant: string): AsyncGenerator<AuditRecord> {

@@ -31,7 +31,7 @@ async function verify(context: Context, flags: VerifyFlags): Promise<Exit> {
   const { terminal } = context
   const outsideHeads = (await Promise.all((flags.head ?? []).map(headTexts))).flat()
   const keys = flags.key === undefined ? null : await Promise.all(flags.key.map(publicKey))
-  const { logs, close } = await openLogs(context, flags)
+  const { logs, close } = await openLogs(context, flags, outsideHeads)
   const reports: (VerifyReport & { source: string })[] = []
   try {
     for (const log of logs) {

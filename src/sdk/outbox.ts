@@ -26,21 +26,21 @@ export function createOutbox(host: {
   onTrouble(event: string, error: unknown): void
 }): Outbox {
   const waiting: Report[] = []
-  let underWay: Report[] = []
+  let underWay = 0
   let pumping: Promise<void> | null = null
 
   async function pump() {
     try {
       while (waiting.length > 0) {
-        underWay = takeBatch(waiting)
-        await deliver(underWay)
-        underWay = []
+        const batch = takeBatch(waiting)
+        underWay = batch.length
+        await deliver(batch)
       }
     } catch (error) {
       // Only the abandon signal ends deliver without an answer.
       host.onTrouble('reports_dropped', error)
       waiting.length = 0
-      underWay = []
+      underWay = 0
     } finally {
       pumping = null
     }
@@ -50,7 +50,7 @@ export function createOutbox(host: {
     try {
       const answer = await persist(() => send(batch), isWorthRepeating, host.abandoned)
       const words = new Map((answer.leases ?? []).map((item) => [item.lease, item.answer]))
-      for (const report of batch) host.onAnswer(report, words.get(report.lease) ?? 'unanswered')
+      for (const report of batch) answered(report, words.get(report.lease) ?? 'unanswered')
     } catch (error) {
       if (host.abandoned.aborted || !(error instanceof SallyportError)) throw error
       // One unacceptable result has the whole body refused, so each goes alone, and the culprit as a failure instead.
@@ -59,12 +59,18 @@ export function createOutbox(host: {
     }
   }
 
+  /** Counted out before it is told: who hears of the last one must see that there is room, for nobody calls again. */
+  function answered(report: Report, answer: string): void {
+    underWay--
+    host.onAnswer(report, answer)
+  }
+
   async function deliverRefusal(report: Report, error: SallyportError): Promise<void> {
     host.onTrouble('report_refused', error)
     const why = new TerminalError('result_refused', `the server does not take this result: ${error.message}`)
     const instead = failed(report.lease, why)
     // The same text again: it was already this refusal, or an error text, that was refused. Let the lease run out.
-    if (instead.text === report.text || report.outcome === 'failed') return host.onAnswer(report, 'refused')
+    if (instead.text === report.text || report.outcome === 'failed') return answered(report, 'refused')
     await deliver([instead])
   }
 
@@ -83,7 +89,7 @@ export function createOutbox(host: {
       pumping ??= pump()
     },
     get size() {
-      return waiting.length + underWay.length
+      return waiting.length + underWay
     },
     async idle() {
       while (pumping !== null) await pumping

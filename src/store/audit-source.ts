@@ -10,13 +10,13 @@ const PAGE = 200
 
 /**
  * A tenant's log as the verifier reads it, while the server goes on writing. Where every part ends is fixed before the first is
- * given: the waiting tiles and the end of the placed ones are read in one statement, heads up to that end; what is integrated
- * meanwhile is not shown, and shows up in the next export.
+ * given: the waiting tiles, the end of the placed ones and the newest head are read in one statement; what is integrated meanwhile
+ * is not shown, and shows up in the next export. A head beyond the last tile is shown: it is the trace of a cut tail.
  */
 export async function auditSource(db: Db, tenant: string, publicKey: Uint8Array, now: number): Promise<AuditSource> {
   const origin = originOf(tenant)
-  const { end, waiting } = await auditEnd(db, tenant)
-  const heads = (await listHeads(db, tenant)).filter((head) => head.size <= end)
+  const { end, signed, waiting } = await auditEnd(db, tenant)
+  const heads = (await listHeads(db, tenant)).filter((head) => head.size <= Math.max(end, signed))
   const writers = await listWriters(db, tenant)
   return {
     header: { tenant, origin, exported_at: now, key: formatVkey(origin, publicKey) },

@@ -41,8 +41,9 @@ const AT_INDEX = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND first_index <=
 const LAST_OF_WRITER = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND writer = $2 ORDER BY seq DESC LIMIT 1'
 const LAST_PLACED = `SELECT DISTINCT ON (writer) * FROM audit_tiles WHERE tenant = $1 AND writer = ANY($2::text[]) AND first_index IS NOT NULL
   ORDER BY writer, seq DESC`
-/** One statement, so one moment: where the placed tiles end, and the names of those that wait. */
+/** One statement, so one moment: where the placed tiles end, where the signed heads do, and the names of tiles that wait. */
 const END = `SELECT coalesce((SELECT max(first_index + count) FROM audit_tiles WHERE tenant = $1 AND first_index IS NOT NULL), 0)::bigint AS end,
+  coalesce((SELECT max(size) FROM audit_heads WHERE tenant = $1), 0)::bigint AS signed,
   coalesce((SELECT json_agg(json_build_object('writer', writer, 'seq', seq) ORDER BY writer, seq) FROM audit_tiles WHERE tenant = $1 AND first_index IS NULL), '[]'::json) AS waiting`
 const TENANTS = 'SELECT DISTINCT tenant FROM audit_writers ORDER BY tenant'
 const WRITERS = 'SELECT * FROM audit_writers WHERE tenant = $1 ORDER BY started_at, writer'
@@ -95,16 +96,15 @@ export async function tileAt(db: Db, tenant: string, index: number): Promise<Sto
 export async function lastTileOf(db: Db, tenant: string, writer: string): Promise<StoredTile | null> {
   return (await db.query<StoredTile>(LAST_OF_WRITER, [tenant, writer]))[0] ?? null
 }
-export async function auditEnd(
-  db: Db,
-  tenant: string,
-): Promise<{ end: number; waiting: { writer: string; seq: number }[] }> {
-  return (
-    (await db.query<{ end: number; waiting: { writer: string; seq: number }[] }>(END, [tenant]))[0] ?? {
-      end: 0,
-      waiting: [],
-    }
-  )
+export interface AuditEnd {
+  /** Entries in placed tiles. */
+  end: number
+  /** Size of the newest head; larger than `end` where tiles were taken away. */
+  signed: number
+  waiting: { writer: string; seq: number }[]
+}
+export async function auditEnd(db: Db, tenant: string): Promise<AuditEnd> {
+  return (await db.query<AuditEnd>(END, [tenant]))[0] ?? { end: 0, signed: 0, waiting: [] }
 }
 /** Where each writer's integrated chain ends. */
 export function lastPlacedTiles(db: Db, tenant: string, writers: readonly string[]): Promise<StoredTile[]> {

@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -146,7 +146,9 @@ describe('while it drains', () => {
 
   test('a stop that comes while it starts is a stop', async () => {
     const { child, ended } = spawnUp({ dataDir: place.at('data'), policy: place.at('policy.yaml') })
-    await until('the lock is taken', () => existsSync(place.at('data', 'lock.sock')))
+    const lock = place.at('data', 'lock.json')
+    const holder = () => existsSync(lock) && JSON.parse(readFileSync(lock, 'utf8') || '{}').pid
+    await until('it has the lock', () => holder() === child.pid)
     child.kill('SIGHUP')
     child.kill('SIGTERM')
     expect(await ended).toEqual({ code: 0, signal: null })

@@ -15,11 +15,12 @@ async function call(key: string, method: string, path: string, body?: unknown) {
     headers,
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   })
-  return { status: answer.status, body: await answer.json() }
+  return { status: answer.status, body: (await answer.json()) as Record<string, string> & { leases?: unknown[] } }
 }
 
 async function key(role: string): Promise<{ key: string; key_id: string }> {
-  return (await call(plane.keys.admin, 'POST', '/keys', { role })).body
+  const { body } = await call(plane.keys.admin, 'POST', '/keys', { role })
+  return { key: body.key as string, key_id: body.key_id as string }
 }
 
 test('a long poll opened before the revocation is given no job submitted after it', async () => {
