@@ -97,6 +97,7 @@ CREATE TABLE jobs (
   effective         jsonb    NOT NULL, -- labels, risk_tags, environment, action_type as the server held them true at the newest decision
   grant_hash        text     NULL,
   approval_id       text     NULL,
+  limit_keys        jsonb    NOT NULL, -- concurrency limits that bind it by the newest decision: what stands behind a full one is passed over
   held_limits       jsonb    NOT NULL DEFAULT '[]',
   lease_id          text     NULL,
   cancel_requested  boolean  NOT NULL DEFAULT false,
@@ -188,6 +189,8 @@ CREATE TABLE approvals (
 );
 CREATE INDEX approvals_pending ON approvals (tenant, approval_id) WHERE status = 'pending';
 CREATE INDEX approvals_expiring ON approvals (expires_at) WHERE status = 'pending';
+-- Short hashes are told apart by their first seven characters.
+CREATE INDEX approvals_short ON approvals (substr(grant_hash, 1, 7), tenant) WHERE status = 'pending';
 CREATE INDEX approvals_by_job ON approvals (job_id, tenant);
 
 -- One row per attempt: while ended_at is null it is the fence, afterwards the attempt's history.

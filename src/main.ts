@@ -28,13 +28,12 @@ import { checkpointKeeper } from './loops/checkpoints.js'
 import { Dispatcher } from './loops/dispatcher.js'
 import { type Integrator, integrator } from './loops/integrator.js'
 import type { Loop } from './loops/loop.js'
-import { sweeper } from './loops/sweeper.js'
+import { rebinder, sweeper } from './loops/sweeper.js'
 import { memoryBus } from './platform/bus/memory.js'
 import { type Clock, systemClock } from './platform/clock.js'
 import { lockDirectory } from './platform/db/lock.js'
 import { openPglite, openPgliteThread } from './platform/db/pglite.js'
 import type { Db } from './platform/db/seam.js'
-import { openWhole } from './platform/db/unfinished.js'
 import { type Ids, systemIds } from './platform/ids.js'
 import { createLog, type Log } from './platform/log.js'
 import { watchPath } from './platform/watch.js'
@@ -139,7 +138,7 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     const keyFiles = await firstKeys(world, config)
 
     const integrate = integrator(world, key, clock, log)
-    const loops: Loop[] = [integrate, sweeper(world, clock, log)]
+    const loops: Loop[] = [integrate, sweeper(world, clock, log), rebinder(world, clock, log)]
     if (config.checkpoints !== null) loops.push(checkpointKeeper(world, clock, log, config.checkpoints))
     closing.push(() => Promise.all(loops.map((each) => each.stop())))
     closing.push(watchPath(config.policy, clock, () => void reloadPolicy().catch(() => {})))
@@ -192,8 +191,7 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
 
 function openDb(config: Config, seams: Seams, died: (error: Error) => void): Promise<Db> {
   if (seams.memory) return openPglite(null)
-  const open = (dir: string) => (seams.thread === false ? openPglite(dir) : openPgliteThread(dir, died))
-  return openWhole(pgdata(config), open)
+  return seams.thread === false ? openPglite(pgdata(config)) : openPgliteThread(pgdata(config), died)
 }
 
 const pgdata = (config: Config) => join(config.dataDir, 'pgdata')

@@ -51,6 +51,7 @@ export function aJob(given: Partial<Job> = {}): Job {
     high_risk: false,
     grant_hash: null,
     approval_id: null,
+    limit_keys: [],
     held_limits: [],
     lease_id: null,
     cancel_requested: false,

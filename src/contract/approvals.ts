@@ -55,6 +55,9 @@ export const Approval = Type.Object({
         timeout_ms: Nullable(Type.Integer()),
         max_attempts: Nullable(Type.Integer()),
         not_before: Nullable(Instant),
+        effective: Type.Unknown({
+          description: 'labels, risk_tags, environment and action_type as the server holds them true; bound as well',
+        }),
         input: AnyJson,
         context: AnyJson,
       },

@@ -149,6 +149,7 @@ export function verdictOf(
   | 'snapshot'
   | 'high_risk'
   | 'effective'
+  | 'limit_keys'
   | 'grant_hash'
 > {
   return {
@@ -161,6 +162,7 @@ export function verdictOf(
     snapshot: decision.snapshot,
     high_risk: decision.evaluation.high_risk,
     effective: decision.evaluation.effective,
+    limit_keys: decision.evaluation.limits.filter((l) => l.concurrent !== undefined).map((l) => l.key),
     grant_hash: decision.grant_hash,
   }
 }

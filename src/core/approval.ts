@@ -31,6 +31,8 @@ export interface Answer {
   by: string
   role: string
   team: string | null
+  /** The key it was given with: an answer of a key that was revoked since counts no more. */
+  key_id: string
   answer: 'approve' | 'reject'
   at: number
   note: string | null

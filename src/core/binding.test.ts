@@ -67,6 +67,7 @@ describe('grantHash', () => {
     rules: ['b', 'a'],
     constraints: { timeout_ms: 5 },
     approval: [],
+    effective: { labels: {}, risk_tags: [], environment: null, action_type: null },
   }
 
   it('does not depend on the order rules matched in', () => {

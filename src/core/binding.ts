@@ -39,6 +39,8 @@ export interface Grant {
   rules: readonly string[]
   constraints: Json
   approval: Json
+  /** Labels, tags, environment and action type as the server holds them true: what the worker will act on. */
+  effective: Json
 }
 
 /** Hash (hex) of what a reviewer says yes to: this job, under this snapshot, for these rules, constraints and approval specification. */
@@ -49,6 +51,7 @@ export function grantHash(grant: Grant): string {
     rules: [...grant.rules].sort(),
     constraints: grant.constraints,
     approval: grant.approval,
+    effective: grant.effective,
   })
 }
 
@@ -59,6 +62,7 @@ export function boundHash(grant: Omit<Grant, 'snapshot'>): string {
     rules: [...grant.rules].sort(),
     constraints: grant.constraints,
     approval: grant.approval,
+    effective: grant.effective,
   })
 }
 

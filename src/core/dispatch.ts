@@ -93,13 +93,12 @@ export function dispatch(
     progress: null,
   }
   lease.expires_at = expiryAfterBeat(lease, now)
-  const held_limits = decision.evaluation.limits.filter((l) => l.concurrent !== undefined).map((l) => l.key)
   const moved = move(job, 'lease', now, {
     ...verdict,
     ...budget,
     attempt,
     lease_id: lease.lease_id,
-    held_limits,
+    held_limits: verdict.limit_keys,
     queue_deadline: null,
   })
   const fact = jobFact('job.leased', moved.job, now, waiter.principal, {

@@ -67,6 +67,7 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
       rules: evaluation.rules,
       constraints: evaluation.constraints as JsonObject,
       approval: evaluation.approval as unknown as Json,
+      effective: evaluation.effective as unknown as Json,
     }
     decision.grant_hash = grantHash({ ...binding, snapshot: snapshot.digest })
     decision.bound_hash = boundHash(binding)

@@ -179,6 +179,7 @@ export interface Job {
   effective: View
   grant_hash: string | null
   approval_id: string | null
+  limit_keys: string[]
   held_limits: string[]
   lease_id: string | null
   cancel_requested: boolean

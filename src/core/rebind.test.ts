@@ -90,7 +90,9 @@ describe('what a new snapshot makes of a pending approval', () => {
     const { claim, job, approval } = asked()
     const answered = {
       ...approval,
-      answers: [{ by: 'p', role: 'approver', team: null, answer: 'approve' as const, at: 1, note: null }],
+      answers: [
+        { by: 'p', role: 'approver', team: null, key_id: 'key_1', answer: 'approve' as const, at: 1, note: null },
+      ],
     }
     const rebound = rebind(answered, job, decide(policy(`${ASK}\n${OTHER}`), claim, standing), made, NOW + 5000)
     expect(rebound.approval).toMatchObject({ answers: answered.answers, expires_at: approval.expires_at })

@@ -47,8 +47,8 @@ function scan(text: string): void {
       keyNext = false
     } else if (c === 0x2c) {
       keyNext = open[open.length - 1] != null
-    } else if (c === 0x65 || c === 0x45) {
-      i = exponentEnd(text, i)
+    } else if (c === 0x2d || (c >= 0x30 && c <= 0x39)) {
+      i = numberEnd(text, i)
     }
   }
 }
@@ -90,14 +90,19 @@ function addKey(keys: Set<string>, quoted: string, at: number): void {
   keys.add(key)
 }
 
-/** Outside strings an `e` stands in true, false or a number's exponent: only a number can overflow to Infinity. */
-function exponentEnd(text: string, at: number): number {
-  let from = at
-  while (from > 0 && /[-0-9.]/.test(text[from - 1] as string)) from--
-  if (from === at) return at
-  let to = at + 1
-  while (to < text.length && /[-+0-9]/.test(text[to] as string)) to++
-  if (!Number.isFinite(Number(text.slice(from, to))))
-    throw new Problem('malformed', `A number out of range at character ${from}`)
-  return to - 1
+/** Shorter numbers without an exponent are finite: the largest double has 309 digits. */
+const SAFE_DIGITS = 300
+
+/** The last character of a number; one that would become Infinity is refused, because nothing could write it down again. */
+function numberEnd(text: string, start: number): number {
+  let end = start + 1
+  let exponent = false
+  for (; end < text.length; end++) {
+    const c = text.charCodeAt(end)
+    if (c === 0x65 || c === 0x45) exponent = true
+    else if (!((c >= 0x30 && c <= 0x39) || c === 0x2e || c === 0x2b || c === 0x2d)) break
+  }
+  if ((exponent || end - start > SAFE_DIGITS) && !Number.isFinite(Number(text.slice(start, end))))
+    throw new Problem('malformed', `A number out of range at character ${start}`)
+  return end - 1
 }

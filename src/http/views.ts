@@ -114,6 +114,7 @@ function bound({ job, input, context }: { job: Job; input: Json; context: Json }
     timeout_ms: job.asked_timeout_ms,
     max_attempts: job.asked_attempts,
     not_before: job.not_before,
+    effective: job.effective,
     input,
     context,
   }

@@ -12,7 +12,7 @@ import { Problem } from '../errors.js'
 import { getApproval, pendingHashesLike } from '../store/approvals.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
-import { gateMoved } from '../store/keys.js'
+import { findKey, gateMoved } from '../store/keys.js'
 import type { Intent } from '../store/ledger/queue.js'
 import type { World } from '../store/world.js'
 
@@ -47,7 +47,15 @@ async function answer(
     if (job === null) throw new Problem('not_found')
     const now = world.clock.now()
     await assertAnswerable(world, caller, approval, job, said, echo, now)
-    const given: Answer = { by: caller.principal, role: caller.role, team: caller.team, answer: said, at: now, note }
+    const given: Answer = {
+      by: caller.principal,
+      role: caller.role,
+      team: caller.team,
+      key_id: caller.key_id,
+      answer: said,
+      at: now,
+      note,
+    }
     const next =
       said === 'reject' ? rejected(approval, job, given, now) : await approved(world, approval, job, given, now)
     const receipt = await world.ledger.commit(next.intent)
@@ -117,7 +125,7 @@ async function echoes(world: World, approval: Approval, echo: Approve): Promise<
     given.startsWith('v1:') ? hash.startsWith(given.slice(3)) : given === hash
   if (echo.grant_hash !== undefined) {
     if (!same(echo.grant_hash, approval.grant_hash)) return false
-    const alike = await pendingHashesLike(world.db, approval.tenant, approval.grant_hash)
+    const alike = await pendingHashesLike(world.db, approval.tenant, [approval.grant_hash])
     return alike.every((hash) => hash === approval.grant_hash || !same(echo.grant_hash as string, hash))
   }
   if (echo.job_hash === undefined || echo.policy_snapshot === undefined) return false
@@ -183,7 +191,7 @@ async function approved(world: World, approval: Approval, job: Job, given: Answe
       intent: { ...base, rows, facts: rebound.facts },
     }
   }
-  const answers = [...approval.answers, given]
+  const answers = [...(await ofStandingKeys(world, approval.answers)), given]
   const whole = isSatisfied(approval.specs, answers)
   const next: Approval = {
     ...approval,
@@ -206,6 +214,9 @@ async function approved(world: World, approval: Approval, job: Job, given: Answe
       snapshot: approval.snapshot,
       rules: joined(approval.rules),
       note: given.note,
+      role: given.role,
+      team: given.team,
+      key_id: given.key_id,
       complete: whole,
     }),
   ]
@@ -216,4 +227,10 @@ async function approved(world: World, approval: Approval, job: Job, given: Answe
     approval: next,
     intent: { ...base, rows: { updateJobs: [moved.job], updateApprovals: [next], decisions: [row] }, facts },
   }
+}
+
+/** Earlier answers less those of keys that were revoked since: who was shut out has no say any more. */
+async function ofStandingKeys(world: World, answers: readonly Answer[]): Promise<Answer[]> {
+  const rows = await Promise.all(answers.map((answer) => findKey(world.db, answer.key_id)))
+  return answers.filter((_, i) => rows[i]?.revoked_at == null)
 }

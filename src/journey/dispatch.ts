@@ -15,7 +15,7 @@ import { dueJobs, getJobs } from '../store/jobs.js'
 import { assertStanding, gateMoved } from '../store/keys.js'
 import { effectsOfJobs, leasesOfClaim } from '../store/leases.js'
 import type { Spend } from '../store/ledger/write.js'
-import { loadValues } from '../store/payloads.js'
+import { loadTexts, loadValues } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
 import { loadCounters, loadGrants } from '../store/standing.js'
 import type { World } from '../store/world.js'
@@ -42,6 +42,8 @@ export interface Dispatched {
 const LOOK_AHEAD = 32
 /** Jobs decided in one look at most: a backlog behind one full limit must not turn a look into a scan. */
 const LOOK_MAX = 1000
+/** Payload text in one answer: past it the claim gets what it has. 300 jobs of 2 MiB once made an answer no string could hold. */
+const ANSWER_BYTES = 16 * 1024 * 1024
 /** Jobs decided together: enough to share the reads, few enough not to read payloads that no room is left for. */
 const CHUNK = 32
 
@@ -51,11 +53,23 @@ const CHUNK = 32
  * Throws Problem `no_policy`, and `unauthenticated` when the claim's key was revoked meanwhile.
  */
 export async function dispatch(world: World, claiming: Claiming): Promise<Dispatched> {
-  const look: Look = { decided: [], counters: {}, retry_in_ms: null }
+  const look: Look = { decided: [], full: [], counters: {}, bytes: 0, retry_in_ms: null }
   const granted: Granted[] = []
-  for (let ahead = LOOK_AHEAD; granted.length < claiming.capacity && look.decided.length < LOOK_MAX; ahead *= 2) {
+  for (
+    let ahead = LOOK_AHEAD;
+    granted.length < claiming.capacity && look.decided.length < LOOK_MAX && look.bytes < ANSWER_BYTES;
+    ahead *= 2
+  ) {
     const room = claiming.capacity - granted.length
-    const due = await dueJobs(world.db, claiming.tenant, claiming.topics, world.clock.now(), room + ahead, look.decided)
+    const due = await dueJobs(
+      world.db,
+      claiming.tenant,
+      claiming.topics,
+      world.clock.now(),
+      room + ahead,
+      look.decided,
+      look.full,
+    )
     if (due.length === 0) break
     const active = await world.policies.active(claiming.tenant)
     if (claiming.checked !== active.gate.epoch) {
@@ -74,6 +88,10 @@ export async function dispatch(world: World, claiming: Claiming): Promise<Dispat
 /** What one look has learnt: jobs asked about, counters as read and as spent by its own plans, and when a full limit may open. */
 interface Look {
   decided: string[]
+  /** Limits found full: what they bind is passed over in the store, so that a backlog behind one hides nothing. */
+  full: string[]
+  /** Payload text of what is granted so far. */
+  bytes: number
   counters: Record<string, Counter>
   retry_in_ms: number | null
 }
@@ -181,11 +199,11 @@ async function planned(
 ): Promise<Plan[]> {
   const plans: Plan[] = []
   let leases = 0
-  for (let from = 0; from < due.length && leases < room; from += CHUNK) {
+  for (let from = 0; from < due.length && leases < room && look.bytes < ANSWER_BYTES; from += CHUNK) {
     const jobs = due.slice(from, from + CHUNK)
-    const { claims, grants, keys } = await load(world, claiming.tenant, active, jobs, look)
+    const { claims, sizes, grants, keys } = await load(world, claiming.tenant, active, jobs, look)
     for (const [n, job] of jobs.entries()) {
-      if (leases === room) break
+      if (leases === room || look.bytes >= ANSWER_BYTES) break
       look.decided.push(job.job_id)
       const claim = claims[n] as Claim
       const counters = Object.fromEntries((keys[n] ?? []).map((key) => [key, { ...(look.counters[key] ?? FRESH) }]))
@@ -201,11 +219,13 @@ async function planned(
           look.retry_in_ms ?? Number.POSITIVE_INFINITY,
           decision.wait?.retry_after_ms ?? FULL_RETRY_MS,
         )
+        if (decision.wait !== null && !look.full.includes(decision.wait.limit)) look.full.push(decision.wait.limit)
         continue
       }
       if (decision.outcome === 'pass') {
         if (decision.enforcers.some((name) => !claiming.enforces.includes(name))) continue
         leases++
+        look.bytes += sizes[n] ?? 0
         for (const { key, concurrent } of decision.evaluation.limits) {
           if (concurrent === undefined) continue
           const counter = look.counters[key] ?? FRESH
@@ -220,12 +240,14 @@ async function planned(
 
 /** What deciding these jobs reads, in three queries for all of them. */
 async function load(world: World, tenant: string, active: Active, jobs: readonly Job[], look: Look) {
-  const values = await loadValues(
+  const texts = await loadTexts(
     world.db,
     tenant,
     jobs.flatMap((j) => [j.input_ptr, j.context_ptr]),
   )
-  const value = (ptr: string | null): Json => values.get(ptr ?? '') ?? null
+  const text = (ptr: string | null) => texts.get(ptr ?? '') ?? 'null'
+  const value = (ptr: string | null) => JSON.parse(text(ptr)) as Json
+  const sizes = jobs.map((job) => text(job.input_ptr).length + text(job.context_ptr).length)
   const claims = jobs.map((job) => claimOf(job, { input: value(job.input_ptr), context: value(job.context_ptr) }))
   const keys = claims.map((claim) => limitKeys(active.policy, claim, world.clock.now()))
   const unread = [...new Set(keys.flat())].filter((key) => look.counters[key] === undefined)
@@ -235,7 +257,7 @@ async function load(world: World, tenant: string, active: Active, jobs: readonly
     tenant,
     jobs.map((job) => job.approval_id),
   )
-  return { claims, grants, keys }
+  return { claims, sizes, grants, keys }
 }
 
 /** Commits one plan: the lease it granted, null where none was (or a race was lost), 'full' where a limit was filled meanwhile. */

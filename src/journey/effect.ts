@@ -1,16 +1,20 @@
 import type { EffectAnswer, Effect as EffectRequest } from '../contract/workers.js'
 import type { Caller } from '../core/access.js'
 import { canonical } from '../core/canonical.js'
+import { decide, type Standing } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
-import { type Job, type Moved, move, touch } from '../core/job.js'
+import { claimOf, type Job, type Moved, move, touch } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { EFFECT_FLOOR_MS, type Effect, isLost, type Lease } from '../core/lease.js'
 import { Problem } from '../errors.js'
-import { getJob } from '../store/jobs.js'
+import { decisionAbout } from '../store/decisions.js'
+import { getJob, loadPayload } from '../store/jobs.js'
 import { gateMoved } from '../store/keys.js'
 import { effectsOfJob, getLease } from '../store/leases.js'
 import { getPayload } from '../store/payloads.js'
+import type { Active } from '../store/policies.js'
 import { keep, outputRules } from '../store/results.js'
+import { loadGrants } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 const TRIES = 6
@@ -51,9 +55,12 @@ async function begin(
   if (job.cancel_requested) throw new Problem('effect_refused', 'The job is to be cancelled')
   if (lease.hard_end - now < EFFECT_FLOOR_MS)
     throw new Problem('effect_refused', `Less than ${EFFECT_FLOOR_MS} ms are left of this attempt`)
+  const active = await world.policies.active(job.tenant)
+  const { gate } = active
+  // Another snapshot than the one the lease was granted under: what was allowed then may be denied now.
+  if (gate.snapshot !== job.snapshot && !(await stillAllowed(world, caller, active, job, now))) return null
   // Begun by this very lease: the first answer was lost, or the handler asks twice; it may go on either way.
   if (found?.status === 'begun' && found.lease_id === lease.lease_id) return begun(world, lease, job, request.key, now)
-  const { gate } = await world.policies.active(job.tenant)
   const moved = touch(job, now)
   const row: Effect = {
     tenant: job.tenant,
@@ -88,6 +95,38 @@ async function begin(
   if (receipt.ok) return begun(world, lease, job, request.key, now)
   if (receipt.why === 'gate') await gateMoved(world, caller)
   return null
+}
+
+/**
+ * Asks the door again for a job that runs. A no stops it: the cancel is recorded with the decision, its heartbeat answers
+ * `cancel`, and no effect begins. False: the job or the gate changed meanwhile. Throws Problem `effect_refused`.
+ */
+async function stillAllowed(world: World, caller: Caller, active: Active, job: Job, now: number): Promise<boolean> {
+  const claim = claimOf(job, await loadPayload(world.db, job))
+  const grants = await loadGrants(world.db, job.tenant, [job.approval_id])
+  const standing: Standing = { door: 'dispatch', now, counters: {}, grant: grants.get(job.approval_id ?? '') ?? null }
+  const decision = decide(active.policy, claim, standing)
+  if (decision.outcome === 'pass') return true
+  const decision_id = world.ids.id('dec', now)
+  const moved = touch(job, now, { cancel_requested: true })
+  const receipt = await world.ledger.commit({
+    tenant: job.tenant,
+    gate: active.gate,
+    alone: [job.job_id],
+    rows: { updateJobs: [moved.job], decisions: [decisionAbout(job, claim, decision, standing, decision_id)] },
+    facts: [
+      jobFact('job.cancel_requested', moved.job, now, 'system:door', {
+        ...moved.changed,
+        refused_by: decision_id,
+        under: decision.snapshot,
+        reason: decision.reason,
+      }),
+    ],
+  })
+  if (receipt.ok)
+    throw new Problem('effect_refused', `Policy no longer allows this: ${decision.reason}`, { rules: decision.rules })
+  if (receipt.why === 'gate') await gateMoved(world, caller)
+  return false
 }
 
 async function commit(

@@ -47,6 +47,8 @@ export async function createKey(
     key_id: row.key_id,
     role,
     principal: row.principal,
+    team: row.team,
+    act_as: joined(row.act_as),
     expires_at: row.expires_at,
     topics: row.topics === null ? null : joined(row.topics),
   }

@@ -163,7 +163,9 @@ class Run {
       case 20: {
         const one = await job('ambiguous')
         const effect = (await t.effects(one?.job_id ?? '')).find((e) => e.status === 'begun')
-        const then = this.pick([undefined, 'retry' as const, 'finish' as const, 'dead_letter' as const])
+        // What did not happen cannot be said to be finished.
+        const ends = [undefined, 'retry' as const, 'dead_letter' as const, ...(flip ? ['finish' as const] : [])]
+        const then = this.pick(ends)
         return () => t.resolve(one?.job_id ?? 'job_nobody', effect?.effect_key ?? 'pay', flip, then, result)
       }
       case 21: {

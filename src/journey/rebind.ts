@@ -1,9 +1,11 @@
-import { type Decision, decide, type Standing } from '../core/door.js'
+import type { Approval } from '../core/approval.js'
+import { decide, type Standing } from '../core/door.js'
 import { claimOf } from '../core/job.js'
 import { rebind as step } from '../core/rebind.js'
 import { approvalsUnderOther } from '../store/approvals.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
+import type { Active } from '../store/policies.js'
 import type { World } from '../store/world.js'
 
 export interface Rebound {
@@ -25,36 +27,44 @@ export async function rebindPending(world: World, tenant: string): Promise<Rebou
     const approvals = await approvalsUnderOther(world.db, tenant, policy.digest, after)
     if (approvals.length === 0) return done
     after = approvals.at(-1)?.approval_id ?? after
-    for (const approval of approvals) {
-      const job = await getJob(world.db, tenant, approval.job_id)
-      if (job === null || job.status !== 'pending_approval') continue
-      const now = world.clock.now()
-      // Over, though nobody has swept it yet: a new snapshot must not revive the question, nor answer it.
-      if (approval.expires_at <= now) continue
-      const claim = claimOf(job, await loadPayload(world.db, job))
-      const standing: Standing = { door: 'approve', now, counters: {}, grant: null }
-      const decision: Decision = decide(policy, claim, standing)
-      const made = { approval_id: world.ids.id('apr', now), decision_id: world.ids.id('dec', now) }
-      const rebound = step(approval, job, decision, made, now)
-      const receipt = await world.ledger.commit({
-        tenant,
-        gate,
-        alone: [job.job_id],
-        rows: {
-          updateJobs: [rebound.job],
-          updateApprovals: [rebound.approval],
-          insertApprovals: rebound.opened === null ? [] : [rebound.opened],
-          decisions: [decisionAbout(job, claim, decision, standing, made.decision_id)],
-        },
-        facts: rebound.facts,
-      })
-      // Another activation came between: its own rebinding takes over from here.
-      if (!receipt.ok) done.complete = false
-      if (!receipt.ok && receipt.why === 'gate') return done
-      if (receipt.ok) {
-        done.rebound++
-        if (rebound.job.status === 'queued') world.bus.hint(tenant, job.topic)
-      }
-    }
+    const active = { gate, policy }
+    const outcomes = await Promise.all(approvals.map((approval) => one(world, active, approval)))
+    done.rebound += outcomes.filter((outcome) => outcome === 'rebound').length
+    if (outcomes.includes('lost')) done.complete = false
+    // Another activation came between: its own rebinding takes over from here.
+    if (outcomes.includes('overtaken')) return { ...done, complete: false }
   }
+}
+
+async function one(
+  world: World,
+  { gate, policy }: Active,
+  approval: Approval,
+): Promise<'rebound' | 'left' | 'lost' | 'overtaken'> {
+  const { tenant } = approval
+  const job = await getJob(world.db, tenant, approval.job_id)
+  const now = world.clock.now()
+  if (job === null || job.status !== 'pending_approval') return 'left'
+  // Over, though nobody has swept it yet: a new snapshot must not revive the question, nor answer it.
+  if (approval.expires_at <= now) return 'left'
+  const claim = claimOf(job, await loadPayload(world.db, job))
+  const standing: Standing = { door: 'approve', now, counters: {}, grant: null }
+  const decision = decide(policy, claim, standing)
+  const made = { approval_id: world.ids.id('apr', now), decision_id: world.ids.id('dec', now) }
+  const rebound = step(approval, job, decision, made, now)
+  const receipt = await world.ledger.commit({
+    tenant,
+    gate,
+    alone: [job.job_id],
+    rows: {
+      updateJobs: [rebound.job],
+      updateApprovals: [rebound.approval],
+      insertApprovals: rebound.opened === null ? [] : [rebound.opened],
+      decisions: [decisionAbout(job, claim, decision, standing, made.decision_id)],
+    },
+    facts: rebound.facts,
+  })
+  if (!receipt.ok) return receipt.why === 'gate' ? 'overtaken' : 'lost'
+  if (rebound.job.status === 'queued') world.bus.hint(tenant, job.topic)
+  return 'rebound'
 }

@@ -143,6 +143,7 @@ async function refuse(
   const receipt = await world.ledger.commit({
     tenant: claim.tenant,
     gate: active.gate,
+    by: caller.key_id,
     alone: [],
     rows: {
       payloads,
@@ -218,6 +219,7 @@ function accept(
   const intent: Intent = {
     tenant: claim.tenant,
     gate: active.gate,
+    by: caller.key_id,
     alone: idempotencyKey === null ? [] : [`idempotency/${caller.tenant}/${caller.principal}/${idempotencyKey}`],
     rows: {
       insertJobs: [job],

@@ -16,8 +16,10 @@ interface Waiting {
 
 /** Looked at without any hint: what a lost hint costs at most. */
 const LOOK_MS = 1000
-/** Long polls held open at once on this node; the next one is answered with nothing and asks again. */
+/** Long polls held open at once on this node. */
 const MAX_WAITING = 20_000
+/** Of them by one key: many workers may share one, but not everybody's places. */
+const MAX_PER_KEY = 2_000
 
 /**
  * Brings waiting claims and due work together. A hint wakes the claims of its tenant and topic; a look once a second, and a
@@ -32,6 +34,7 @@ export class Dispatcher {
   readonly #serving = new Map<string, Promise<void>>()
   readonly #retries = new Map<string, { at: number; cancel: () => void }>()
   readonly #unhint: () => void
+  readonly #byKey = new Map<string, number>()
   #count = 0
   #timer: (() => void) | null = null
   #stopped = false
@@ -53,7 +56,10 @@ export class Dispatcher {
    */
   async claim(claiming: Claiming, waitMs: number, aborted: AbortSignal): Promise<LeasedJob[]> {
     const earlier = await leasesFor(this.#world, claiming)
-    if (earlier.length > 0 || this.#stopped || aborted.aborted || this.#count >= MAX_WAITING) return earlier
+    if (earlier.length > 0 || this.#stopped || aborted.aborted) return earlier
+    // Past a bound a claim gets its look and does not stay: one key's polls must not shut out the others'.
+    const full = this.#count >= MAX_WAITING || (this.#byKey.get(claiming.key_id) ?? 0) >= MAX_PER_KEY
+    const waits = full ? 0 : waitMs
     return new Promise((resolve, reject) => {
       const finish = (act: () => void) => {
         if (!this.#remove(waiting)) return
@@ -69,11 +75,11 @@ export class Dispatcher {
       const waiting: Waiting = {
         claiming,
         busy: false,
-        over: waitMs === 0,
+        over: waits === 0,
         settle: (leases) => finish(() => resolve(leases)),
         fail: (error) => finish(() => reject(error)),
       }
-      const cancel = waitMs === 0 ? () => {} : this.#world.clock.after(waitMs, over)
+      const cancel = waits === 0 ? () => {} : this.#world.clock.after(waits, over)
       aborted.addEventListener('abort', over, { once: true })
       this.#add(waiting)
       for (const topic of claiming.topics) this.#wake(claiming.tenant, topic)
@@ -95,6 +101,7 @@ export class Dispatcher {
     if (claims === undefined) this.#waiting.set(tenant, new Set([waiting]))
     else claims.add(waiting)
     this.#count++
+    this.#byKey.set(waiting.claiming.key_id, (this.#byKey.get(waiting.claiming.key_id) ?? 0) + 1)
   }
 
   #remove(waiting: Waiting): boolean {
@@ -103,6 +110,9 @@ export class Dispatcher {
     if (claims === undefined || !claims.delete(waiting)) return false
     if (claims.size === 0) this.#waiting.delete(tenant)
     this.#count--
+    const left = (this.#byKey.get(waiting.claiming.key_id) ?? 1) - 1
+    if (left === 0) this.#byKey.delete(waiting.claiming.key_id)
+    else this.#byKey.set(waiting.claiming.key_id, left)
     return true
   }
 

@@ -1,6 +1,7 @@
 import type { Approval } from '../core/approval.js'
 import type { Db } from '../platform/db/seam.js'
 import { decodeCursor, type Page, page } from './cursor.js'
+import { textArray } from './text-array.js'
 
 const GET = 'SELECT * FROM approvals WHERE tenant = $1 AND approval_id = $2'
 /** Newest first: ids sort by time. The pending ones and those of one job have a statement, and an index, of their own. */
@@ -15,7 +16,8 @@ const LIST_PENDING = list(`AND status = 'pending'`)
 const LAST = '~'
 const EXPIRED = `SELECT * FROM approvals WHERE status = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT 200`
 const UNDER_OTHER = `SELECT * FROM approvals WHERE tenant = $1 AND status = 'pending' AND snapshot <> $2 AND approval_id > $3 ORDER BY approval_id LIMIT 200`
-const PENDING_HASHES = `SELECT grant_hash FROM approvals WHERE tenant = $1 AND status = 'pending' AND grant_hash LIKE $2`
+const PENDING_HASHES = `SELECT grant_hash FROM approvals
+  WHERE tenant = $1 AND status = 'pending' AND substr(grant_hash, 1, 7) = ANY($2::text[])`
 
 export async function getApproval(db: Db, tenant: string, approval_id: string): Promise<Approval | null> {
   return (await db.query<Approval>(GET, [tenant, approval_id]))[0] ?? null
@@ -51,9 +53,10 @@ export function approvalsUnderOther(db: Db, tenant: string, snapshot: string, af
   return db.query<Approval>(UNDER_OTHER, [tenant, snapshot, after])
 }
 
-/** Hashes that a short form must stay apart from: the pending ones that begin with the same 7 characters. */
-export async function pendingHashesLike(db: Db, tenant: string, hash: string): Promise<string[]> {
-  return (await db.query<{ grant_hash: string }>(PENDING_HASHES, [tenant, `${hash.slice(0, 7)}%`])).map(
+/** Hashes that short forms of these must stay apart from: the pending ones that begin with the same 7 characters. */
+export async function pendingHashesLike(db: Db, tenant: string, hashes: readonly string[]): Promise<string[]> {
+  const starts = [...new Set(hashes.map((hash) => hash.slice(0, 7)))]
+  return (await db.query<{ grant_hash: string }>(PENDING_HASHES, [tenant, textArray(starts)])).map(
     (row) => row.grant_hash,
   )
 }

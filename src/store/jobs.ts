@@ -31,7 +31,7 @@ const LAST = '~'
 const DUE = `SELECT j.* FROM json_array_elements_text($2::json) AS topics(topic)
   CROSS JOIN LATERAL (
     SELECT * FROM jobs q WHERE q.tenant = $1 AND q.topic = topics.topic AND q.status IN ('queued', 'retrying') AND q.due_at <= $3
-    AND NOT (q.job_id = ANY($5::text[]))
+    AND NOT (q.job_id = ANY($5::text[])) AND NOT (q.limit_keys ?| $6::text[])
     ORDER BY q.priority DESC, q.due_at, q.job_id LIMIT $4) j
   ORDER BY j.priority DESC, j.due_at, j.job_id`
 const OVERDUE = `SELECT * FROM jobs WHERE status IN ('queued', 'retrying') AND queue_deadline <= $1 ORDER BY queue_deadline LIMIT 200`
@@ -83,7 +83,10 @@ export async function listJobs(db: Db, tenant: string, filter: JobFilter): Promi
   return page(await db.query<Job>(statement, params), limit, (job) => [job.created_at, job.job_id])
 }
 
-/** @param skip job ids not wanted now: behind a full limit, or for workers that enforce more */
+/**
+ * @param skip job ids not wanted now: asked about already, or for workers that enforce more
+ * @param full limits known to be full: jobs that they bind are passed over, however many there are
+ */
 export function dueJobs(
   db: Db,
   tenant: string,
@@ -91,8 +94,9 @@ export function dueJobs(
   now: number,
   perTopic: number,
   skip: readonly string[] = [],
+  full: readonly string[] = [],
 ): Promise<Job[]> {
-  return db.query<Job>(DUE, [tenant, JSON.stringify(topics), now, perTopic, textArray(skip)])
+  return db.query<Job>(DUE, [tenant, JSON.stringify(topics), now, perTopic, textArray(skip), textArray(full)])
 }
 
 export function overdueInQueue(db: Db, now: number): Promise<Job[]> {

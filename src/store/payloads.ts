@@ -23,12 +23,21 @@ export async function getPayload(db: Db, tenant: string, ptr: string): Promise<P
   return (await db.query<PayloadRow>(GET, [tenant, ptr]))[0] ?? null
 }
 
-/** Values by pointer; a pointer that is null or erased gives null. */
-export async function loadValues(db: Db, tenant: string, ptrs: readonly (string | null)[]): Promise<Map<string, Json>> {
+/** JSON texts by pointer; one that is null or erased is not in it. */
+export async function loadTexts(
+  db: Db,
+  tenant: string,
+  ptrs: readonly (string | null)[],
+): Promise<Map<string, string>> {
   const wanted = ptrs.filter((p): p is string => p !== null)
   if (wanted.length === 0) return new Map()
   const rows = await db.query<{ ptr: string; body: string | null }>(MANY, [tenant, textArray(wanted)])
-  return new Map(rows.map((row) => [row.ptr, row.body === null ? null : (JSON.parse(row.body) as Json)]))
+  return new Map(rows.flatMap(({ ptr, body }) => (body === null ? [] : [[ptr, body]])))
+}
+
+/** The same, parsed. */
+export async function loadValues(db: Db, tenant: string, ptrs: readonly (string | null)[]): Promise<Map<string, Json>> {
+  return new Map([...(await loadTexts(db, tenant, ptrs))].map(([ptr, text]) => [ptr, JSON.parse(text) as Json]))
 }
 
 export function expiredPayloads(

@@ -126,6 +126,7 @@ describe(`${proves('C1', 'L6')} events`, () => {
       const from = last()
       const listening = listen(from, (events) => events.length >= 40)
       await submit(20)
+      await until('they are in the tree, and told', async () => (await client('admin').audit.head()).size > from + 20)
       await submit(20)
       seen.push(...(await listening))
       // While nobody listens.

@@ -1,6 +1,12 @@
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
+import { loadConfig } from '../../src/config.js'
+import { DbError } from '../../src/errors.js'
+import { start } from '../../src/main.js'
+import type { Db } from '../../src/platform/db/seam.js'
+import { silentLog } from '../../src/platform/log.js'
+import { createClient } from '../../src/sdk/client.js'
 import { proves } from '../requirements.js'
 import { endAll, type FirstRole, sallyport, scratch, startServer } from '../support/server.js'
 
@@ -73,3 +79,30 @@ test(`${proves('S1', 'W5')} the first start makes one key a role, 0600; the conf
   expect(await claim('job.repo.read')).toEqual([200, null])
   expect(await claim('job.exec.shell')).toEqual([403, 'topic_refused'])
 }, 90_000)
+
+test(`${proves('S1')} a first start that ends among its keys is finished by the next, without a second admin`, async () => {
+  const config = loadConfig({}, { dataDir: place.at('half'), port: 0 })
+  const seams = { thread: false, log: silentLog }
+  const dies = (db: Db): Db => ({
+    ...db,
+    query: (sql, params) =>
+      params?.some((param) => String(param).includes('"worker:first"'))
+        ? Promise.reject(new DbError('gone', '57P01'))
+        : db.query(sql, params),
+  })
+  await expect(start(config, { ...seams, watch: dies })).rejects.toThrow()
+  const admin = readFileSync(join(config.dataDir, 'keys', 'admin.key'), 'utf8')
+  const plane = await start(config, seams)
+  try {
+    expect(readFileSync(plane.keyFiles.admin as string, 'utf8')).toBe(admin)
+    const client = createClient({ url: plane.url, apiKey: admin.trim() })
+    const roles = (await client.keys.list({ limit: 100 })).items.map(({ role }) => role)
+    expect(roles.sort()).toEqual(['admin', 'agent', 'approver', 'worker'])
+    for (const role of ['agent', 'worker', 'approver']) {
+      const key = readFileSync(plane.keyFiles[role] as string, 'utf8').trim()
+      expect((await fetch(`${plane.url}/api/v1/keys`, { headers: { 'x-api-key': key } })).status).toBe(403)
+    }
+  } finally {
+    await plane.stop()
+  }
+}, 60_000)

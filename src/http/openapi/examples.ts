@@ -170,6 +170,7 @@ export const EXAMPLES = {
         timeout_ms: null,
         max_attempts: null,
         not_before: null,
+        effective: { labels: { env: 'prod' }, risk_tags: [], environment: null, action_type: null },
         input: DEPLOY.input,
         context: null,
       },

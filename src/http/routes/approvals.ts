@@ -10,7 +10,7 @@ import { viewApproval } from '../views.js'
 
 export function approvalRoutes(world: World): Route[] {
   const view = async (approval: Approval) =>
-    viewApproval(approval, await pendingHashesLike(world.db, approval.tenant, approval.grant_hash))
+    viewApproval(approval, await pendingHashesLike(world.db, approval.tenant, [approval.grant_hash]))
   return [
     {
       method: 'GET',
@@ -23,7 +23,12 @@ export function approvalRoutes(world: World): Route[] {
       errors: ['invalid'],
       async handler({ caller, query }) {
         const page = await listApprovals(world.db, caller.tenant, query as ApprovalFilter)
-        return { body: { items: await Promise.all(page.items.map(view)), next_cursor: page.next_cursor } }
+        const alike = await pendingHashesLike(
+          world.db,
+          caller.tenant,
+          page.items.map((a) => a.grant_hash),
+        )
+        return { body: { items: page.items.map((a) => viewApproval(a, alike)), next_cursor: page.next_cursor } }
       },
     },
     {
@@ -38,7 +43,7 @@ export function approvalRoutes(world: World): Route[] {
         const approval = await getApproval(world.db, caller.tenant, params.approval_id as string)
         const job = approval === null ? null : await getJob(world.db, caller.tenant, approval.job_id)
         if (approval === null || job === null) throw new Problem('not_found')
-        const alike = await pendingHashesLike(world.db, caller.tenant, approval.grant_hash)
+        const alike = await pendingHashesLike(world.db, caller.tenant, [approval.grant_hash])
         return { body: viewApproval(approval, alike, { job, ...(await loadPayload(world.db, job)) }) }
       },
     },

@@ -27,6 +27,8 @@ export interface Intent {
   alone: string[]
   rows: Rows
   admin?: AdminRows
+  /** Key whose request this is, where one key could send without end: it gets at most half of the queue. */
+  by?: string
   spends?: Spend[]
   facts: Fact[]
 }
@@ -59,6 +61,7 @@ export class Ledger {
   readonly #admin: Waiting[] = []
   /** A batch whose answer was lost and whose fate could not be asked yet: until it is known nothing may follow it in the chain. */
   #doubt: { batchId: string; at: number; audit: TileWrites } | null = null
+  readonly #by = new Map<string, number>()
   #size = 0
   #running: Promise<void> | null = null
   #closed = false
@@ -80,16 +83,30 @@ export class Ledger {
    */
   commit(intent: Intent): Promise<Receipt> {
     if (this.#closed) return Promise.reject(new Problem('draining'))
-    if (this.#size >= QUEUE) return Promise.reject(new Problem('overloaded', undefined, { retry_after_ms: 1000 }))
+    if (this.#size >= QUEUE || (intent.by !== undefined && (this.#by.get(intent.by) ?? 0) >= QUEUE / 2))
+      return Promise.reject(new Problem('overloaded', undefined, { retry_after_ms: 1000 }))
     return new Promise((resolve, reject) => {
       const waiting = { intent, resolve, reject }
       const queue = intent.admin ? this.#admin : this.#queues.get(intent.tenant)
       if (queue) queue.push(waiting)
       else this.#queues.set(intent.tenant, [waiting])
-      this.#size++
+      this.#enter(intent)
       // A microtask later, so that the intents of one tick share the first batch.
       this.#running ??= Promise.resolve().then(() => this.#drain())
     })
+  }
+
+  #enter({ by }: Intent): void {
+    this.#size++
+    if (by !== undefined) this.#by.set(by, (this.#by.get(by) ?? 0) + 1)
+  }
+
+  #leave({ by }: Intent): void {
+    this.#size--
+    if (by === undefined) return
+    const left = (this.#by.get(by) ?? 1) - 1
+    if (left === 0) this.#by.delete(by)
+    else this.#by.set(by, left)
   }
 
   /** Finishes what is queued, refuses what comes after. */
@@ -110,7 +127,7 @@ export class Ledger {
   #next(): Waiting[] {
     const admin = this.#admin.shift()
     if (admin !== undefined) {
-      this.#size--
+      this.#leave(admin.intent)
       return [admin]
     }
     const batch: Waiting[] = []
@@ -122,7 +139,7 @@ export class Ledger {
       // To the end of the line: this loop comes round to it again, and the next batch begins with whom this one left out.
       this.#queues.delete(tenant)
       if (queue.length > 0) this.#queues.set(tenant, queue)
-      this.#size--
+      this.#leave(waiting.intent)
       for (const name of waiting.intent.alone) taken.add(name)
       batch.push(waiting)
       if (batch.length === BATCH) break
