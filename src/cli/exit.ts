@@ -89,7 +89,7 @@ function fromServer(error: SallyportError): Told {
     code,
     // Faults get a line each; `detail` is the message without them.
     message: problem?.detail ?? problem?.title ?? message,
-    help: problem?.help ?? helpFor(code),
+    help: helpOf(problem) ?? helpFor(code),
     faults: problem?.faults ?? [],
     details: { ...withoutShape(problem), status, request_id, retry_after_ms },
   }
@@ -103,6 +103,13 @@ function exitOf(code: string, status: number): Exit {
   if (status === 404) return EXIT.notFound
   if (status === 400 || status === 413 || status === 422) return EXIT.usage
   return EXIT.no
+}
+
+/** The server's advice, with what it speaks of: `needs` is the permission that was missing. */
+function helpOf(problem: Problem | null): string | null {
+  const needs = (problem as { needs?: unknown } | null)?.needs
+  if (problem?.help === undefined || needs === undefined) return problem?.help ?? null
+  return `${problem.help} Needed: ${Array.isArray(needs) ? needs.join(' or ') : String(needs)}.`
 }
 
 function helpFor(code: string): string | null {

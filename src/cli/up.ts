@@ -116,9 +116,16 @@ function welcome({ url, dataDir, keyFiles, policy }: Running, { color }: Termina
     ),
     '',
     'The embedded store survives a crash of this process, not a power cut.',
-    color.dim('Ctrl-C drains and stops. Another terminal: sallyport jobs submit --topic job.repo.read'),
+    color.dim('Ctrl-C drains and stops. In another terminal:'),
+    ...(url === DEFAULT_URL ? [] : [color.dim(`  export SALLYPORT_URL=${url}`)]),
+    color.dim(`  ${self()} jobs submit --topic job.repo.read`),
   ].join('\n')
 }
+
+const DEFAULT_URL = 'http://127.0.0.1:8080'
+
+/** What the reader has to type: from a clone the command is not on the path. */
+const self = () => (process.env.npm_lifecycle_event === undefined ? 'sallyport' : 'npm run --silent sallyport --')
 
 function policyLine({ snapshot, rules, warnings }: Running['policy']): string {
   return `${snapshot}, ${rules} rules${warnings === 0 ? '' : `, ${warnings} warnings: see sallyport policy check`}`

@@ -278,3 +278,21 @@ test('differences between two documents', () => {
     { change: 'added', what: 'rule', id: 'd', fields: [], effect: 'looser' },
   ])
 })
+
+describe('comprehensions inside comprehensions', () => {
+  const policy = load(`rules:
+  - { id: twice, match: { topic: job.x }, when: "input.items.exists(a, input.items.filter(b, b == a).size() > 1)", decision: DENY }
+  - { id: once, match: { topic: job.y }, when: "input.items.all(a, a > 0)", decision: ALLOW }
+`)
+  const items = (n: number) => Array.from({ length: n }, (_, i) => i + 1)
+
+  test('run while the job is small enough, and deny by name when it is not', () => {
+    expect(evaluate(policy, claim({ input: { items: [1, 2, 1] } }), 0)).toMatchObject({ decided_by: 'twice' })
+    const wide = evaluate(policy, claim({ input: { items: items(5000) } }), 0)
+    expect(wide.decision).toBe('DENY')
+    expect(wide.reason).toContain('too many elements')
+  })
+  test('one pass takes any number', () => {
+    expect(evaluate(policy, claim({ topic: 'job.y', input: { items: items(50_000) } }), 0).decision).toBe('ALLOW')
+  })
+})
