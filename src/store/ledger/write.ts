@@ -190,11 +190,13 @@ u_jobs AS (${update('jobs', COLUMNS.jobsMutable, 'job_id', 15)}),
 u_approvals AS (${update('approvals', COLUMNS.approvalsMutable, 'approval_id', 16)}),
 u_leases AS (${update('leases', COLUMNS.leasesMutable, 'lease_id', 17)}),
 u_beats AS (
-  UPDATE leases t SET beat_at = x.beat_at, expires_at = x.expires_at, progress = coalesce(x.progress, t.progress)
+  -- Whether the lease lives is asked in SET: as a condition it made the planner walk all leases for a batch without a beat.
+  UPDATE leases t SET
+    beat_at = CASE WHEN t.ended_at IS NULL THEN x.beat_at ELSE t.beat_at END,
+    expires_at = CASE WHEN t.ended_at IS NULL THEN x.expires_at ELSE t.expires_at END,
+    progress = CASE WHEN t.ended_at IS NULL THEN coalesce(x.progress, t.progress) ELSE t.progress END
   FROM json_populate_recordset(NULL::leases, $18::json) x, go
-  WHERE go.ok AND t.tenant = x.tenant AND t.lease_id = x.lease_id
-  -- IS TRUE keeps the planner from walking the index of all live leases for a batch without a single beat
-  AND (t.ended_at IS NULL) IS TRUE),
+  WHERE go.ok AND t.tenant = x.tenant AND t.lease_id = x.lease_id),
 u_erase AS (
   UPDATE payloads t SET body = NULL, salt = '' FROM json_populate_recordset(NULL::payloads, $19::json) x, go
   WHERE go.ok AND t.tenant = x.tenant AND t.ptr = x.ptr)
