@@ -21,15 +21,18 @@ export async function timeline(
   limit: number,
 ): Promise<Timeline> {
   const after = decodeCursor(cursor)?.[0] ?? -1
+  // Waiting first: read the other way round, a tile integrated in between would be in neither.
+  const waiting = await waitingTiles(world.db, tenant, WAITING)
   const rows = await searchEntries(world.db, tenant, filter, after, limit + 1)
   const items = rows
     .slice(0, limit)
     .map((row): Timeline['items'][number] => item(tileLines(row)[row.line] ?? '{}', row.writer, row.seq, row.idx))
   const last = rows[limit - 1]
   if (rows.length > limit && last !== undefined) return { items, next_cursor: encodeCursor([last.idx, '']) }
-  const fresh = (await waitingTiles(world.db, tenant, WAITING)).flatMap((tile) =>
-    tileLines(tile).map((line) => item(line, tile.writer, tile.seq, null)),
-  )
+  const placed = new Set(rows.map((row) => `${row.writer}/${row.seq}`))
+  const fresh = waiting
+    .filter((tile) => !placed.has(`${tile.writer}/${tile.seq}`))
+    .flatMap((tile) => tileLines(tile).map((line) => item(line, tile.writer, tile.seq, null)))
   return { items: [...items, ...fresh.filter((entry) => matches(entry, filter))], next_cursor: null }
 }
 
