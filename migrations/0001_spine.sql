@@ -121,6 +121,8 @@ CREATE TABLE jobs (
 );
 -- The queue. Partial, so finished jobs cost dispatch nothing.
 CREATE INDEX jobs_due ON jobs (tenant, topic, priority DESC, due_at, job_id) WHERE status IN ('queued', 'retrying');
+-- What becomes due later: retries and what was asked for a later time; all else is due at once.
+CREATE INDEX jobs_due_later ON jobs (due_at) WHERE status IN ('queued', 'retrying') AND (status = 'retrying' OR not_before IS NOT NULL);
 CREATE INDEX jobs_queue_deadline ON jobs (queue_deadline) WHERE status IN ('queued', 'retrying');
 CREATE INDEX jobs_by_run ON jobs (run_id, tenant, job_id);
 CREATE INDEX jobs_parked ON jobs (tenant, status, job_id) WHERE status IN ('pending_approval', 'ambiguous', 'dead_letter', 'quarantined');

@@ -32,6 +32,8 @@ export interface Integrated {
   /** Null where every waiting tile was refused. */
   head: HeadRow | null
   refused: { writer: string; seq: number; fault: string }[]
+  /** More tiles wait than one round takes. */
+  full: boolean
   /** Why this tenant's round did not happen; the others' did. */
   failed: Error | null
 }
@@ -60,7 +62,7 @@ export async function integrate(world: World, key: SigningKey): Promise<Integrat
   const done: Integrated[] = []
   for (const tenant of await tenantsWaiting(world.db)) {
     const result = await integrateTenant(world, key, tenant).catch(
-      (failed: Error): Integrated => ({ tenant, entries: 0, head: null, refused: [], failed }),
+      (failed: Error): Integrated => ({ tenant, entries: 0, head: null, refused: [], full: false, failed }),
     )
     if (result !== null) done.push(result)
   }
@@ -78,7 +80,8 @@ async function integrateTenant(world: World, key: SigningKey, tenant: string): P
   const writers = await chainEnds(world, key, tenant, tiles)
   const now = world.clock.now()
   const result = plan({ origin: originOf(tenant), edge, signedRoot: signed?.root ?? null, writers }, tiles, now)
-  if (result.head === null) return { tenant, entries: 0, head: null, refused: result.refused, failed: null }
+  if (result.head === null)
+    return { tenant, entries: 0, head: null, refused: result.refused, full: false, failed: null }
   const row: HeadRow = {
     tenant,
     size: result.head.size,
@@ -91,7 +94,14 @@ async function integrateTenant(world: World, key: SigningKey, tenant: string): P
     searchRows(byName.get(`${p.writer}/${p.seq}`) as StoredTile, p.first_index),
   )
   await writeIntegration(world.db, tenant, result.placements, result.writes, entries, row)
-  return { tenant, entries: entries.length, head: row, refused: result.refused, failed: null }
+  return {
+    tenant,
+    entries: entries.length,
+    head: row,
+    refused: result.refused,
+    full: tiles.length === ROUND,
+    failed: null,
+  }
 }
 
 /** The row is only where the head is kept: size and root are those that the signature covers. */

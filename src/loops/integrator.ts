@@ -42,7 +42,8 @@ export function integrator(world: World, key: SigningKey, clock: Clock, log: Log
           )
         if (each.head !== null) for (const listener of listeners) listener({ ...each, head: each.head })
       }
-      more = done.some((each) => each.head !== null)
+      // Only a backlog is worked off at once: with tiles arriving all the time, "something was placed" would never end.
+      more = done.some((each) => each.head !== null && each.full)
     }
   })
   return {

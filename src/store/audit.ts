@@ -39,10 +39,11 @@ const TILE = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND writer = $2 AND se
 const PLACED = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND first_index >= $2 ORDER BY first_index LIMIT $3'
 const AT_INDEX = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND first_index <= $2 ORDER BY first_index DESC LIMIT 1'
 const LAST_OF_WRITER = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND writer = $2 ORDER BY seq DESC LIMIT 1'
-const LAST_PLACED = `SELECT DISTINCT ON (writer) * FROM audit_tiles WHERE tenant = $1 AND writer = ANY($2::text[]) AND first_index IS NOT NULL
-  ORDER BY writer, seq DESC`
+/** The newest placed tile of each writer, from the end of its chain: asked as DISTINCT ON it read every tile ever written. */
+const LAST_PLACED = `SELECT t.* FROM unnest($2::text[]) AS w(writer) CROSS JOIN LATERAL (
+    SELECT * FROM audit_tiles a WHERE a.tenant = $1 AND a.writer = w.writer AND a.first_index IS NOT NULL ORDER BY a.seq DESC LIMIT 1) t`
 /** One statement, so one moment: where the placed tiles end, where the signed heads do, and the names of tiles that wait. */
-const END = `SELECT coalesce((SELECT max(first_index + count) FROM audit_tiles WHERE tenant = $1 AND first_index IS NOT NULL), 0)::bigint AS end,
+const END = `SELECT coalesce((SELECT first_index + count FROM audit_tiles WHERE tenant = $1 AND first_index IS NOT NULL ORDER BY first_index DESC LIMIT 1), 0)::bigint AS end,
   coalesce((SELECT max(size) FROM audit_heads WHERE tenant = $1), 0)::bigint AS signed,
   coalesce((SELECT json_agg(json_build_object('writer', writer, 'seq', seq) ORDER BY writer, seq) FROM audit_tiles WHERE tenant = $1 AND first_index IS NULL), '[]'::json) AS waiting`
 const TENANTS = 'SELECT DISTINCT tenant FROM audit_writers ORDER BY tenant'

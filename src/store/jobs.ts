@@ -35,7 +35,8 @@ const DUE = `SELECT j.* FROM json_array_elements_text($2::json) AS topics(topic)
     ORDER BY q.priority DESC, q.due_at, q.job_id LIMIT $4) j
   ORDER BY j.priority DESC, j.due_at, j.job_id`
 const OVERDUE = `SELECT * FROM jobs WHERE status IN ('queued', 'retrying') AND queue_deadline <= $1 ORDER BY queue_deadline LIMIT 200`
-const NEXT_DUE = `SELECT min(due_at) AS at FROM jobs WHERE status IN ('queued', 'retrying') AND due_at > $1`
+const NEXT_DUE = `SELECT min(due_at) AS at FROM jobs
+  WHERE status IN ('queued', 'retrying') AND (status = 'retrying' OR not_before IS NOT NULL) AND due_at > $1`
 const BY_STATUS =
   'SELECT status, count(*)::int AS n FROM jobs WHERE tenant = $1 AND run_id = $2 AND ($3::text IS NULL OR requested_by = $3) GROUP BY status'
 
