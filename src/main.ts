@@ -85,7 +85,7 @@ export interface Seams {
   log?: Log
   /** In memory instead of on disk; nothing is locked or kept. */
   memory?: boolean
-  /** In this thread: slower under load, quicker to start. */
+  /** `false`: the engine runs in this thread, slower under load and quicker to start. Otherwise in one of its own. */
   thread?: boolean
   /** Stands between the plane and its database, e.g. to see what is read. */
   watch?: (db: Db) => Db

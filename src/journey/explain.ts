@@ -31,7 +31,10 @@ export async function evaluateDry(
       ? (await world.policies.active(caller.tenant)).policy
       : await world.policies.compiled(caller.tenant, stored.digest)
   const now = world.clock.now()
-  const claim = claimFrom({ tenant: caller.tenant, agent: body.agent ?? caller.principal, team: caller.team }, body)
+  // As at submit: the key's team is its own, not that of another agent it asks about.
+  const agent = body.agent ?? caller.principal
+  const team = agent === caller.principal ? caller.team : null
+  const claim = claimFrom({ tenant: caller.tenant, agent, team }, body)
   return {
     decision: decide(policy, claim, { door: 'submit', now, counters: {}, grant: null }),
     why: explain(policy, claim, now) as unknown as Json,
