@@ -150,7 +150,7 @@ async function running({ name, home, command, args, as, ready, gentle }) {
     for (const stream of [mine.stdout, mine.stderr]) {
       stream.unref()
       stream.on('data', (chunk) => {
-        output = (output + chunk).slice(-20_000)
+        output = (output + chunk).slice(-2_000_000)
       })
     }
     let gone = false

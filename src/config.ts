@@ -1,8 +1,9 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Type } from 'typebox'
 import { Compile } from 'typebox/compile'
+import type { NatsAccess } from './platform/bus/nats-access.js'
 
 /** Everything a node is told from outside, parsed once. */
 export interface Config {
@@ -11,7 +12,8 @@ export interface Config {
   readonly dataDir: string
   /** Null: the embedded engine in the data directory. */
   readonly databaseUrl: string | null
-  readonly natsUrl: string | null
+  /** Null: the in-process bus. */
+  readonly nats: NatsAccess | null
   /** Policy file or folder. */
   readonly policy: string
   readonly adminKey: string | null
@@ -19,6 +21,8 @@ export interface Config {
   readonly signingKey: string
   /** File outside the database that gets a signed head a minute; null: none. */
   readonly checkpoints: string | null
+  /** Who may read metrics without a key: whoever is on this machine while bound to loopback, anybody, nobody. */
+  readonly metrics: 'loopback' | 'open' | 'key'
   readonly logLevel: 'silent' | 'fatal' | 'error' | 'warn' | 'info' | 'debug'
   readonly packageRoot: string
 }
@@ -34,6 +38,7 @@ export class ConfigError extends Error {
 export const PACKAGE_ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 
 const LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug'] as const
+const METRICS = ['loopback', 'open', 'key'] as const
 const AdminKey = Compile(Type.String({ pattern: '^sp_[0-9a-z]{26}_[A-Za-z0-9_-]{43}$' }))
 
 /** Throws ConfigError with name, fault and example for the first value that is wrong: a node never starts on a guess. */
@@ -42,23 +47,25 @@ export function loadConfig(env: Record<string, string | undefined>, over: Partia
   const dataDir = resolve(over.dataDir ?? text('SALLYPORT_DATA_DIR') ?? '.sallyport')
   const policy = over.policy ?? text('SALLYPORT_POLICY') ?? join(PACKAGE_ROOT, 'examples/policies/default.yaml')
   const databaseUrl = over.databaseUrl ?? text('SALLYPORT_DATABASE_URL')
-  const natsUrl = over.natsUrl ?? text('SALLYPORT_NATS_URL')
   const adminKey = text('SALLYPORT_ADMIN_KEY')
   const level = over.logLevel ?? text('SALLYPORT_LOG_LEVEL') ?? 'info'
   if (!existsSync(policy))
     throw new ConfigError('SALLYPORT_POLICY', `names ${policy}, which does not exist`, './policy.yaml')
-  if (databaseUrl !== null)
+  if (databaseUrl !== null && !/^postgres(ql)?:\/\/[^/]+\/[^/?]+/.test(databaseUrl))
     throw new ConfigError(
       'SALLYPORT_DATABASE_URL',
-      'is set, but this version has the embedded engine only; unset it',
-      '(unset)',
+      'is not a Postgres URL with a host and a database',
+      'postgresql://sallyport@db.internal:5432/sallyport?sslmode=verify-full',
     )
-  if (natsUrl !== null)
+  const signingKey = text('SALLYPORT_SIGNING_KEY')
+  if (databaseUrl !== null && signingKey === null)
     throw new ConfigError(
-      'SALLYPORT_NATS_URL',
-      'is set, but this version has the in-process bus only; unset it',
-      '(unset)',
+      'SALLYPORT_SIGNING_KEY',
+      'is not set: on Postgres every node signs with the same key, so none may make its own. ' +
+        'Make it once with `openssl genpkey -algorithm ed25519 -out signing.key` and give it to every node',
+      '/run/secrets/signing.key',
     )
+  const nats = over.nats ?? natsAccess(text('SALLYPORT_NATS_URL'), text('SALLYPORT_NATS_CREDS'))
   if (adminKey !== null && !AdminKey.Check(adminKey))
     throw new ConfigError(
       'SALLYPORT_ADMIN_KEY',
@@ -67,16 +74,20 @@ export function loadConfig(env: Record<string, string | undefined>, over: Partia
     )
   if (!LEVELS.includes(level as (typeof LEVELS)[number]))
     throw new ConfigError('SALLYPORT_LOG_LEVEL', `is "${level}", not one of ${LEVELS.join(', ')}`, 'info')
+  const metrics = over.metrics ?? text('SALLYPORT_METRICS') ?? 'loopback'
+  if (!METRICS.includes(metrics as Config['metrics']))
+    throw new ConfigError('SALLYPORT_METRICS', `is "${metrics}", not one of ${METRICS.join(', ')}`, 'open')
   return Object.freeze({
     host: over.host ?? text('SALLYPORT_HOST') ?? '127.0.0.1',
     port: over.port ?? port(text('SALLYPORT_PORT')),
     dataDir,
     databaseUrl,
-    natsUrl,
+    nats,
     policy: resolve(policy),
     adminKey,
-    signingKey: resolve(text('SALLYPORT_SIGNING_KEY') ?? join(dataDir, 'signing.key')),
+    signingKey: resolve(signingKey ?? join(dataDir, 'signing.key')),
     checkpoints: text('SALLYPORT_CHECKPOINTS'),
+    metrics: metrics as Config['metrics'],
     logLevel: level as Config['logLevel'],
     packageRoot: PACKAGE_ROOT,
   })
@@ -88,4 +99,64 @@ function port(value: string | null): number {
   if (!/^\d+$/.test(value) || number > 65_535)
     throw new ConfigError('SALLYPORT_PORT', `is "${value}", not a port from 0 to 65535`, '8080')
   return number
+}
+
+const NATS_EXAMPLE = 'nats://user:password@nats.internal:4222'
+const HOST = /^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])$/
+
+/** One server, or several of a cluster with a comma between. The faults never repeat the value: it holds a password. */
+function natsAccess(text: string | null, credsFile: string | null): NatsAccess | null {
+  const wrong = (fault: string) => new ConfigError('SALLYPORT_NATS_URL', fault, NATS_EXAMPLE)
+  if (text === null) {
+    if (credsFile !== null) throw wrong('is not set, but SALLYPORT_NATS_CREDS is')
+    return null
+  }
+  const urls = text.split(',').map((part) => natsServer(part.trim(), wrong))
+  const first = urls[0] as URL
+  if (urls.some((url) => url.protocol !== first.protocol)) throw wrong('mixes nats:// and tls://')
+  const named = urls.filter((url) => url.username !== '' || url.password !== '')
+  if (named.some((url) => url.username !== named[0]?.username || url.password !== named[0]?.password))
+    throw wrong('names different users for the servers of one cluster')
+  if (named.length > 0 && credsFile !== null) throw wrong('names a user or token, and SALLYPORT_NATS_CREDS is set too')
+  const [user, pass] = [named[0]?.username ?? '', named[0]?.password ?? ''].map((part) => percentDecoded(part, wrong))
+  return {
+    servers: urls.map((url) => ({ host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port || 4222) })),
+    tls: first.protocol === 'tls:',
+    // A name without a password is a token, as in every NATS client.
+    user: pass === '' ? null : (user as string),
+    pass: pass === '' ? null : (pass as string),
+    token: user !== '' && pass === '' ? (user as string) : null,
+    creds: credsFile === null ? null : credentials(credsFile),
+  }
+}
+
+function natsServer(text: string, wrong: (fault: string) => ConfigError): URL {
+  const url = URL.canParse(text) ? new URL(text) : null
+  if (url === null || !['nats:', 'tls:'].includes(url.protocol) || !HOST.test(url.hostname))
+    throw wrong('is not of the form nats://host:port or tls://host:port')
+  if (!['', '/'].includes(url.pathname) || url.search !== '' || url.hash !== '')
+    throw wrong('has something after the port; a password with / or ? in it is percent-encoded')
+  return url
+}
+
+function percentDecoded(text: string, wrong: (fault: string) => ConfigError): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    throw wrong('has a % in its user or password that encodes nothing; a percent sign is written %25')
+  }
+}
+
+function credentials(file: string): string {
+  const wrong = (fault: string) =>
+    new ConfigError('SALLYPORT_NATS_CREDS', `names ${file}: ${fault}`, './sallyport.creds')
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    throw wrong(`it cannot be read (${(error as NodeJS.ErrnoException).code})`)
+  }
+  if (!text.includes('BEGIN NATS USER JWT') || !text.includes('BEGIN USER NKEY SEED'))
+    throw wrong('it holds no NATS user JWT and seed')
+  return text
 }

@@ -223,3 +223,11 @@ export class DbError extends Error {
     this.state = state
   }
 }
+
+/**
+ * The engine is not there, or not for us now: no connection (08), no resources (53), ended or cancelled from outside (57), locked
+ * (55P03). Nothing about the request is wrong; it may come again.
+ */
+export function isAbsent(error: unknown): boolean {
+  return error instanceof DbError && (/^(08|53|57)/.test(error.state) || error.state === '55P03')
+}

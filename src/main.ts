@@ -13,6 +13,7 @@ import { type Config, ConfigError } from './config.js'
 import type { Role } from './core/access.js'
 import { originOf } from './core/audit/checkpoint.js'
 import type { AuditSource } from './core/audit/export.js'
+import { base64 } from './core/audit/hash.js'
 import { formatVkey, readSigningKey, type SigningKey, signingKeyPem } from './core/audit/keys.js'
 import { shortForm } from './core/binding.js'
 import { Problem } from './errors.js'
@@ -22,30 +23,41 @@ import { OpenCalls } from './http/open-calls.js'
 import { allRoutes } from './http/routes/all.js'
 import { createServer } from './http/server.js'
 import { activateFile, readPolicy } from './journey/activate.js'
-import { closeWriters } from './journey/integrate.js'
+import { closeWriters, WRITER_GRACE_MS } from './journey/integrate.js'
 import { createKey, newKeyText } from './journey/keys.js'
 import { checkpointKeeper } from './loops/checkpoints.js'
 import { Dispatcher } from './loops/dispatcher.js'
+import { exposition } from './loops/gauges.js'
 import { type Integrator, integrator } from './loops/integrator.js'
 import type { Loop } from './loops/loop.js'
+import { presence } from './loops/presence.js'
+import { publisher } from './loops/publisher.js'
 import { rebinder, sweeper } from './loops/sweeper.js'
 import { memoryBus } from './platform/bus/memory.js'
+import { natsBus } from './platform/bus/nats.js'
+import { ServerTooOld } from './platform/bus/nats-line.js'
+import type { Bus } from './platform/bus/seam.js'
 import { type Clock, systemClock } from './platform/clock.js'
 import { lockDirectory } from './platform/db/lock.js'
+import { openPostgres } from './platform/db/pg.js'
 import { openPglite, openPgliteThread } from './platform/db/pglite.js'
 import type { Db } from './platform/db/seam.js'
 import { type Ids, systemIds } from './platform/ids.js'
 import { createLog, type Log } from './platform/log.js'
+import { Metrics } from './platform/metrics.js'
 import { watchPath } from './platform/watch.js'
-import { auditTenants, newestHead } from './store/audit.js'
+import { auditTenants, newestHead, writerKeys } from './store/audit.js'
 import { auditSource } from './store/audit-source.js'
+import { Census } from './store/census.js'
 import { listKeys } from './store/keys.js'
 import { WriterChains } from './store/ledger/chain.js'
 import { Ledger } from './store/ledger/queue.js'
+import { tally } from './store/ledger/tally.js'
 import { migrate } from './store/migrate.js'
 import { Policies } from './store/policies.js'
 import { Refusals } from './store/refusals.js'
 import { Sealer } from './store/sealer.js'
+import { hold, Seat, writerName } from './store/seat.js'
 import { getSnapshot } from './store/snapshots.js'
 import { getGate, listGates } from './store/standing.js'
 import type { World } from './store/world.js'
@@ -106,40 +118,61 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
   })
   try {
     // Before a database is made, which takes seconds: at a first start there is no other policy that could stay active.
-    if (seams.memory || !existsSync(pgdata(config))) readPolicy(policyFiles(config.policy))
+    if (config.databaseUrl === null && (seams.memory || !existsSync(pgdata(config))))
+      readPolicy(policyFiles(config.policy))
     makeDataDir(config.dataDir)
-    if (!seams.memory) closing.push((await lockDirectory(config.dataDir)).release)
+    if (isEmbedded(config, seams)) closing.push((await lockDirectory(config.dataDir)).release)
     let died: (error: Error) => void = () => {}
     const failed = new Promise<Error>((resolve) => {
       died = resolve
     })
-    const opened = await openDb(config, seams, died)
+    const opened = await openDb(config, seams, died, clock)
     const db = seams.watch?.(opened) ?? opened
     closing.push(() => db.close())
+    // One start at a time: of several nodes that come up together one migrates, activates the policy and makes the first keys.
+    const starting = await hold(db, clock, 'start')
+    closing.push(() => starting.release())
     await migrate(db, join(config.packageRoot, 'migrations'), clock.now())
-    const { key, pem } = signingKey(config.signingKey, ids, (await auditTenants(db)).length > 0)
+    const { key, pem } = await signingKey(config, ids, db)
     const chains = new WriterChains(ids.id('wr', clock.now()), key)
+    const seat = new Seat(db, writerName(chains.writer))
+    await seat.taken()
+    closing.push(() => seat.leave())
+    const bus = await openBus(config, log)
+    closing.push(() => bus.close())
     const ledger = new Ledger(db, chains, clock, ids)
     closing.push(() => ledger.close())
+    const metrics = measured(ledger, db, packageVersion(config.packageRoot), log)
     const world: World = {
       db,
       ledger,
       policies: new Policies(db),
       refusals: new Refusals(),
       sealer: new Sealer(pem, ids),
-      bus: memoryBus(),
+      bus,
       clock,
       ids,
     }
-    // The directory is ours alone: every other writer that is still open died without closing its chain.
-    await closeWriters(world, chains.writer)
+    // The directory of an embedded engine is ours alone: every writer that is still open died without closing its chain.
+    await closeWriters(world, clock.now() - (db.engine === 'pglite' ? 0 : WRITER_GRACE_MS))
     const reloadPolicy = inTurn(() => loadPolicy(world, config, log))
     await firstPolicy(world, reloadPolicy)
     const keyFiles = await firstKeys(world, config)
+    await starting.release()
 
     const integrate = integrator(world, key, clock, log)
-    const loops: Loop[] = [integrate, sweeper(world, clock, log), rebinder(world, clock, log)]
+    const loops: Loop[] = [
+      integrate,
+      sweeper(world, clock, log),
+      rebinder(world, clock, log),
+      presence(seat, () => writerName(chains.writer), clock, log),
+    ]
     if (config.checkpoints !== null) loops.push(checkpointKeeper(world, clock, log, config.checkpoints))
+    if (bus.events !== null) {
+      const publish = publisher(world, bus.events, clock, log)
+      integrate.onIntegrated(publish.wake)
+      loops.push(publish)
+    }
     closing.push(() => Promise.all(loops.map((each) => each.stop())))
     closing.push(watchPath(config.policy, clock, () => void reloadPolicy().catch(() => {})))
 
@@ -149,6 +182,8 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     let draining = false
     const health = { unready: () => unready(world, () => draining) }
     const version = packageVersion(config.packageRoot)
+    const census = new Census(db, clock)
+    const ledgerDepth = () => ledger.depth
     const routes = allRoutes({
       world,
       auth,
@@ -158,9 +193,21 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       events: auditEvents(world, integrate),
       headOf: headKeeper(world, integrate),
       health,
+      metrics: {
+        access: { without_key: readersOf(config), tenant: DEFAULT_TENANT },
+        exposition: exposition(metrics, { census, dispatcher, clock, ledgerDepth, bus: bus.stats }),
+        census,
+      },
       version,
     })
-    const app = createServer(routes, auth, open, log, () => ids.id('req', clock.now()))
+    const app = createServer(
+      routes,
+      auth,
+      open,
+      log,
+      () => ids.id('req', clock.now()),
+      (route, method, status, seconds) => metrics.http.observe({ route, method, status }, seconds),
+    )
     closing.push(async () => {
       const cancel = clock.after(DRAIN_MS, () => app.server.closeAllConnections())
       await app.close()
@@ -189,11 +236,24 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
   }
 }
 
-function openDb(config: Config, seams: Seams, died: (error: Error) => void): Promise<Db> {
+function openDb(config: Config, seams: Seams, died: (error: Error) => void, clock: Clock): Promise<Db> {
+  if (config.databaseUrl !== null) return openPostgres({ url: config.databaseUrl }, clock)
   if (seams.memory) return openPglite(null)
   return seams.thread === false ? openPglite(pgdata(config)) : openPgliteThread(pgdata(config), died)
 }
 
+/** A NATS server that is away does not keep a node from starting: the rows are the truth, the bus only makes them heard sooner. */
+async function openBus({ nats }: Config, log: Log): Promise<Bus> {
+  if (nats === null) return memoryBus()
+  try {
+    return await natsBus(nats, log)
+  } catch (error) {
+    if (!(error instanceof ServerTooOld)) throw error
+    throw new ConfigError('SALLYPORT_NATS_URL', error.message, 'nats://nats.internal:4222')
+  }
+}
+
+const isEmbedded = (config: Config, seams: Seams) => config.databaseUrl === null && !seams.memory
 const pgdata = (config: Config) => join(config.dataDir, 'pgdata')
 
 function makeDataDir(dir: string): void {
@@ -210,20 +270,27 @@ function makeDataDir(dir: string): void {
 
 /**
  * The installation's key: made once, 0600. Whoever holds it can sign the log, so it never enters the database. Where there is a
- * log and no key, a new one would sign a history it cannot vouch for, and what is sealed could never be opened.
+ * log and no key, a new one would sign a history it cannot vouch for, and what is sealed could never be opened. On Postgres it is
+ * never made: two nodes would make two.
  */
-function signingKey(file: string, ids: Ids, hasLog: boolean): { key: SigningKey; pem: string } {
+async function signingKey(config: Config, ids: Ids, db: Db): Promise<{ key: SigningKey; pem: string }> {
+  const file = config.signingKey
   const wrong = (fault: string) => new ConfigError('SALLYPORT_SIGNING_KEY', `names ${file}: ${fault}`, './signing.key')
+  const known = await writerKeys(db)
   try {
     if (!existsSync(file)) {
-      if (hasLog) throw wrong('it is gone, and the log in this data directory is signed with it; put it back')
+      if (known.length > 0) throw wrong('it is gone, and the log is signed with it; put it back')
+      if (db.engine === 'postgres') throw wrong('there is no such file; `openssl genpkey -algorithm ed25519` makes one')
       // By rename: killed in between, it must not leave half a key.
       writeFileSync(`${file}.new`, signingKeyPem(ids.bytes(32)), { mode: 0o600 })
       renameSync(`${file}.new`, file)
     }
-    chmodSync(file, 0o600)
+    if (db.engine === 'pglite') chmodSync(file, 0o600)
     const pem = readFileSync(file, 'utf8')
-    return { key: readSigningKey(pem), pem }
+    const key = readSigningKey(pem)
+    if (known.length > 0 && !known.includes(base64(key.publicKey)))
+      throw wrong('it is not the key that the log in this database is signed with')
+    return { key, pem }
   } catch (error) {
     if (error instanceof ConfigError) throw error
     throw wrong((error as Error).message)
@@ -237,6 +304,30 @@ function policyFiles(path: string): { path: string; text: string }[] {
     .filter((name) => /\.ya?ml$/.test(name))
     .sort()
     .map((name) => ({ path: relative(path, join(path, name)), text: readFileSync(join(path, name), 'utf8') }))
+}
+
+/** Counts what the ledger commits. A fault in counting is a fault in counting: what was committed stays so, and its caller hears it. */
+function measured(ledger: Ledger, db: Db, version: string, log: Log): Metrics {
+  const metrics = new Metrics()
+  metrics.build.set({ version, node: process.versions.node, engine: db.engine }, 1)
+  ledger.observe = () => {
+    const seconds = metrics.stopwatch()
+    return (committed) => {
+      try {
+        tally(metrics, committed, seconds())
+      } catch (error) {
+        log.error({ err: error }, 'a commit could not be counted')
+      }
+    }
+  }
+  return metrics
+}
+
+/** Who needs no key for the metrics. Bound to loopback, whoever is on this machine. */
+function readersOf({ metrics, host }: Config): 'anybody' | 'loopback' | 'nobody' {
+  if (metrics === 'open') return 'anybody'
+  const isLoopback = host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
+  return metrics === 'loopback' && isLoopback ? 'loopback' : 'nobody'
 }
 
 function headKeeper(world: World, integrate: Integrator): (tenant: string) => Promise<string | null> {
@@ -293,7 +384,7 @@ async function firstKeys(world: World, config: Config): Promise<Record<string, s
     const note = 'made at first start'
     await createKey(world, DEFAULT_TENANT, FIRST_START, { role: role as never, principal: `${role}:first`, note }, text)
   }
-  return files
+  return Object.fromEntries(Object.entries(files).filter(([, file]) => existsSync(file)))
 }
 
 const isKeyOf = (text: string | null, key_id: string) => text?.startsWith(`sp_${key_id.slice('key_'.length)}_`) ?? false

@@ -24,7 +24,7 @@ import { sweep } from '../src/journey/sweep.js'
 import { memoryBus } from '../src/platform/bus/memory.js'
 import { manualClock } from '../src/platform/clock.js'
 import { openPglite } from '../src/platform/db/pglite.js'
-import type { Db, Param } from '../src/platform/db/seam.js'
+import type { Db, On, Param } from '../src/platform/db/seam.js'
 import { type Ids, seededIds } from '../src/platform/ids.js'
 import { getApproval } from '../src/store/approvals.js'
 import { getJob } from '../src/store/jobs.js'
@@ -44,19 +44,35 @@ export type Tap = (sql: string, send: () => Promise<unknown[]>) => Promise<unkno
 /** The real store with a place to hold, fail or lose a statement. */
 export interface TappedDb extends Db {
   tap: Tap | null
+  /** Names of audit tiles, `writer/seq`, in the order their commits ended: several nodes' clocks cannot say it. */
+  readonly committed: Map<string, number>
 }
 
 function tapped(db: Db): TappedDb {
+  const committed = new Map<string, number>()
   return {
     engine: db.engine,
     tap: null,
-    query<Row>(sql: string, params: readonly Param[] = []) {
-      const send = () => db.query<Row>(sql, params)
+    committed,
+    query<Row>(sql: string, params: readonly Param[] = [], on?: On) {
+      const send = async () => {
+        const rows = await db.query<Row>(sql, params, on)
+        if (isCommit(sql) && rows.length === 0)
+          for (const { writer, seq } of tilesOf(params)) committed.set(`${writer}/${seq}`, committed.size)
+        return rows
+      }
       return this.tap === null ? send() : (this.tap(sql, send) as Promise<Row[]>)
     },
     script: (sql) => db.script(sql),
+    hold: (name) => db.hold(name),
     close: () => db.close(),
   }
+}
+
+/** The tiles among a commit's parameters, wherever they stand in it. */
+function tilesOf(params: readonly Param[]): { writer: string; seq: number }[] {
+  const tiles = params.find((p) => typeof p === 'string' && p.startsWith('[{') && p.includes('"prev_hash":'))
+  return tiles === undefined ? [] : (JSON.parse(tiles as string) as { writer: string; seq: number }[])
 }
 
 export const isCommit = (sql: string) => sql === COMMIT || sql === COMMIT_ADMIN
@@ -72,24 +88,30 @@ export interface TestPlane {
   ids: Ids
   key: SigningKey
   world: World
-  /** A further node on the same store: its own ledger, caches and audit writer, and if wanted its own time and chance. */
-  node(seams?: { clock?: ManualClock; ids?: Ids }): World
+  /** A further node on the same store: its own ledger, caches and audit writer, and if wanted seams of its own. */
+  node(seams?: NodeSeams): World
+  /** The name under which a node signs its tiles now. */
+  writerOf(world: World): string
   /** A tenant of its own under this policy, so that tests cannot meet. */
   tenant(policy: string, on?: World): Promise<Tenancy>
   close(): Promise<void>
 }
 
-export async function openPlane(seed = 1): Promise<TestPlane> {
+export type NodeSeams = Partial<Pick<World, 'db' | 'clock' | 'ids' | 'bus'>>
+
+/** @param open the engine to stand on; embedded and in memory unless said */
+export async function openPlane(seed = 1, open: () => Promise<Db> = () => openPglite(null)): Promise<TestPlane> {
   const clock = manualClock()
   const ids = seededIds(seed)
-  const db = tapped(await openPglite(null))
+  const db = tapped(await open())
   await migrate(db, fileURLToPath(new URL('../migrations', import.meta.url)), clock.now())
   const pem = signingKeyPem(ids.bytes(32))
   const key = readSigningKey(pem)
   const worlds: World[] = []
-  const own = { clock, ids }
-  const node = (seams: { clock?: ManualClock; ids?: Ids } = {}): World => {
-    const { clock, ids } = { ...own, ...seams }
+  const writers = new WeakMap<World, WriterChains>()
+  const own = { db, clock, ids }
+  const node = (seams: NodeSeams = {}): World => {
+    const { db, clock, ids } = { ...own, ...seams }
     const chains = new WriterChains(ids.id('wr', clock.now()), key)
     const ledger = new Ledger(db, chains, clock, ids)
     const world = {
@@ -98,11 +120,13 @@ export async function openPlane(seed = 1): Promise<TestPlane> {
       policies: new Policies(db),
       refusals: new Refusals(),
       sealer: new Sealer(pem, ids),
-      bus: memoryBus(),
+      bus: seams.bus ?? memoryBus(),
       clock,
       ids,
     }
-    worlds.push(world)
+    // Whoever brings a store of its own sees to its end: a node that "died" would keep a close waiting for ever.
+    if (seams.db === undefined) worlds.push(world)
+    writers.set(world, chains)
     return world
   }
   const world = node()
@@ -114,6 +138,7 @@ export async function openPlane(seed = 1): Promise<TestPlane> {
     key,
     world,
     node,
+    writerOf: (world) => (writers.get(world) as WriterChains).writer,
     async tenant(policy, on = world) {
       const tenancy = new Tenancy(on, on.clock as ManualClock, `t${++tenants}`)
       await tenancy.activate(policy)

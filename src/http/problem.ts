@@ -1,4 +1,4 @@
-import { DbError, ERRORS, Problem } from '../errors.js'
+import { ERRORS, isAbsent, Problem } from '../errors.js'
 
 /** RFC 9457 body: the public part only; a cause stays in the log. */
 export function problemBody(problem: Problem, request_id?: string): Record<string, unknown> {
@@ -35,8 +35,6 @@ export function asProblem(error: unknown): Problem {
   // The framework blames the request: a body shorter than it said, a caller that hung up in the middle of it.
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500)
     return new Problem('malformed', 'The request did not arrive whole')
-  // Reads fail as the engine says it; class 08 is a connection that is gone.
-  if (error instanceof DbError && error.state.startsWith('08'))
-    return new Problem('store_unavailable', undefined, {}, error)
+  if (isAbsent(error)) return new Problem('store_unavailable', undefined, {}, error)
   return new Problem('internal', undefined, {}, error)
 }

@@ -8,6 +8,7 @@ import { parseEntry } from '../core/audit.js'
 import {
   closeWriter,
   type EntryRow,
+  fenceWriter,
   type HeadRow,
   lastPlacedTiles,
   lastTileOf,
@@ -21,6 +22,7 @@ import {
   waitingTiles,
   writeIntegration,
 } from '../store/audit.js'
+import { writerName } from '../store/seat.js'
 import type { World } from '../store/world.js'
 
 /** Tiles per round: about 1 MB of entries, so that a backlog is worked off in pieces and a head is never far away. */
@@ -153,34 +155,50 @@ function searchRows(tile: StoredTile, first: number): EntryRow[] {
   })
 }
 
+/** A process takes its name within a second of its first entry; one that started longer ago and holds none is gone. */
+export const WRITER_GRACE_MS = 5_000
+
 /**
  * Ends the chains of writers that are gone with a signed entry, so that a cut at the end of one can be told from its natural
- * end. The caller knows they are gone: on the embedded store because it holds the directory alone.
+ * end. Gone is who no longer holds its name. It may only be frozen, so it is fenced first: what it sends later is refused.
+ * @param startedBy only writers that started at the latest then: a new one may not have taken its name yet
  */
-export async function closeWriters(world: World, ownWriter: string): Promise<number> {
-  const gone = await openWriters(world.db, ownWriter)
-  for (const { tenant, writer } of gone) {
-    const last = await lastTileOf(world.db, tenant, writer)
-    const now = world.clock.now()
-    if (last !== null)
-      await world.ledger.commit({
-        tenant,
-        gate: null,
-        alone: [],
-        rows: {},
-        facts: [
-          {
-            kind: 'writer.closed',
-            tenant,
-            at: now,
-            actor: 'system:integrator',
-            writer,
-            last_seq: last.seq,
-            last_hash: last.hash,
-          },
-        ],
-      })
-    await closeWriter(world.db, tenant, writer, now)
+export async function closeWriters(world: World, startedBy: number): Promise<number> {
+  let closed = 0
+  for (const { tenant, writer } of await openWriters(world.db, startedBy)) {
+    const name = await world.db.hold(writerName(writer))
+    if (name === null) continue
+    try {
+      await close(world, tenant, writer)
+      closed++
+    } finally {
+      await name.release()
+    }
   }
-  return gone.length
+  return closed
+}
+
+async function close(world: World, tenant: string, writer: string): Promise<void> {
+  const now = world.clock.now()
+  await fenceWriter(world.db, tenant, writer, now)
+  const last = await lastTileOf(world.db, tenant, writer)
+  if (last !== null)
+    await world.ledger.commit({
+      tenant,
+      gate: null,
+      alone: [],
+      rows: {},
+      facts: [
+        {
+          kind: 'writer.closed',
+          tenant,
+          at: now,
+          actor: 'system:integrator',
+          writer,
+          last_seq: last.seq,
+          last_hash: last.hash,
+        },
+      ],
+    })
+  await closeWriter(world.db, tenant, writer, now)
 }

@@ -19,6 +19,8 @@ export interface WriterRow {
   public_key: string
   started_at: number
   closed_at: number | null
+  /** From when on nothing of it is taken any more; its chain is closed right after. */
+  fenced_at: number | null
 }
 export interface EntryRow {
   tenant: string
@@ -48,7 +50,9 @@ const END = `SELECT coalesce((SELECT first_index + count FROM audit_tiles WHERE 
   coalesce((SELECT json_agg(json_build_object('writer', writer, 'seq', seq) ORDER BY writer, seq) FROM audit_tiles WHERE tenant = $1 AND first_index IS NULL), '[]'::json) AS waiting`
 const TENANTS = 'SELECT DISTINCT tenant FROM audit_writers ORDER BY tenant'
 const WRITERS = 'SELECT * FROM audit_writers WHERE tenant = $1 ORDER BY started_at, writer'
-const OPEN_WRITERS = 'SELECT * FROM audit_writers WHERE closed_at IS NULL AND writer <> $1 ORDER BY tenant, writer'
+const OPEN_WRITERS = 'SELECT * FROM audit_writers WHERE closed_at IS NULL AND started_at <= $1 ORDER BY tenant, writer'
+/** Public keys that signed here. */
+const KEYS = 'SELECT DISTINCT public_key FROM audit_writers'
 const HEAD = 'SELECT * FROM audit_heads WHERE tenant = $1 ORDER BY size DESC LIMIT 1'
 const HEADS = 'SELECT * FROM audit_heads WHERE tenant = $1 ORDER BY size'
 const HEAD_OF_SIZE = 'SELECT * FROM audit_heads WHERE tenant = $1 AND size = $2'
@@ -75,6 +79,8 @@ w_nodes AS (INSERT INTO audit_nodes (tenant, level, idx, hashes) SELECT $1, leve
 w_entries AS (INSERT INTO audit_entries SELECT * FROM json_populate_recordset(NULL::audit_entries, $4::json)),
 w_head AS (INSERT INTO audit_heads SELECT * FROM json_populate_recordset(NULL::audit_heads, $5::json))
 SELECT count(*)::int AS placed FROM u_tiles`
+/** Waits for a commit of this writer that is under way; after it none lands. */
+const FENCE_WRITER = 'UPDATE audit_writers SET fenced_at = $3 WHERE tenant = $1 AND writer = $2 AND fenced_at IS NULL'
 const CLOSE_WRITER = 'UPDATE audit_writers SET closed_at = $3 WHERE tenant = $1 AND writer = $2 AND closed_at IS NULL'
 
 export async function tenantsWaiting(db: Db): Promise<string[]> {
@@ -115,11 +121,18 @@ export function lastPlacedTiles(db: Db, tenant: string, writers: readonly string
 export async function auditTenants(db: Db): Promise<string[]> {
   return (await db.query<{ tenant: string }>(TENANTS)).map((row) => row.tenant)
 }
+export async function writerKeys(db: Db): Promise<string[]> {
+  return (await db.query<{ public_key: string }>(KEYS)).map((row) => row.public_key)
+}
 export function listWriters(db: Db, tenant: string): Promise<WriterRow[]> {
   return db.query<WriterRow>(WRITERS, [tenant])
 }
-export function openWriters(db: Db, exceptWriter: string): Promise<WriterRow[]> {
-  return db.query<WriterRow>(OPEN_WRITERS, [exceptWriter])
+/** Writers whose chain has no end yet, of processes that started at the latest then. */
+export function openWriters(db: Db, startedBy: number): Promise<WriterRow[]> {
+  return db.query<WriterRow>(OPEN_WRITERS, [startedBy])
+}
+export async function fenceWriter(db: Db, tenant: string, writer: string, at: number): Promise<void> {
+  await db.query(FENCE_WRITER, [tenant, writer, at])
 }
 export async function newestHead(db: Db, tenant: string): Promise<HeadRow | null> {
   return (await db.query<HeadRow>(HEAD, [tenant]))[0] ?? null

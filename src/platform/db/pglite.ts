@@ -1,7 +1,8 @@
 import { Worker } from 'node:worker_threads'
-import { type messages, PGlite, protocol, types } from '@electric-sql/pglite'
+import { type messages, PGlite, protocol } from '@electric-sql/pglite'
 import { DbError } from '../../errors.js'
-import type { Db, Param } from './seam.js'
+import type { Db, Hold, Param } from './seam.js'
+import { asDbError, asText, parserOf, SETTINGS } from './values.js'
 
 /**
  * Postgres in this process (WASM). A query blocks its thread, so the server runs it in a worker thread; tests may run it
@@ -11,7 +12,7 @@ export async function openPglite(dir: string | null): Promise<Db> {
   let pg: PGlite
   try {
     pg = await PGlite.create(dir === null ? {} : { dataDir: dir })
-    for (const setting of SETTINGS) await pg.exec(`SET ${setting}`)
+    for (const [name, value] of Object.entries(SETTINGS)) await pg.exec(`SET ${name} = '${value}'`)
   } catch (cause) {
     throw new DbError(`The embedded database could not be opened${dir === null ? '' : ` at ${dir}`}`, '58030', cause)
   }
@@ -55,25 +56,29 @@ export async function openPglite(dir: string | null): Promise<Db> {
         throw asDbError(cause)
       }
     },
+    hold: holds(),
     close: () => pg.close(),
   }
 }
 
-const { serialize } = protocol
+/** The directory has one process, so names are held among the worlds of this one. */
+function holds(): Db['hold'] {
+  const taken = new Set<string>()
+  return async (name) => {
+    if (taken.has(name)) return null
+    taken.add(name)
+    const hold: Hold & { held: boolean } = {
+      held: true,
+      release: async () => {
+        hold.held = false
+        taken.delete(name)
+      },
+    }
+    return hold
+  }
+}
 
-/**
- * Every statement is a constant, planned once: planning the commit took 2.4 to 4 ms of its 3.5 to 5. Generic plans, and no
- * sequential, hash or merge scans: a plan cached on an empty table must still be right at a million rows.
- */
-const SETTINGS = [
-  'plan_cache_mode = force_generic_plan',
-  'enable_seqscan = off',
-  'enable_hashjoin = off',
-  'enable_mergejoin = off',
-  'enable_bitmapscan = off',
-  'jit = off',
-  "timezone = 'UTC'",
-]
+const { serialize } = protocol
 
 interface Field {
   name: string
@@ -84,28 +89,9 @@ interface Statement {
   fields: Field[]
 }
 
-/** By type OID: what is not named here stays text. */
-const PARSERS: Record<number, (text: string) => unknown> = {
-  [types.BOOL]: (text) => text === 't',
-  [types.INT2]: Number,
-  [types.INT4]: Number,
-  [types.INT8]: toSafeInteger,
-  [types.FLOAT4]: Number,
-  [types.FLOAT8]: Number,
-  [types.NUMERIC]: Number,
-  [types.JSON]: (text) => JSON.parse(text),
-  [types.JSONB]: (text) => JSON.parse(text),
-  [types.BYTEA]: (text) => new Uint8Array(Buffer.from(text.slice(2), 'hex')),
-}
-const asIs = (text: string) => text
-
-function asText(param: Param): string | null {
-  return param === null || typeof param === 'string' ? param : String(param)
-}
-
 function fieldsOf(answers: readonly messages.BackendMessage[]): Field[] {
   const description = answers.find((m) => m.name === 'rowDescription') as messages.RowDescriptionMessage | undefined
-  return (description?.fields ?? []).map((field) => ({ name: field.name, parse: PARSERS[field.dataTypeID] ?? asIs }))
+  return (description?.fields ?? []).map((field) => ({ name: field.name, parse: parserOf(field.dataTypeID) }))
 }
 
 function rowsOf<Row>(answers: readonly messages.BackendMessage[], fields: readonly Field[]): Row[] {
@@ -120,27 +106,6 @@ function rowsOf<Row>(answers: readonly messages.BackendMessage[], fields: readon
     rows.push(row as Row)
   }
   return rows
-}
-
-function toSafeInteger(text: string): number {
-  const value = Number(text)
-  if (!Number.isSafeInteger(value)) throw new DbError(`int8 out of range: ${text}`, '22003')
-  return value
-}
-
-/**
- * What may be logged of an engine's error. Its detail quotes whole rows ("Failing row contains …") and a data exception quotes
- * the value it stumbled over; both are payloads of agents and workers, and no log may hold them.
- */
-function asDbError(cause: unknown): DbError {
-  if (cause instanceof DbError) return cause
-  const { message, code, table, column, constraint } = cause as Record<string, string | undefined>
-  const state = code ?? 'XX000'
-  const text = state.startsWith('22') ? 'data exception' : (message ?? 'the engine failed')
-  const where = Object.entries({ table, column, constraint }).flatMap(([name, value]) =>
-    value ? [`${name} ${value}`] : [],
-  )
-  return new DbError([`${text} (${state})`, ...where].join(', '), state)
 }
 
 export type ToThread =
@@ -183,6 +148,7 @@ export function openPgliteThread(dir: string, died: (error: Error) => void): Pro
     query: async <Row>(sql: string, params: readonly Param[] = []) =>
       (await call((n) => ({ n, kind: 'query', sql, params }))) as Row[],
     script: async (sql) => void (await call((n) => ({ n, kind: 'script', sql }))),
+    hold: holds(),
     close: async () => {
       if (dead !== null) return
       closing = true

@@ -4,11 +4,12 @@ import { entryLine, type Fact } from '../../core/audit.js'
 import type { TileWrites } from './write.js'
 
 /**
- * This process's chain in every tenant's log. A process start is a new writer; its first tile of a tenant registers it.
+ * This process's chain in every tenant's log. A process start is a new writer, and so is a process that was taken for dead and
+ * fenced; its first tile of a tenant registers it.
  * `seal` proposes; only `advance`, after the commit, moves the chain: a batch that lost is sealed again without its losers.
  */
 export class WriterChains {
-  readonly writer: string
+  writer: string
   readonly #key: SigningKey
   readonly #chains = new Map<string, Chain>()
 
@@ -31,7 +32,7 @@ export class WriterChains {
       if (chain === undefined) {
         chain = startChain(tenant, this.writer, this.#key.publicKey)
         const public_key = Buffer.from(this.#key.publicKey).toString('base64')
-        writes.writers.push({ tenant, writer: this.writer, public_key, started_at: at, closed_at: null })
+        writes.writers.push({ tenant, writer: this.writer, public_key, started_at: at })
         lines.unshift(
           entryLine({ kind: 'writer.started', tenant, at, actor: 'system:node', writer: this.writer, public_key }),
         )
@@ -39,6 +40,12 @@ export class WriterChains {
       writes.tiles.push(sealTile(chain, at, lines, this.#key))
     }
     return writes
+  }
+
+  /** Others closed this writer's chains: what follows is another's. */
+  renew(writer: string): void {
+    this.writer = writer
+    this.#chains.clear()
   }
 
   advance(writes: TileWrites): void {

@@ -1,5 +1,5 @@
 import type { Fact } from '../../core/audit.js'
-import { DbError, Problem } from '../../errors.js'
+import { DbError, isAbsent, Problem } from '../../errors.js'
 import type { Clock } from '../../platform/clock.js'
 import type { Db } from '../../platform/db/seam.js'
 import type { Ids } from '../../platform/ids.js'
@@ -9,8 +9,8 @@ import {
   type AdminRows,
   type Conflict,
   type Entry,
+  FENCED,
   type GateView,
-  type Loser,
   type Rows,
   type Spend,
   type TileWrites,
@@ -65,6 +65,8 @@ export class Ledger {
   #size = 0
   #running: Promise<void> | null = null
   #closed = false
+  /** Asked before every commit; what it returns is told which steps the commit made true, and not called for one that failed. */
+  observe: (() => (committed: readonly Intent[]) => void) | null = null
 
   constructor(db: Db, chains: WriterChains, clock: Clock, ids: Ids) {
     this.#db = db
@@ -150,18 +152,21 @@ export class Ledger {
   async #flush(batch: Waiting[]): Promise<void> {
     let rest = batch
     while (rest.length > 0) {
-      let losers: Loser[]
+      let losers: { n: number; why: Conflict }[]
+      const committed = this.observe?.()
       try {
         losers = await this.#send(rest)
       } catch (error) {
         // One poisonous intent (a row no table takes, a fact that cannot be written) must not fail its neighbours: alone it
         // fails alone. A Problem is about the store, so it is everybody's.
-        if (rest.length > 1 && !(error instanceof Problem)) for (const waiting of rest) await this.#flush([waiting])
+        if (rest.length > 1 && !(error instanceof Problem) && !isAbsent(error))
+          for (const waiting of rest) await this.#flush([waiting])
         else if (isRace(error)) for (const waiting of rest) waiting.resolve({ ok: false, why: 'version' })
         else for (const waiting of rest) waiting.reject(asProblem(error))
         return
       }
       if (losers.length === 0) {
+        committed?.(rest.map((waiting) => waiting.intent))
         for (const waiting of rest) waiting.resolve({ ok: true })
         return
       }
@@ -174,7 +179,7 @@ export class Ledger {
     }
   }
 
-  async #send(batch: Waiting[]): Promise<Loser[]> {
+  async #send(batch: Waiting[]): Promise<{ n: number; why: Conflict }[]> {
     if (this.#doubt !== null) await this.#settleDoubt(new Problem('store_unavailable'))
     const at = this.#clock.now()
     const batchId = this.#ids.id('batch', at)
@@ -201,8 +206,13 @@ export class Ledger {
             ),
             audit,
           )
+      if (losers.some((loser) => loser.n === FENCED)) {
+        // Taken for dead, e.g. frozen for longer than the others wait: nothing was written, and this process begins anew.
+        this.#chains.renew(this.#ids.id('wr', at))
+        return await this.#send(batch)
+      }
       if (losers.length === 0) this.#chains.advance(audit)
-      return losers
+      return losers as { n: number; why: Conflict }[]
     } catch (error) {
       if (!(error instanceof DbError) || !isLost(error)) throw error
       this.#doubt = { batchId, at, audit }
@@ -237,11 +247,12 @@ function isRace(error: unknown): boolean {
 
 /** Class 08: the connection is gone, and with it the answer. */
 function isLost(error: DbError): boolean {
-  return error.state.startsWith('08')
+  return error.state.startsWith('08') && error.state !== '08001'
 }
 
 function asProblem(error: unknown): Error {
   if (error instanceof Problem) return error
-  if (error instanceof DbError) return new Problem('internal', undefined, {}, error)
+  if (error instanceof DbError)
+    return new Problem(isAbsent(error) ? 'store_unavailable' : 'internal', undefined, {}, error)
   return error instanceof Error ? error : new Error(String(error))
 }

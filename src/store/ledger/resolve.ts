@@ -16,6 +16,6 @@ export async function pruneBatches(db: Db, now: number): Promise<void> {
  * transaction still in doubt; a conflict means applied, an insert is a tombstone that keeps it from ever being applied.
  */
 export async function wasApplied(db: Db, batchId: string, at: number): Promise<boolean> {
-  const inserted = await db.query<{ batch_id: string }>(TOMBSTONE, [batchId, at])
+  const inserted = await db.query<{ batch_id: string }>(TOMBSTONE, [batchId, at], 'fresh')
   return inserted.length === 0
 }

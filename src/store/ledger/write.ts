@@ -67,9 +67,11 @@ export interface Entry {
 }
 
 export type Conflict = 'gate' | 'version' | 'idempotency' | 'limit'
+/** Not an intent's but the writer's: others took this process for dead and closed its chain. The batch is sealed anew. */
+export const FENCED = -1
 export interface Loser {
   n: number
-  why: Conflict
+  why: Conflict | 'fenced'
 }
 
 const COLUMNS = {
@@ -98,7 +100,7 @@ const COLUMNS = {
     'version, status, lease_id, attempt, begun_at, hard_end, ended_at, result_ptr, verdict, settled_by, late',
   idempotency: 'tenant, principal, key, request_hash, answer, created_at',
   tiles: 'tenant, writer, seq, at, count, body, prev_hash, hash, signature, first_index',
-  writers: 'tenant, writer, public_key, started_at, closed_at',
+  writers: 'tenant, writer, public_key, started_at',
   keys: 'tenant, key_id, hash, role, principal, team, topics, act_as, note, created_at, created_by, expires_at, revoked_at',
   snapshots: 'tenant, digest, source, files, warnings, rules, note, created_by, created_at, activated_at',
 }
@@ -122,7 +124,7 @@ const update = (table: string, mutable: string, key: string, param: number) =>
  * `losers` names the intents that lost, and the batch is sent again without them.
  *   $1 intents [{n, tenant, snapshot, epoch, gated}]   $2 versions [{n, tenant, job_id, version}]
  *   $3 spends [{n, tenant, key, kind, max, window_start, period_ms, at}]   $4 batch id   $5 at
- *   $6 … rows of the tables, each a JSON array
+ *   $6 … $19 rows of the tables, each a JSON array   $20 tiles [{tenant, writer, seq}]
  */
 const CHECKS = `
 WITH intents AS (SELECT * FROM json_to_recordset($1::json) AS x(n int, tenant text, snapshot text, epoch bigint)),
@@ -147,6 +149,9 @@ holding AS (
 used AS (
   SELECT i.n FROM json_to_recordset($7::json) AS i(n int, tenant text, principal text, key text)
   JOIN idempotency k ON k.tenant = i.tenant AND k.principal = i.principal AND k.key = i.key),
+own AS (
+  SELECT w.tenant, w.writer FROM json_to_recordset($20::json) AS x(tenant text, writer text)
+  JOIN audit_writers w ON w.tenant = x.tenant AND w.writer = x.writer WHERE w.fenced_at IS NULL FOR SHARE OF w),
 losers AS (
   SELECT i.n, 'gate' AS why FROM intents i LEFT JOIN gate g ON g.tenant = i.tenant
     WHERE i.epoch IS NOT NULL AND (g.tenant IS NULL OR g.epoch <> i.epoch OR g.snapshot IS DISTINCT FROM i.snapshot)
@@ -154,7 +159,9 @@ losers AS (
     WHERE l.version IS DISTINCT FROM v.version
   UNION ALL SELECT n, 'limit' FROM rated WHERE after > max
   UNION ALL SELECT n, 'limit' FROM holding WHERE after > max
-  UNION ALL SELECT n, 'idempotency' FROM used),
+  UNION ALL SELECT n, 'idempotency' FROM used
+  UNION ALL SELECT ${FENCED}, 'fenced' FROM json_to_recordset($20::json) AS x(tenant text, writer text, seq bigint)
+    LEFT JOIN own o ON o.tenant = x.tenant AND o.writer = x.writer WHERE x.seq > 0 AND o.writer IS NULL),
 go AS (SELECT NOT EXISTS (SELECT 1 FROM losers) AS ok),
 batch AS (INSERT INTO batches (batch_id, at) SELECT $4, $5::bigint FROM go WHERE go.ok)`
 
@@ -206,7 +213,13 @@ SELECT n, why FROM losers`
 export const COMMIT_ADMIN = `
 WITH wanted AS (SELECT * FROM json_populate_recordset(NULL::gates, $1::json)),
 held AS (SELECT g.* FROM gates g WHERE g.tenant IN (SELECT tenant FROM wanted) FOR UPDATE),
-losers AS (SELECT 0 AS n, 'gate' AS why FROM wanted w LEFT JOIN held h ON h.tenant = w.tenant WHERE coalesce(h.epoch, 0) + 1 <> w.epoch),
+own AS (
+  SELECT w.tenant, w.writer FROM json_to_recordset($8::json) AS x(tenant text, writer text)
+  JOIN audit_writers w ON w.tenant = x.tenant AND w.writer = x.writer WHERE w.fenced_at IS NULL FOR SHARE OF w),
+losers AS (
+  SELECT 0 AS n, 'gate' AS why FROM wanted w LEFT JOIN held h ON h.tenant = w.tenant WHERE coalesce(h.epoch, 0) + 1 <> w.epoch
+  UNION ALL SELECT ${FENCED}, 'fenced' FROM json_to_recordset($8::json) AS x(tenant text, writer text, seq bigint)
+    LEFT JOIN own o ON o.tenant = x.tenant AND o.writer = x.writer WHERE x.seq > 0 AND o.writer IS NULL),
 go AS (SELECT NOT EXISTS (SELECT 1 FROM losers) AS ok),
 batch AS (INSERT INTO batches (batch_id, at) SELECT $2, $3::bigint FROM go WHERE go.ok),
 w_gates AS (
@@ -222,7 +235,7 @@ SELECT n, why FROM losers`
 
 export interface TileWrites {
   tiles: Tile[]
-  writers: { tenant: string; writer: string; public_key: string; started_at: number; closed_at: null }[]
+  writers: { tenant: string; writer: string; public_key: string; started_at: number }[]
 }
 
 /** Sends one batch; returns its losers, in which case nothing was written. */
@@ -244,38 +257,48 @@ export function writeBatch(
   const versions = entries.flatMap((e) =>
     (e.rows.updateJobs ?? []).map((j) => ({ n: e.n, tenant: j.tenant, job_id: j.job_id, version: j.version - 1 })),
   )
-  return db.query<Loser>(COMMIT, [
-    json(intents),
-    json(versions),
-    json(entries.flatMap((e) => e.spends.map((s) => ({ n: e.n, ...s })))),
-    batchId,
-    at,
-    json(all('insertJobs')),
-    json(entries.flatMap((e) => (e.rows.idempotency ?? []).map((row) => ({ n: e.n, ...row })))),
-    json(all('payloads')),
-    json(all('decisions')),
-    json(all('insertApprovals')),
-    json(all('insertLeases')),
-    json(all('effects')),
-    json(audit.tiles.map((t) => ({ ...t, first_index: null }))),
-    json(audit.writers),
-    json(all('updateJobs')),
-    json(all('updateApprovals')),
-    json(all('updateLeases')),
-    json(all('beats')),
-    json(all('erase')),
-  ])
+  return db.query<Loser>(
+    COMMIT,
+    [
+      json(intents),
+      json(versions),
+      json(entries.flatMap((e) => e.spends.map((s) => ({ n: e.n, ...s })))),
+      batchId,
+      at,
+      json(all('insertJobs')),
+      json(entries.flatMap((e) => (e.rows.idempotency ?? []).map((row) => ({ n: e.n, ...row })))),
+      json(all('payloads')),
+      json(all('decisions')),
+      json(all('insertApprovals')),
+      json(all('insertLeases')),
+      json(all('effects')),
+      json(audit.tiles.map((t) => ({ ...t, first_index: null }))),
+      json(audit.writers),
+      json(all('updateJobs')),
+      json(all('updateApprovals')),
+      json(all('updateLeases')),
+      json(all('beats')),
+      json(all('erase')),
+      json(audit.tiles.map(({ tenant, writer, seq }) => ({ tenant, writer, seq }))),
+    ],
+    'ledger',
+  )
 }
 
 export function writeAdmin(db: Db, batchId: string, at: number, rows: AdminRows, audit: TileWrites): Promise<Loser[]> {
   const json = (list: readonly unknown[] | undefined) => JSON.stringify(list ?? [])
-  return db.query<Loser>(COMMIT_ADMIN, [
-    json(rows.gates),
-    batchId,
-    at,
-    json(rows.snapshots),
-    json(rows.keys),
-    json(audit.tiles.map((t) => ({ ...t, first_index: null }))),
-    json(audit.writers),
-  ])
+  return db.query<Loser>(
+    COMMIT_ADMIN,
+    [
+      json(rows.gates),
+      batchId,
+      at,
+      json(rows.snapshots),
+      json(rows.keys),
+      json(audit.tiles.map((t) => ({ ...t, first_index: null }))),
+      json(audit.writers),
+      json(audit.tiles.map(({ tenant, writer, seq }) => ({ tenant, writer, seq }))),
+    ],
+    'ledger',
+  )
 }
