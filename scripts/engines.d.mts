@@ -32,6 +32,8 @@ export function startPostgres(options?: {
   durable?: boolean
   settings?: Record<string, string | number>
 }): Promise<PostgresInstance>
-export function startNats(): Promise<NatsInstance>
+export function startNats(options?: { args?: readonly string[] }): Promise<NatsInstance>
 export function startRedis(): Promise<RedisInstance>
 export function freePort(): Promise<number>
+/** Path of a program on the PATH or where Debian keeps servers; undefined where it is not installed. */
+export function findProgram(name: string): string | undefined

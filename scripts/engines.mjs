@@ -15,8 +15,15 @@ process.once('exit', () => {
   for (const instance of alive) instance.discard()
 })
 
-/** Where Debian keeps the servers: none of these folders is on the PATH of every user. */
 function program(name) {
+  const found = findProgram(name)
+  if (found === undefined)
+    throw new Error(`${name} is not installed: sudo apt-get install -y postgresql nats-server redis-server`)
+  return found
+}
+
+/** Path of a program, also where Debian keeps the servers: none of those folders is on the PATH of every user. */
+export function findProgram(name) {
   const versions = existsSync('/usr/lib/postgresql')
     ? readdirSync('/usr/lib/postgresql').sort((a, b) => Number(b) - Number(a))
     : []
@@ -26,10 +33,7 @@ function program(name) {
     '/usr/local/sbin',
     ...versions.map((version) => `/usr/lib/postgresql/${version}/bin`),
   ]
-  const found = folders.map((folder) => join(folder, name)).find((path) => existsSync(path))
-  if (found === undefined)
-    throw new Error(`${name} is not installed: sudo apt-get install -y postgresql nats-server redis-server`)
-  return found
+  return folders.map((folder) => join(folder, name)).find((path) => existsSync(path))
 }
 
 /**
@@ -84,12 +88,12 @@ export async function startPostgres({ durable = false, settings = {} } = {}) {
   })
 }
 
-/** A private NATS server with JetStream. `wipe()` of a stopped one loses its whole store. */
-export async function startNats() {
+/** A private NATS server with JetStream; `args` go to the command. `wipe()` of a stopped one loses its whole store. */
+export async function startNats({ args: more = [] } = {}) {
   const home = mkdtempSync(join(tmpdir(), 'sallyport-nats-'))
   const port = await freePort()
   const store = join(home, 'jetstream')
-  const args = ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', store]
+  const args = ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', store, ...more]
   const ready = () => probe(port, null, (answer) => answer.subarray(0, 5).toString() === 'INFO ')
   const instance = await running({
     name: 'nats-server',

@@ -35,10 +35,13 @@ function packagesOf(file) {
   }
 }
 
-/** Brings node_modules to what the lock file says, or does nothing; `onStart` is told the pid of npm. */
-export async function install(onStart) {
-  const wanted = packagesOf(join(root, 'package-lock.json'))
-  const installed = packagesOf(join(root, 'node_modules/.package-lock.json'))
+/**
+ * Brings the node_modules of a folder to what its lock file says, or does nothing; `onStart` is told the pid of npm. Scripts of
+ * packages run for our own dependencies only.
+ */
+export async function install(onStart, folder = root) {
+  const wanted = packagesOf(join(folder, 'package-lock.json'))
+  const installed = packagesOf(join(folder, 'node_modules/.package-lock.json'))
   if (missingPackages(wanted, installed, process).length === 0) return
 
   const count = Object.entries(wanted).filter(
@@ -47,6 +50,7 @@ export async function install(onStart) {
   await step(`installing ${count} packages (npm ci)`, () => {
     // dev packages always: the compiler is one of them, and NODE_ENV=production would leave it out
     const args = ['ci', '--include=dev', '--no-audit', '--no-fund']
+    if (folder !== root) args.push('--prefix', folder, '--ignore-scripts')
     const npm = process.env.npm_execpath
     return npm?.endsWith('npm-cli.js')
       ? must(process.execPath, [npm, ...args], { onStart })

@@ -6,7 +6,7 @@ import { build } from './build.mjs'
 import { install } from './install.mjs'
 import { withLock } from './lock.mjs'
 import { Failure, node, root, step, tool } from './process.mjs'
-import { systemNeeds } from './system.mjs'
+import { SERVERS, systemNeeds } from './system.mjs'
 
 const VERBS = {
   start: ['install, build, run the control plane (arguments go to `sallyport up`)', (args) => cli(['up', ...args])],
@@ -15,7 +15,8 @@ const VERBS = {
   build: ['install and build dist/', prepare],
   check: ['format, lint and types, nothing written', check],
   test: ['check, then every test (arguments go to vitest)', test],
-  bench: ['every benchmark, or --only WORD; --json FILE keeps the rows', bench],
+  soak: ['seeded fault runs until --minutes N are over; --seed S, --rounds R of real processes', soak],
+  bench: ['every benchmark, or --only WORD; --quick; --json FILE keeps the rows', bench],
 }
 
 export async function run([verb, ...args]) {
@@ -60,31 +61,49 @@ async function test(args) {
   process.exitCode = await node([join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...args])
 }
 
-/** Each bench writes its own rows, and they end in one file: `[{work, subject, median, unit, ...}]`. */
+/**
+ * Each bench writes its own rows, and they end in one file: `[{work, subject, median, unit, ...}]`. What they compare with is
+ * installed here and nowhere else. WORD may be the name of a bench, which then also gets arguments of its own.
+ */
 async function bench(args) {
+  const { word, file, rest } = benchArguments(args)
   await prepare()
-  const at = args.indexOf('--json')
-  const file = at < 0 ? undefined : args[at + 1]
-  if (at >= 0 && !file) throw new Failure('--json needs a file: npm run bench -- --json rows.json')
-  const rest = at < 0 ? args : args.toSpliced(at, 2)
-
+  await systemNeeds(SERVERS, 'the benchmarks')
   const home = join(root, 'bench')
-  const names = readdirSync(home).filter((name) => existsSync(join(home, name, 'run.mjs')))
-  if (names.length === 0) throw new Failure('no bench/*/run.mjs to run')
+  await withLock(join(root, '.setup.lock'), (share) => install(share, home))
+
+  const all = readdirSync(home).filter((name) => existsSync(join(home, name, 'run.mjs')))
+  const names = all.includes(word) ? [word] : all.sort()
+  const only = word === undefined || all.includes(word) ? [] : ['--only', word]
   const scratch = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
   const rows = []
   const failed = []
   try {
-    for (const name of names.sort()) {
+    for (const name of names) {
+      const begun = performance.now()
       console.log(`\nbench ${name}`)
       const out = join(scratch, `${name}.json`)
-      const code = await node([join(home, name, 'run.mjs'), ...rest, ...(file ? ['--json', out] : [])])
+      const code = await node([join(home, name, 'run.mjs'), ...rest, ...only, ...(file ? ['--json', out] : [])])
       if (code !== 0) failed.push(name)
       if (existsSync(out)) rows.push(...JSON.parse(readFileSync(out, 'utf8')))
+      console.log(`bench ${name}: ${((performance.now() - begun) / 1000).toFixed(0)} s`)
     }
     if (file) writeFileSync(resolve(file), `${JSON.stringify(rows, null, 2)}\n`)
   } finally {
     rmSync(scratch, { recursive: true, force: true })
   }
   if (failed.length > 0) throw new Failure(`bench failed: ${failed.join(', ')}`)
+}
+
+function benchArguments(args) {
+  let rest = args
+  const take = (flag, example) => {
+    const at = rest.indexOf(flag)
+    if (at < 0) return undefined
+    const value = rest[at + 1]
+    if (!value) throw new Failure(`${flag} needs a value: npm run bench -- ${flag} ${example}`)
+    rest = rest.toSpliced(at, 2)
+    return value
+  }
+  return { word: take('--only', 'singles'), file: take('--json', 'rows.json'), rest }
 }

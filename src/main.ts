@@ -21,6 +21,7 @@ import { Authenticator } from './http/auth.js'
 import { auditEvents } from './http/events.js'
 import { OpenCalls } from './http/open-calls.js'
 import { allRoutes } from './http/routes/all.js'
+import { accessOf } from './http/routes/metrics.js'
 import { createServer } from './http/server.js'
 import { activateFile, readPolicy } from './journey/activate.js'
 import { closeWriters, WRITER_GRACE_MS } from './journey/integrate.js'
@@ -31,7 +32,9 @@ import { exposition } from './loops/gauges.js'
 import { type Integrator, integrator } from './loops/integrator.js'
 import type { Loop } from './loops/loop.js'
 import { presence } from './loops/presence.js'
+import { pressure } from './loops/pressure.js'
 import { publisher } from './loops/publisher.js'
+import { revocations } from './loops/revocations.js'
 import { rebinder, sweeper } from './loops/sweeper.js'
 import { memoryBus } from './platform/bus/memory.js'
 import { natsBus } from './platform/bus/nats.js'
@@ -49,10 +52,11 @@ import { watchPath } from './platform/watch.js'
 import { auditTenants, newestHead, writerKeys } from './store/audit.js'
 import { auditSource } from './store/audit-source.js'
 import { Census } from './store/census.js'
+import { Granted } from './store/granted.js'
 import { listKeys } from './store/keys.js'
 import { WriterChains } from './store/ledger/chain.js'
-import { Ledger } from './store/ledger/queue.js'
-import { tally } from './store/ledger/tally.js'
+import { Ledger, QUEUE } from './store/ledger/queue.js'
+import { countCommits } from './store/ledger/tally.js'
 import { migrate } from './store/migrate.js'
 import { Policies } from './store/policies.js'
 import { Refusals } from './store/refusals.js'
@@ -122,6 +126,8 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       readPolicy(policyFiles(config.policy))
     makeDataDir(config.dataDir)
     if (isEmbedded(config, seams)) closing.push((await lockDirectory(config.dataDir)).release)
+    const bus = await openBus(config, log)
+    closing.push(() => bus.close())
     let died: (error: Error) => void = () => {}
     const failed = new Promise<Error>((resolve) => {
       died = resolve
@@ -138,14 +144,16 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     const seat = new Seat(db, writerName(chains.writer))
     await seat.taken()
     closing.push(() => seat.leave())
-    const bus = await openBus(config, log)
-    closing.push(() => bus.close())
     const ledger = new Ledger(db, chains, clock, ids)
     closing.push(() => ledger.close())
-    const metrics = measured(ledger, db, packageVersion(config.packageRoot), log)
+    const version = packageVersion(config.packageRoot)
+    const metrics = new Metrics()
+    metrics.build.set({ version, node: process.versions.node, engine: db.engine }, 1)
+    countCommits(ledger, metrics, log)
     const world: World = {
       db,
       ledger,
+      granted: new Granted(),
       policies: new Policies(db),
       refusals: new Refusals(),
       sealer: new Sealer(pem, ids),
@@ -178,10 +186,13 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
 
     const auth = new Authenticator(world)
     const open = new OpenCalls(clock)
+    const ending = revocations(open, world, clock, log)
+    closing.push(() => ending.stop())
     const dispatcher = new Dispatcher(world, log)
     let draining = false
-    const health = { unready: () => unready(world, () => draining) }
-    const version = packageVersion(config.packageRoot)
+    const strain = pressure(() => ledger.depth, QUEUE, clock, log)
+    closing.push(() => strain.stop())
+    const health = { unready: async () => (strain.over ? 'overloaded' : unready(world, () => draining)) }
     const census = new Census(db, clock)
     const ledgerDepth = () => ledger.depth
     const routes = allRoutes({
@@ -194,8 +205,15 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       headOf: headKeeper(world, integrate),
       health,
       metrics: {
-        access: { without_key: readersOf(config), tenant: DEFAULT_TENANT },
-        exposition: exposition(metrics, { census, dispatcher, clock, ledgerDepth, bus: bus.stats }),
+        access: accessOf(config.metrics, config.host, DEFAULT_TENANT),
+        exposition: exposition(metrics, {
+          census,
+          dispatcher,
+          clock,
+          ledgerDepth,
+          bus: () => bus.stats,
+          db: opened.stats?.bind(opened),
+        }),
         census,
       },
       version,
@@ -304,30 +322,6 @@ function policyFiles(path: string): { path: string; text: string }[] {
     .filter((name) => /\.ya?ml$/.test(name))
     .sort()
     .map((name) => ({ path: relative(path, join(path, name)), text: readFileSync(join(path, name), 'utf8') }))
-}
-
-/** Counts what the ledger commits. A fault in counting is a fault in counting: what was committed stays so, and its caller hears it. */
-function measured(ledger: Ledger, db: Db, version: string, log: Log): Metrics {
-  const metrics = new Metrics()
-  metrics.build.set({ version, node: process.versions.node, engine: db.engine }, 1)
-  ledger.observe = () => {
-    const seconds = metrics.stopwatch()
-    return (committed) => {
-      try {
-        tally(metrics, committed, seconds())
-      } catch (error) {
-        log.error({ err: error }, 'a commit could not be counted')
-      }
-    }
-  }
-  return metrics
-}
-
-/** Who needs no key for the metrics. Bound to loopback, whoever is on this machine. */
-function readersOf({ metrics, host }: Config): 'anybody' | 'loopback' | 'nobody' {
-  if (metrics === 'open') return 'anybody'
-  const isLoopback = host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
-  return metrics === 'loopback' && isLoopback ? 'loopback' : 'nobody'
 }
 
 function headKeeper(world: World, integrate: Integrator): (tenant: string) => Promise<string | null> {

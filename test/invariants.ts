@@ -11,20 +11,21 @@ import { integrate } from '../src/journey/integrate.js'
 import type { StoredTile } from '../src/store/audit.js'
 import { auditSource } from '../src/store/audit-source.js'
 import { type DecisionRow, decisionRow } from '../src/store/decisions.js'
-import type { TestPlane } from './plane.js'
+import { type TestPlane, tileName } from './plane.js'
+import { tableOf } from './tables.js'
 
 /** What must hold of a tenant whatever happened to it. Each gives one sentence for everything it finds wrong. */
 export type Checker = (plane: TestPlane, tenant: string) => Promise<string[]>
 
-const rowsOf = <Row>(plane: TestPlane, table: string, tenant: string) =>
-  plane.db.query<Row>(`SELECT * FROM ${table} WHERE tenant = $1`, [tenant])
+const rowsOf = <Row>(plane: TestPlane, table: string, tenant: string) => tableOf<Row>(plane.db, table, tenant)
 
-/** Facts in the order they were committed: one node writes, so its chain is that order. */
-async function factsOf(plane: TestPlane, tenant: string): Promise<Record<string, unknown>[]> {
-  const tiles = await plane.db.query<StoredTile>(
-    'SELECT * FROM audit_tiles WHERE tenant = $1 ORDER BY at, writer, seq',
-    [tenant],
-  )
+export type LoggedFact = Record<string, unknown>
+
+/** Facts in the order they were committed, as the store saw it: the clocks of several nodes cannot say it. */
+export async function factsOf(plane: TestPlane, tenant: string): Promise<LoggedFact[]> {
+  const { committed } = plane.db
+  const place = (tile: StoredTile) => committed.get(tileName(tile)) ?? Number.POSITIVE_INFINITY
+  const tiles = (await rowsOf<StoredTile>(plane, 'audit_tiles', tenant)).sort((a, b) => place(a) - place(b))
   return tiles.flatMap((tile) => tileLines(tile).map((line) => JSON.parse(line) as Record<string, unknown>))
 }
 

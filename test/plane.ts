@@ -4,6 +4,7 @@ import type { Completion, EffectAnswer, HeartbeatAnswer, LeasedJob } from '../sr
 import type { Caller, Role } from '../src/core/access.js'
 import type { Approval } from '../src/core/approval.js'
 import { readSigningKey, type SigningKey, signingKeyPem } from '../src/core/audit/keys.js'
+import type { Tile } from '../src/core/audit/tile.js'
 import type { Job } from '../src/core/job.js'
 import type { Json } from '../src/core/json.js'
 import type { Effect, Lease } from '../src/core/lease.js'
@@ -27,16 +28,18 @@ import { openPglite } from '../src/platform/db/pglite.js'
 import type { Db, On, Param } from '../src/platform/db/seam.js'
 import { type Ids, seededIds } from '../src/platform/ids.js'
 import { getApproval } from '../src/store/approvals.js'
+import { Granted } from '../src/store/granted.js'
 import { getJob } from '../src/store/jobs.js'
 import { effectsOfJob, getLease } from '../src/store/leases.js'
 import { WriterChains } from '../src/store/ledger/chain.js'
 import { Ledger } from '../src/store/ledger/queue.js'
-import { COMMIT, COMMIT_ADMIN } from '../src/store/ledger/write.js'
+import { COMMIT_ADMIN } from '../src/store/ledger/statement.js'
 import { migrate } from '../src/store/migrate.js'
 import { Policies } from '../src/store/policies.js'
 import { Refusals } from '../src/store/refusals.js'
 import { Sealer } from '../src/store/sealer.js'
 import type { World } from '../src/store/world.js'
+import { tableOf } from './tables.js'
 
 /** Sees every statement on its way to the store; `send` lets it through. */
 export type Tap = (sql: string, send: () => Promise<unknown[]>) => Promise<unknown[]>
@@ -44,7 +47,7 @@ export type Tap = (sql: string, send: () => Promise<unknown[]>) => Promise<unkno
 /** The real store with a place to hold, fail or lose a statement. */
 export interface TappedDb extends Db {
   tap: Tap | null
-  /** Names of audit tiles, `writer/seq`, in the order their commits ended: several nodes' clocks cannot say it. */
+  /** Names of audit tiles, `tenant/writer/seq`, in the order their commits ended: several nodes' clocks cannot say it. */
   readonly committed: Map<string, number>
 }
 
@@ -58,7 +61,7 @@ function tapped(db: Db): TappedDb {
       const send = async () => {
         const rows = await db.query<Row>(sql, params, on)
         if (isCommit(sql) && rows.length === 0)
-          for (const { writer, seq } of tilesOf(params)) committed.set(`${writer}/${seq}`, committed.size)
+          for (const tile of tilesOf(params)) committed.set(tileName(tile), committed.size)
         return rows
       }
       return this.tap === null ? send() : (this.tap(sql, send) as Promise<Row[]>)
@@ -69,15 +72,18 @@ function tapped(db: Db): TappedDb {
   }
 }
 
+type TileName = Pick<Tile, 'tenant' | 'writer' | 'seq'>
+export const tileName = ({ tenant, writer, seq }: TileName) => `${tenant}/${writer}/${seq}`
+
 /** The tiles among a commit's parameters, wherever they stand in it. */
-function tilesOf(params: readonly Param[]): { writer: string; seq: number }[] {
+function tilesOf(params: readonly Param[]): TileName[] {
   const tiles = params.find((p) => typeof p === 'string' && p.startsWith('[{') && p.includes('"prev_hash":'))
-  return tiles === undefined ? [] : (JSON.parse(tiles as string) as { writer: string; seq: number }[])
+  return tiles === undefined ? [] : (JSON.parse(tiles as string) as TileName[])
 }
 
-export const isCommit = (sql: string) => sql === COMMIT || sql === COMMIT_ADMIN
+export const isCommit = (sql: string) => sql.startsWith('WITH intents AS') || sql === COMMIT_ADMIN.sql
 /** The statement that asks whether a batch was applied. */
-export const isTombstone = (sql: string) => sql.startsWith('INSERT INTO batches')
+export const isTombstone = (sql: string) => sql.includes('INSERT INTO batches') && !isCommit(sql)
 
 export type ManualClock = ReturnType<typeof manualClock>
 
@@ -117,6 +123,7 @@ export async function openPlane(seed = 1, open: () => Promise<Db> = () => openPg
     const world = {
       db,
       ledger,
+      granted: new Granted(),
       policies: new Policies(db),
       refusals: new Refusals(),
       sealer: new Sealer(pem, ids),
@@ -329,7 +336,7 @@ export class Tenancy {
   }
   /** Rows of a table that belong to this tenant. */
   rows<Row = Record<string, unknown>>(table: string): Promise<Row[]> {
-    return this.world.db.query<Row>(`SELECT * FROM ${table} WHERE tenant = $1`, [this.tenant])
+    return tableOf<Row>(this.world.db, table, this.tenant)
   }
   /** Kinds of what the log says, in order of the tiles. */
   async kinds(job_id?: string): Promise<string[]> {

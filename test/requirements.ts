@@ -134,6 +134,9 @@ export const LISTED: Listing = {
   R4: tests('src/journey/settle.test.ts', 'src/journey/pairs.test.ts'),
   R5: tests('src/journey/effect.test.ts', 'src/journey/pairs.test.ts', 'src/journey/random.test.ts'),
   R6: tests('src/journey/submit.test.ts'),
+  G8: tests('test/e2e/gate-check.test.ts', 'test/e2e/deployment-drill.test.ts'),
+  O1: tests('src/http/routes/metrics.test.ts'),
+  O2: tests('src/journey/measure.test.ts'),
   C1: tests('test/e2e/cli.test.ts', 'src/journey/random.test.ts'),
   W5: tests('test/e2e/cli.test.ts'),
 }
@@ -145,6 +148,7 @@ export const NOT_YET: Partial<Record<PromiseId, string>> = {
   D9: 'impact of a change over retained history',
   A2: 'routing by the agent’s owner; a rule names the team',
   R3: 'reminders when the response time passes',
+  O1: 'dashboards, alert rules, traces',
   C1: 'a witness outside; forks are found by whoever keeps heads',
   W5: 'what later parts of the product add',
 }

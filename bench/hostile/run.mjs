@@ -1,27 +1,20 @@
 // One key that is denied without end beside one that is not: how much slower is the other one served?
-//   npm run build && node bench/hostile/run.mjs [--json FILE] [--only WORD] [--rounds N] [--seconds S]
+//   npm run build && node bench/hostile/run.mjs [--json FILE] [--only WORD] [--rounds N] [--seconds S] [--quick]
 // The server is a real process on an embedded store, on loopback. The measured key submits allowed jobs at a steady rate,
 // alone and beside the flood, in turns; the flood is a process of its own. Latencies count from when a request was due.
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { Agent, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { keep, optionsOf } from '../report.mjs'
 
-const { values: options } = parseArgs({
-  options: {
-    json: { type: 'string' },
-    only: { type: 'string' },
-    rounds: { type: 'string', default: '3' },
-    seconds: { type: 'string', default: '6' },
-  },
-})
-const ROUNDS = Number(options.rounds)
-const MS = Number(options.seconds) * 1000
-/** Far below what the server can do, so that alone it never queues; 100 a second gives 600 latencies a round. */
+const options = optionsOf({ seconds: { type: 'string' } })
+const ROUNDS = Number(options.rounds ?? (options.quick ? 1 : 3))
+const MS = Number(options.seconds ?? (options.quick ? 2 : 4)) * 1000
+/** Far below what the server can do, so that alone it never queues; 100 a second gives 400 latencies a round. */
 const RATE = 100
 const LIMIT = 2
 const agent = new Agent({ keepAlive: true, maxSockets: 256 })
@@ -32,7 +25,10 @@ const FLOODS = [
   { work: 'batches of 1,000', batches: 4, singles: 0 },
   { work: 'batches of 1,000 and singles', batches: 4, singles: 8 },
   { work: 'batches of 1,000, each item with an idempotency key', batches: 4, singles: 0, keyed: true },
-].filter(({ work }) => options.only === undefined || work.includes(options.only))
+]
+  .filter(({ work }) => `hostile flood ${work}`.includes(options.only))
+  .slice(0, options.quick ? 1 : undefined)
+if (FLOODS.length === 0) process.exit(0)
 
 const dir = mkdtempSync(join(tmpdir(), 'sallyport-hostile-'))
 const children = []
@@ -43,7 +39,7 @@ try {
   const results = []
   for (const flood of FLOODS) results.push(await compare(url, keys, other, flood))
   table(results)
-  if (options.json) writeFileSync(options.json, JSON.stringify(results.flatMap(rows), null, 2))
+  keep(options.json, results.flatMap(rows))
   process.exitCode = results.some(({ ratio }) => ratio > LIMIT) ? 1 : 0
 } finally {
   for (const child of children) child.kill('SIGKILL')

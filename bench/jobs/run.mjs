@@ -1,218 +1,172 @@
-// Governed jobs on the embedded engine: HTTP submit → lease → settle with a screened 4 KB result, against a real server process.
-// Usage: node bench/jobs/run.mjs [--jobs 4000] [--rounds 3] [--json FILE] [--only WORD]
-import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { Agent, request } from 'node:http'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+/**
+ * node bench/jobs/run.mjs [--only WORD] [--json FILE] [--rounds N] [--seconds S] [--quick]
+ *
+ * Governed jobs over HTTP, submit → lease → settle with a screened result of 4 KB, beside bare queues on the same engines.
+ * Subjects take turns in every round, so that a slow minute of the machine hits all of them; medians over rounds.
+ */
+import { defaultOutputPolicy, screen } from '../../dist/core/output.js'
+import { figure, keep, median, optionsOf, progress, progressEnds, quantile, table } from '../report.mjs'
+import { bringUp, cpuBy } from './subjects.mjs'
+import { makeResults } from './texts.mjs'
 
-const { values: flags } = parseArgs({
-  options: {
-    jobs: { type: 'string', default: '4000' },
-    rounds: { type: 'string', default: '3' },
-    json: { type: 'string' },
-    only: { type: 'string', default: '' },
-  },
-})
-const JOBS = Number(flags.jobs)
-const ROUNDS = Number(flags.rounds)
-const root = new URL('../..', import.meta.url).pathname
-const dir = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
+const options = optionsOf({ seconds: { type: 'string' } })
+const ROUNDS = Number(options.rounds ?? (options.quick ? 1 : 5))
+const MS = Number(options.seconds ?? (options.quick ? 1.2 : 2.5)) * 1000
+/** The integrator, vacuum and completions in the background belong to the jobs that caused them: counted, and not left to the next. */
+const AFTERMATH_MS = 1200
 
-const server = spawn(process.execPath, [join(root, 'dist/cli/main.js'), 'up', '--port', '0', '--data-dir', dir], {
-  stdio: ['ignore', 'pipe', 'inherit'],
-  env: { ...process.env, SALLYPORT_LOG_LEVEL: 'error' },
-})
-const url = await new Promise((resolve, reject) => {
-  let text = ''
-  server.stdout.on('data', (chunk) => {
-    text += chunk
-    const found = /http:\/\/[\d.]+:\d+/.exec(text)
-    if (found && text.includes('approver.key')) resolve(found[0])
-  })
-  server.once('exit', (code) => reject(new Error(`the server ended with ${code}`)))
-})
-const key = (role) => readFileSync(join(dir, 'keys', `${role}.key`), 'utf8').trim()
-const keys = { agent: key('agent'), worker: key('worker') }
-const agent = new Agent({ keepAlive: true, maxSockets: 256 })
+/** `unfinished`: submitters hold back while so many jobs have not ended; with as many as there are lanes, each waits for its job. */
+const WORKS = [
+  { work: 'job, singles at 64', mode: 'singles', lanes: 64, size: 1, unfinished: 512 },
+  { work: 'job, singles, 64 in flight', mode: 'singles', lanes: 64, size: 1, unfinished: 64 },
+  { work: 'job, batches of 100', mode: 'batches', lanes: 8, size: 100, unfinished: 2400 },
+  { work: 'submit → handler start, idle', mode: 'alone', samples: options.quick ? 10 : 25 },
+]
 
-function post(path, role, body) {
-  const text = JSON.stringify(body)
-  return new Promise((resolve, reject) => {
-    const call = request(
-      url + path,
-      {
-        method: 'POST',
-        agent,
-        headers: {
-          'content-type': 'application/json',
-          'content-length': Buffer.byteLength(text),
-          'x-api-key': keys[role],
-        },
-      },
-      (answer) => {
-        const chunks = []
-        answer.on('data', (chunk) => chunks.push(chunk))
-        answer.on('end', () => {
-          const value = JSON.parse(Buffer.concat(chunks).toString())
-          if (answer.statusCode >= 300) reject(new Error(`${answer.statusCode} ${JSON.stringify(value).slice(0, 300)}`))
-          else resolve(value)
-        })
-      },
-    )
-    call.on('error', reject)
-    call.end(text)
-  })
+const word = options.only.toLowerCase()
+const has = (text) => text.toLowerCase().includes(word)
+const works = WORKS.some(({ work }) => has(work)) ? WORKS.filter(({ work }) => has(work)) : WORKS
+const named = works !== WORKS || WORKS.every(({ work }) => has(work))
+
+// What is measured is the way of a clean result; one that is redacted or quarantined takes another.
+for (const result of makeResults()) {
+  const { verdict } = screen(result, defaultOutputPolicy)
+  if (verdict !== 'ALLOW') throw new Error(`the bench's own result is answered ${verdict}`)
 }
 
-const LOREM =
-  'The deploy of service checkout to region eu-central finished after 41 s; 12 pods were replaced, none failed its probe. '
-const result = { log: Array.from({ length: 34 }, (_, i) => `${i} ${LOREM}`) } // 4.1 KB
-const job = { topic: 'job.repo.read', input: { op: 'log', limit: 20, path: 'src' }, labels: { team: 'web' } }
-const cpu = () => {
-  const [, ...rest] = readFileSync(`/proc/${server.pid}/stat`, 'utf8').split(') ')
-  const fields = rest.join(') ').split(' ')
-  return ((Number(fields[11]) + Number(fields[12])) / 100) * 1e6 // µs at 100 ticks a second
-}
-const rss = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))?.[1] ?? 0) / 1024
-
-/** Submits `total` jobs through `lanes` lanes of `size` a request while one worker claims and completes; resolves when all are settled. */
-async function round(total, lanes, size) {
-  const started = new Map()
-  const latencies = []
-  let claimNo = 0
-  let settled = 0
-  let submitted = 0
-  const worker = async (id) => {
-    while (settled < total) {
-      const { leases } = await post('/api/v1/workers/claim', 'worker', {
-        worker_id: id,
-        claim_id: `bench-${id}-${Date.now()}-${claimNo++}`,
-        topics: ['job.repo.read'],
-        capacity: Math.max(lanes, size),
-        wait_ms: 500,
-      })
-      if (leases.length === 0) continue
-      await post(
-        '/api/v1/leases/complete',
-        'worker',
-        leases.map((l) => ({ lease: l.lease, outcome: 'succeeded', result })),
-      )
-      const now = performance.now()
-      for (const l of leases) latencies.push(now - (started.get(l.job.context.n) ?? now))
-      settled += leases.length
-    }
-  }
-  const lane = async () => {
-    while (submitted < total) {
-      const from = submitted
-      submitted += size
-      const now = performance.now()
-      for (let n = from; n < from + size; n++) started.set(n, now)
-      if (size === 1) await post('/api/v1/jobs', 'agent', { ...job, context: { n: from } })
-      else
-        await post('/api/v1/jobs/batch', 'agent', {
-          jobs: Array.from({ length: size }, (_, i) => ({ ...job, context: { n: from + i } })),
-        })
-    }
-  }
-  const [t0, c0, own0] = [performance.now(), cpu(), process.cpuUsage()]
-  await Promise.all([...Array.from({ length: 4 }, (_, i) => worker(`w${i}`)), ...Array.from({ length: lanes }, lane)])
-  const seconds = (performance.now() - t0) / 1000
-  const own = process.cpuUsage(own0)
-  latencies.sort((a, b) => a - b)
-  const at = (q) => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * q))]
-  return {
-    rate: total / seconds,
-    p50: at(0.5),
-    p99: at(0.99),
-    server_us: (cpu() - c0) / total,
-    load_us: (own.user + own.system) / total,
-  }
-}
-
-/** Alone: one job at a time; also the time until the worker has it. */
-async function alone(total) {
-  const handler = []
-  const whole = []
-  for (let i = 0; i < total; i++) {
-    const claim = post('/api/v1/workers/claim', 'worker', {
-      worker_id: 'w',
-      claim_id: `alone-${Date.now()}-${i}`,
-      topics: ['job.repo.read'],
-      capacity: 1,
-      wait_ms: 5000,
-    })
-    await new Promise((turn) => setTimeout(turn, 5)) // let the long poll settle in: the figure is for an idle worker
-    const t0 = performance.now()
-    await post('/api/v1/jobs', 'agent', job)
-    const { leases } = await claim
-    handler.push(performance.now() - t0)
-    await post('/api/v1/leases/complete', 'worker', [{ lease: leases[0].lease, outcome: 'succeeded', result }])
-    whole.push(performance.now() - t0)
-  }
-  const mid = (list) => list.sort((a, b) => a - b)[Math.floor(list.length / 2)]
-  const tail = (list) => list.sort((a, b) => a - b)[Math.floor(list.length * 0.99)]
-  return { handler_p50: mid(handler), whole_p50: mid(whole), whole_p99: tail(whole) }
-}
-
-const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)]
+const { subjects, faults, down } = await bringUp((name) => named || has(name), progress)
+const broken = new Set()
 const rows = []
 try {
-  const works = [
-    { work: 'governed job, singles at 64', run: () => round(JOBS, 64, 1) },
-    { work: 'governed job, batches of 100', run: () => round(JOBS, 8, 100) },
-  ].filter((w) => w.work.includes(flags.only))
-  await round(500, 64, 1) // warm
-  for (const { work, run } of works) {
-    const results = []
-    for (let i = 0; i < ROUNDS; i++) results.push(await run())
-    const pick = (name) => median(results.map((r) => r[name]))
-    rows.push({
-      work,
-      subject: 'sallyport, embedded',
-      median: pick('rate'),
-      unit: 'jobs/s',
-      p50_ms: pick('p50'),
-      p99_ms: pick('p99'),
-      rounds: ROUNDS,
-      server_cpu_us: pick('server_us'),
-      load_cpu_us: pick('load_us'),
-    })
+  if (subjects.length > 0) {
+    for (const subject of subjects) await orBroken(subject, () => warmUp(subject))
+    for (const work of works) rows.push(...(await compare(work)))
+    show(rows)
+    for (const { name, said } of subjects) {
+      const { count, lines } = said?.() ?? { count: 0 }
+      if (count > 0) console.log(`trouble: ${name} logged ${count} lines, the first: ${lines[0].slice(0, 300)}`)
+    }
+    keep(options.json, rows)
   }
-  if ('alone'.includes(flags.only) || flags.only === '') {
-    const a = await alone(200)
-    rows.push({
-      work: 'submit → handler start, alone',
-      subject: 'sallyport, embedded',
-      median: a.handler_p50,
-      unit: 'ms',
-      rounds: 200,
-    })
-    rows.push({
-      work: 'governed job, alone',
-      subject: 'sallyport, embedded',
-      median: a.whole_p50,
-      unit: 'ms',
-      p50_ms: a.whole_p50,
-      p99_ms: a.whole_p99,
-      rounds: 200,
-    })
-  }
-  const shown = (n) => (n === undefined ? '' : n >= 100 ? String(Math.round(n)) : n.toFixed(2))
-  console.log(
-    `\n${'work'.padEnd(34)}${'median'.padStart(10)} ${'unit'.padEnd(8)}${'p50 ms'.padStart(9)}${'p99 ms'.padStart(9)}${'server µs'.padStart(11)}${'load µs'.padStart(9)}`,
-  )
-  for (const r of rows)
-    console.log(
-      `${r.work.padEnd(34)}${shown(r.median).padStart(10)} ${r.unit.padEnd(8)}${shown(r.p50_ms).padStart(9)}${shown(r.p99_ms).padStart(9)}${shown(r.server_cpu_us).padStart(11)}${shown(r.load_cpu_us).padStart(9)}`,
-    )
-  console.log(`server memory at the end: ${Math.round(rss())} MB`)
-  if (flags.json) writeFileSync(flags.json, `${JSON.stringify(rows, null, 2)}\n`)
 } finally {
-  agent.destroy()
-  server.kill('SIGTERM')
-  await new Promise((done) => server.once('exit', done))
-  rmSync(dir, { recursive: true, force: true })
+  await down()
+  progressEnds()
+}
+for (const fault of faults) console.log(`trouble: ${fault}`)
+if (faults.length > 0) process.exitCode = 1
+
+/** A subject that fails is told of and left out from there; the others are still worth knowing. */
+async function orBroken(subject, work) {
+  try {
+    await work()
+  } catch (error) {
+    broken.add(subject)
+    faults.push(`${subject.name}: ${error.message.split('\n')[0]}`)
+  }
+}
+
+/** Plans, code and connections get warm, and the tables hold something. */
+async function warmUp(subject) {
+  progress(`warming ${subject.name}`)
+  await subject.call('work', { mode: 'singles' })
+  await subject.call('round', { ms: options.quick ? 700 : 2500, lanes: 64, size: 1, unfinished: 512 })
+  await subject.call('rest')
+}
+
+async function compare(work) {
+  const taken = subjects.map((subject) => ({ subject, rounds: [] }))
+  for (let round = 1; round <= ROUNDS; round++) {
+    for (const { subject, rounds } of taken) {
+      if (broken.has(subject)) continue
+      progress(`${work.work}: round ${round} of ${ROUNDS}, ${subject.name}`)
+      await orBroken(subject, async () => {
+        rounds.push(await (work.mode === 'alone' ? alone(subject, work) : underLoad(subject, work)))
+      })
+    }
+  }
+  const whole = taken.filter(({ subject }) => !broken.has(subject))
+  return whole.flatMap(({ subject, rounds }) =>
+    work.mode === 'alone' ? aloneRows(work, subject, rounds) : [loadRow(work, subject, rounds)],
+  )
+}
+
+async function underLoad(subject, { mode, lanes, size, unfinished }) {
+  await subject.call('work', { mode })
+  const before = cpuBy(subject.processes)
+  const measured = await subject.call('round', { ms: MS, lanes, size, unfinished })
+  await subject.call('rest')
+  await new Promise((turn) => setTimeout(turn, AFTERMATH_MS))
+  const after = cpuBy(subject.processes)
+  const cpu_us = Object.fromEntries(
+    Object.keys(after).map((name) => [name, (after[name] - before[name]) / measured.jobs]),
+  )
+  return { ...measured, rate: (measured.jobs / measured.elapsed_ms) * 1000, cpu_us }
+}
+
+async function alone(subject, { mode, samples }) {
+  await subject.call('work', { mode })
+  const measured = await subject.call('alone', { samples, gap_ms: subject.gap_ms })
+  await subject.call('rest')
+  return measured
+}
+
+function loadRow({ work }, { name, ours, processes }, rounds) {
+  const middle = (pick) => round3(median(rounds.map(pick)))
+  return {
+    work: ours ? `governed ${work}` : `bare ${work}`,
+    subject: name,
+    median: middle((r) => r.rate),
+    unit: 'jobs/s',
+    p50_ms: middle((r) => r.p50_ms),
+    p99_ms: middle((r) => r.p99_ms),
+    rounds: ROUNDS,
+    lowest: round3(Math.min(...rounds.map((r) => r.rate))),
+    highest: round3(Math.max(...rounds.map((r) => r.rate))),
+    jobs: rounds.reduce((sum, r) => sum + r.jobs, 0),
+    cpu_us: Object.fromEntries(Object.keys(processes).map((each) => [each, middle((r) => r.cpu_us[each])])),
+  }
+}
+
+/** All samples of all rounds together: a p99 of 25 would be their maximum. */
+function aloneRows({ work }, { name, ours }, rounds) {
+  const row = (title, samples) => ({
+    work: title,
+    subject: name,
+    median: round3(median(samples)),
+    unit: 'ms',
+    p50_ms: round3(median(samples)),
+    p99_ms: round3(quantile(samples, 0.99)),
+    rounds: ROUNDS,
+    samples: samples.length,
+  })
+  const handler = rounds.flatMap((r) => r.handler)
+  const whole = rounds.flatMap((r) => r.whole)
+  return [row(work, handler), ...(ours ? [row('governed job, alone, submit → settled', whole)] : [])]
+}
+
+function round3(value) {
+  return Number(value.toPrecision(4))
+}
+
+function show(rows) {
+  progressEnds()
+  const names = ['node', 'client', 'postgres', 'nats', 'redis', 'load'].filter((name) =>
+    rows.some(({ cpu_us }) => cpu_us?.[name] !== undefined),
+  )
+  const columns = ['work', 'subject', 'median', 'unit', 'p50 ms', 'p99 ms', 'rounds', ...names.map((n) => `${n} µs`)]
+  const cells = rows.map((r) => [
+    r.work,
+    r.subject,
+    figure(r.median),
+    r.unit,
+    figure(r.p50_ms),
+    figure(r.p99_ms),
+    r.lowest === undefined ? `${r.samples} samples` : `${figure(r.lowest)}–${figure(r.highest)}`,
+    ...names.map((name) => figure(r.cpu_us?.[name])),
+  ])
+  console.log(table(columns, cells))
+  console.log(
+    `\nRounds: the slowest and the fastest. µs: processor time for each job, by process, with what follows in the next ${AFTERMATH_MS / 1000} s.
+The bare queues do no HTTP, policy, audit or screening, and their client is the load. The embedded engine never waits for the disk.`,
+  )
 }

@@ -1,25 +1,22 @@
 /**
- * node bench/policy/run.mjs [--json FILE] [--only WORD] [--rounds N]
+ * node bench/policy/run.mjs [--json FILE] [--only WORD] [--rounds N] [--quick]
  *
  * Policy decisions per second on one thread, beside three other engines on the same rules and claims. Subjects take turns
  * in every round, so that a slow minute of the machine hits all of them; medians over rounds. p50 and p99 come from single
  * timed calls and include the timer itself, about 0.1 µs. Needs a build: npx tsc -p tsconfig.json
  */
-import { writeFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
+import { keep, median, optionsOf, table } from '../report.mjs'
 import { agentGovernance, casbin, cedar, sallyport } from './subjects.mjs'
 import { makeClaims, makeRules } from './workload.mjs'
 
-const { values: options } = parseArgs({
-  options: { json: { type: 'string' }, only: { type: 'string' }, rounds: { type: 'string', default: '7' } },
-})
-const ROUNDS = Number(options.rounds)
+const options = optionsOf()
+const ROUNDS = Number(options.rounds ?? (options.quick ? 2 : 7))
 /**
  * Distinct claims, each an object and strings of its own. A server decides a claim it has just parsed, so it is warm; many
  * more claims than this measure how fast the machine reads 20 MB of cold JSON (16,381 of them cost about a third).
  */
 const CLAIMS = 4093
-const ROUND_MS = 400
+const ROUND_MS = options.quick ? 150 : 400
 
 const WORKS = [
   { work: 'decision, 1,000 rules', rules: makeRules(1000), others: true },
@@ -27,7 +24,6 @@ const WORKS = [
   { work: 'decision, 10,000 rules', rules: makeRules(10_000), others: false },
 ]
 
-const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]
 const quantile = (sorted, q) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))]
 
 /** Calls for about ROUND_MS; returns calls per second. The answers are added up so that none can be left out. */
@@ -51,7 +47,7 @@ function measureRate(run, claims, state) {
 
 /** Topics are planned and sets of rules judged when first met; a server is past that after its first seconds. */
 function warmUp({ run, state }, claims) {
-  const until = performance.now() + 2000
+  const until = performance.now() + (options.quick ? 500 : 2000)
   for (let i = 0; i < 3 * claims.length && performance.now() < until; i++) run(claims[i % claims.length])
   measureRate(run, claims, state)
 }
@@ -70,7 +66,7 @@ function measureLatency(run, claims, samples) {
 
 const results = []
 for (const { work, rules, others } of WORKS) {
-  if (options.only && !work.includes(options.only)) continue
+  if (!`policy ${work}`.includes(options.only)) continue
   const claims = makeClaims(CLAIMS, rules.length)
   const builders = others ? { sallyport, casbin, cedar, agentGovernance } : { sallyport }
   const names = {
@@ -131,7 +127,5 @@ const rows = results.map(({ work, subject, median: rate, p50_ms, p99_ms, agreeme
     `${(agreement * 100).toFixed(0)} %`,
   ]
 })
-const widths = columns.map((column, i) => Math.max(column.length, ...rows.map((row) => row[i].length)))
-const line = (cells) => cells.map((cell, i) => (i < 2 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  ')
-console.log([line(columns), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n'))
-if (options.json) writeFileSync(options.json, `${JSON.stringify(results, null, 2)}\n`)
+if (rows.length > 0) console.log(table(columns, rows))
+keep(options.json, results)

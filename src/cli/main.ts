@@ -16,6 +16,7 @@ const COMMANDS: Record<string, (program: Command) => Promise<unknown>> = {
   policy: async (program) => (await import('./policy.js')).registerPolicy(program),
   audit: async (program) => (await import('./audit.js')).registerAudit(program),
   keys: async (program) => (await import('./keys.js')).registerKeys(program),
+  gate: async (program) => (await import('./gate.js')).registerGate(program),
   drill: async (program) => (await import('./drill.js')).registerDrill(program),
 }
 

@@ -12,6 +12,7 @@ export const AuditQuery = Type.Object(
     run_id: Type.Optional(RunId),
     from: Type.Optional(Instant),
     to: Type.Optional(Instant),
+    after_index: Type.Optional(Type.Integer({ minimum: 0 })),
   },
   closed,
 )

@@ -23,6 +23,7 @@ import {
   TimelineEntry,
 } from './jobs.js'
 import { CreatedKey, CreateKey, Key, KeyPage, Role } from './keys.js'
+import { Measurement, Measurements, TopicState, TopicStates } from './metrics.js'
 import { CreateSnapshot, Evaluate, Evaluated, Snapshot, SnapshotPage } from './policy.js'
 import { Problem } from './problems.js'
 import { DecisionWord, Labels, RiskTags, Verdict } from './scalars.js'
@@ -97,5 +98,9 @@ export const COMPONENTS: Record<string, TSchema> = {
   Role,
   CreateKey,
   CreatedKey,
+  Measurement,
+  Measurements,
+  TopicState,
+  TopicStates,
   Problem,
 }

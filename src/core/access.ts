@@ -67,6 +67,8 @@ export interface Caller {
   act_as: string[]
   /** Epoch ms; null: it does not expire. */
   expires_at: number | null
+  /** Gate epoch under which the key was last seen to stand: revoking any key of the tenant moves the epoch. */
+  checked?: number
 }
 
 export function may(caller: Caller, permission: Permission): boolean {

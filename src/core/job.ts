@@ -244,6 +244,11 @@ export function claimOf(job: Job, payload: { input: Json; context: Json }): Clai
   }
 }
 
+/** A decision that made a job or a lease stands in that row and has its id in other letters, so it is found without a row of its own. */
+export function decisionIdOf(id: string): string {
+  return `dec_${id.slice(id.indexOf('_') + 1)}`
+}
+
 /** The state table says no. The edge answers 409 `illegal_transition` with the status the job is in. */
 export class IllegalTransition extends Error {
   readonly status: JobStatus

@@ -12,6 +12,8 @@ const KEPT = 10_000
 /** Finds who is asking. One answer for every wrong key, and a comparison whose time says nothing about it. */
 export class Authenticator {
   readonly #world: World
+  /** One caller for each row as read: it remembers under which gate its key was last seen to stand. */
+  readonly #callers = new WeakMap<KeyRow, Caller>()
   readonly #rows = new Map<string, { row: KeyRow | null; at: number }>()
 
   constructor(world: World) {
@@ -33,7 +35,9 @@ export class Authenticator {
     const tenant = headers['x-tenant-id']
     if (tenant !== undefined && tenant !== row.tenant)
       throw new Problem('forbidden', 'X-Tenant-ID is not the tenant of this key', { needs: 'a key of that tenant' })
-    return {
+    const known = this.#callers.get(row)
+    if (known !== undefined) return known
+    const caller: Caller = {
       tenant: row.tenant,
       principal: row.principal,
       role: row.role,
@@ -43,6 +47,8 @@ export class Authenticator {
       act_as: row.act_as,
       expires_at: row.expires_at,
     }
+    this.#callers.set(row, caller)
+    return caller
   }
 
   /** After a key was made or revoked on this node. */

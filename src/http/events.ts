@@ -1,14 +1,13 @@
-import { tileLines } from '../core/audit/tile.js'
 import { parseEntry } from '../core/audit.js'
+import { linesAfter } from '../journey/timeline.js'
 import type { Integrator } from '../loops/integrator.js'
-import { searchEntries } from '../store/audit.js'
 import type { World } from '../store/world.js'
 import type { AuditEvents } from './routes/audit.js'
 
 const PAGE = 500
 const KEEP_ALIVE_MS = 15_000
 
-/** Server-sent events over the search rows: everything after an index, then whatever each round of the integrator adds. */
+/** Server-sent events over the log: everything after an index, then whatever each round of the integrator adds. */
 export function auditEvents(world: World, integrator: Pick<Integrator, 'onIntegrated'>): AuditEvents {
   return {
     async *stream(tenant, after, signal) {
@@ -16,13 +15,12 @@ export function auditEvents(world: World, integrator: Pick<Integrator, 'onIntegr
       yield ': connected\n\n'
       while (!signal.aborted) {
         const moved = nextMove(world, integrator, tenant, signal)
-        const rows = await searchEntries(world.db, tenant, {}, at, PAGE)
-        for (const row of rows) {
-          const line = tileLines(row)[row.line] ?? '{}'
-          yield `id: ${row.idx}\nevent: ${parseEntry(line)?.kind ?? 'unreadable'}\ndata: ${line}\n\n`
-          at = row.idx
+        const lines = await linesAfter(world, tenant, at, PAGE)
+        for (const { index, line } of lines) {
+          yield `id: ${index}\nevent: ${parseEntry(line)?.kind ?? 'unreadable'}\ndata: ${line}\n\n`
+          at = index
         }
-        if (rows.length === PAGE) continue
+        if (lines.length > 0) continue
         if (!(await moved)) yield ': still here\n\n'
       }
     },

@@ -3,7 +3,8 @@ import type { Clock } from '../platform/clock.js'
 
 /**
  * Calls under way, by the key that made them. A long poll or a stream of events outlives the moment its key was looked at: it
- * ends when that key is revoked on this node, when it expires, or when the server stops.
+ * ends when that key is revoked (at once on this node, within a look of `loops/revocations.ts` elsewhere), when it expires, or
+ * when the server stops.
  */
 export class OpenCalls {
   readonly #clock: Clock
@@ -32,6 +33,11 @@ export class OpenCalls {
         call.abort()
       },
     }
+  }
+
+  /** Keys with a call under way. */
+  get keys(): string[] {
+    return [...this.#calls.keys()].filter((key_id) => key_id !== '')
   }
 
   /** Ends the calls of one key, or all. */

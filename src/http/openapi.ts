@@ -146,7 +146,8 @@ function operation(route: Route): Operation {
     tags: [route.tag],
     summary: route.summary,
     ...(route.description === undefined ? {} : { description: route.description }),
-    security: route.permission === null ? [] : [{ apiKey: [] }, { bearer: [] }],
+    security:
+      route.permission === null ? [] : [{ apiKey: [] }, { bearer: [] }, ...(route.keyless === undefined ? [] : [{}])],
     parameters: parameters(route),
     ...(body === undefined
       ? {}
@@ -209,8 +210,12 @@ function responses(route: Route, notes: OperationNotes): Record<string, Answer> 
     },
   }
   for (const [code, text] of Object.entries(notes.plain ?? {}))
-    answers[code] = { description: text.description, content: { [contentType]: media(TEXT, text.example) } }
-  for (const [code, codes] of byStatus(errorsOf(route))) answers[code] = problems(code, codes)
+    answers[code] = {
+      description: text.description,
+      ...answerHeaders(Number(code)),
+      content: { [contentType]: media(TEXT, text.example) },
+    }
+  for (const [code, codes] of byStatus(errorsOf(route))) answers[code] ??= problems(code, codes)
   return answers
 }
 
@@ -235,13 +240,9 @@ function byStatus(codes: readonly ErrorCode[]): [number, ErrorCode[]][] {
 }
 
 function problems(status: number, codes: readonly ErrorCode[]): Answer {
-  const named = [
-    ...(status === 429 || status === 503 || codes.includes('effect_not_decidable') ? ['Retry-After'] : []),
-    ...(status === 401 ? ['WWW-Authenticate'] : []),
-  ]
   return {
     description: codes.map((code) => `\`${code}\`: ${ERRORS[code].title}`).join('; '),
-    ...(named.length === 0 ? {} : { headers: headerRefs(named) }),
+    ...answerHeaders(status, codes.includes('effect_not_decidable') || undefined),
     content: {
       'application/problem+json': {
         schema: refer(ProblemSchema) as Schema,
@@ -249,6 +250,11 @@ function problems(status: number, codes: readonly ErrorCode[]): Answer {
       },
     },
   }
+}
+
+function answerHeaders(status: number, waits = status === 429 || status === 503): Pick<Answer, 'headers'> {
+  const named = [...(waits ? ['Retry-After'] : []), ...(status === 401 ? ['WWW-Authenticate'] : [])]
+  return named.length === 0 ? {} : { headers: headerRefs(named) }
 }
 
 const headerRefs = (names: readonly string[]) =>

@@ -11,6 +11,8 @@ export interface Route {
   root?: boolean
   /** Any one of these; null = public. */
   permission: readonly Permission[] | null
+  /** Whether this request needs no key all the same; its caller is then nobody, and has the empty tenant. */
+  keyless?(headers: IncomingMessage['headers']): boolean
   /** Asked as soon as the caller is known, before the body is read. Throws Problem. */
   admit?(caller: Caller): void
   tag: string

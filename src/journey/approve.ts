@@ -12,7 +12,7 @@ import { Problem } from '../errors.js'
 import { getApproval, pendingHashesLike } from '../store/approvals.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
-import { findKey, gateMoved } from '../store/keys.js'
+import { activeFor, findKey, gateMoved } from '../store/keys.js'
 import type { Intent } from '../store/ledger/queue.js'
 import type { World } from '../store/world.js'
 
@@ -57,7 +57,7 @@ async function answer(
       note,
     }
     const next =
-      said === 'reject' ? rejected(approval, job, given, now) : await approved(world, approval, job, given, now)
+      said === 'reject' ? rejected(approval, job, given, now) : await approved(world, caller, approval, job, given, now)
     const receipt = await world.ledger.commit(next.intent)
     if (receipt.ok) {
       if (next.queued) world.bus.hint(job.tenant, job.topic)
@@ -166,8 +166,15 @@ function rejected(approval: Approval, job: Job, given: Answer, now: number): Nex
   }
 }
 
-async function approved(world: World, approval: Approval, job: Job, given: Answer, now: number): Promise<Next> {
-  const active = await world.policies.active(job.tenant)
+async function approved(
+  world: World,
+  caller: Caller,
+  approval: Approval,
+  job: Job,
+  given: Answer,
+  now: number,
+): Promise<Next> {
+  const active = await activeFor(world, caller)
   const claim = claimOf(job, await loadPayload(world.db, job))
   const standing: Standing = { door: 'approve', now, counters: {}, grant: null }
   const decision = decide(active.policy, claim, standing)

@@ -5,14 +5,14 @@ import { shortForm } from '../core/binding.js'
 import { dispatch as step, type Waiter } from '../core/dispatch.js'
 import { type Decision, decide, limitKeys, type Standing } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
-import { type Claim, claimOf, type Job } from '../core/job.js'
+import { type Claim, claimOf, decisionIdOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import type { Lease } from '../core/lease.js'
 import { type Counter, FRESH } from '../core/limits.js'
 import { getApproval } from '../store/approvals.js'
 import { decisionAbout } from '../store/decisions.js'
-import { dueJobs, getJobs } from '../store/jobs.js'
-import { assertStanding, gateMoved } from '../store/keys.js'
+import { type DueJob, dueJobs, getJobs } from '../store/jobs.js'
+import { activeFor, gateMoved } from '../store/keys.js'
 import { effectsOfJobs, leasesOfClaim } from '../store/leases.js'
 import type { Spend } from '../store/ledger/write.js'
 import { loadTexts, loadValues } from '../store/payloads.js'
@@ -39,7 +39,7 @@ export interface Dispatched {
 }
 
 /** Rows of each topic looked at beyond the capacity, doubled with every round: what waits behind a full limit hides nothing for long. */
-const LOOK_AHEAD = 32
+const LOOK_AHEAD = 4
 /** Jobs decided in one look at most: a backlog behind one full limit must not turn a look into a scan. */
 const LOOK_MAX = 1000
 /** Payload text in one answer: past it the claim gets what it has. 300 jobs of 2 MiB once made an answer no string could hold. */
@@ -71,11 +71,7 @@ export async function dispatch(world: World, claiming: Claiming): Promise<Dispat
       look.full,
     )
     if (due.length === 0) break
-    const active = await world.policies.active(claiming.tenant)
-    if (claiming.checked !== active.gate.epoch) {
-      await assertStanding(world.db, claiming)
-      claiming.checked = active.gate.epoch
-    }
+    const active = await activeFor(world, claiming)
     const plans = await planned(world, claiming, active, due, room, look)
     for (const lease of await Promise.all(plans.map((plan) => carryOut(world, claiming, active, plan)))) {
       if (lease === 'full') look.retry_in_ms ??= FULL_RETRY_MS
@@ -193,16 +189,16 @@ async function planned(
   world: World,
   claiming: Claiming,
   active: Active,
-  due: readonly Job[],
+  due: readonly DueJob[],
   room: number,
   look: Look,
 ): Promise<Plan[]> {
   const plans: Plan[] = []
   let leases = 0
   for (let from = 0; from < due.length && leases < room && look.bytes < ANSWER_BYTES; from += CHUNK) {
-    const jobs = due.slice(from, from + CHUNK)
-    const { claims, sizes, grants, keys } = await load(world, claiming.tenant, active, jobs, look)
-    for (const [n, job] of jobs.entries()) {
+    const chunk = due.slice(from, from + CHUNK)
+    const { claims, sizes, grants, keys } = await load(world, claiming.tenant, active, chunk, look)
+    for (const [n, { job }] of chunk.entries()) {
       if (leases === room || look.bytes >= ANSWER_BYTES) break
       look.decided.push(job.job_id)
       const claim = claims[n] as Claim
@@ -238,24 +234,29 @@ async function planned(
   return plans
 }
 
-/** What deciding these jobs reads, in three queries for all of them. */
-async function load(world: World, tenant: string, active: Active, jobs: readonly Job[], look: Look) {
-  const texts = await loadTexts(
-    world.db,
-    tenant,
-    jobs.flatMap((j) => [j.input_ptr, j.context_ptr]),
+/** What deciding these jobs reads beside their rows, in at most three queries for all of them. */
+async function load(world: World, tenant: string, active: Active, due: readonly DueJob[], look: Look) {
+  const missing = due.flatMap(({ job, input, context }) => [
+    input === null ? job.input_ptr : null,
+    context === null ? job.context_ptr : null,
+  ])
+  const texts = await loadTexts(world.db, tenant, missing)
+  const read = due.map(({ job, input, context }) => ({
+    job,
+    input: input ?? texts.get(job.input_ptr ?? '') ?? 'null',
+    context: context ?? texts.get(job.context_ptr ?? '') ?? 'null',
+  }))
+  const sizes = read.map(({ input, context }) => input.length + context.length)
+  const claims = read.map(({ job, input, context }) =>
+    claimOf(job, { input: JSON.parse(input) as Json, context: JSON.parse(context) as Json }),
   )
-  const text = (ptr: string | null) => texts.get(ptr ?? '') ?? 'null'
-  const value = (ptr: string | null) => JSON.parse(text(ptr)) as Json
-  const sizes = jobs.map((job) => text(job.input_ptr).length + text(job.context_ptr).length)
-  const claims = jobs.map((job) => claimOf(job, { input: value(job.input_ptr), context: value(job.context_ptr) }))
   const keys = claims.map((claim) => limitKeys(active.policy, claim, world.clock.now()))
   const unread = [...new Set(keys.flat())].filter((key) => look.counters[key] === undefined)
   Object.assign(look.counters, await loadCounters(world.db, tenant, unread))
   const grants = await loadGrants(
     world.db,
     tenant,
-    jobs.map((job) => job.approval_id),
+    due.map(({ job }) => job.approval_id),
   )
   return { claims, sizes, grants, keys }
 }
@@ -268,9 +269,10 @@ async function carryOut(
   { job, claim, decision, standing }: Plan,
 ): Promise<Granted | null | 'full'> {
   const now = standing.now
+  const lease_id = world.ids.id('lease', now)
   const made = {
-    lease_id: world.ids.id('lease', now),
-    decision_id: world.ids.id('dec', now),
+    lease_id,
+    decision_id: decisionIdOf(lease_id),
     approval_id: world.ids.id('apr', now),
   }
   const result = step(job, claim, decision, standing, made, claiming)
@@ -289,10 +291,11 @@ async function carryOut(
     spends: result.lease === null ? [] : holds(job.tenant, decision, now),
     facts: overtaken === null ? result.facts : [voided(job, overtaken, decision.snapshot, now), ...result.facts],
   })
-  if (receipt.ok)
-    return result.lease === null
-      ? null
-      : { lease: result.lease, job: result.job, input: claim.input, context: claim.context }
+  if (receipt.ok) {
+    if (result.lease === null) return null
+    world.granted.add(result.lease, result.job)
+    return { lease: result.lease, job: result.job, input: claim.input, context: claim.context }
+  }
   if (receipt.why === 'gate') await gateMoved(world, claiming)
   return receipt.why === 'limit' ? 'full' : null
 }

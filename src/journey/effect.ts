@@ -9,7 +9,7 @@ import { EFFECT_FLOOR_MS, type Effect, isLost, type Lease } from '../core/lease.
 import { Problem } from '../errors.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
-import { gateMoved } from '../store/keys.js'
+import { activeFor, gateMoved } from '../store/keys.js'
 import { effectsOfJob, getLease } from '../store/leases.js'
 import { getPayload } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
@@ -55,7 +55,7 @@ async function begin(
   if (job.cancel_requested) throw new Problem('effect_refused', 'The job is to be cancelled')
   if (lease.hard_end - now < EFFECT_FLOOR_MS)
     throw new Problem('effect_refused', `Less than ${EFFECT_FLOOR_MS} ms are left of this attempt`)
-  const active = await world.policies.active(job.tenant)
+  const active = await activeFor(world, caller)
   const { gate } = active
   // Another snapshot than the one the lease was granted under: what was allowed then may be denied now.
   if (gate.snapshot !== job.snapshot && !(await stillAllowed(world, caller, active, job, now))) return null

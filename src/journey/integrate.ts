@@ -2,12 +2,10 @@ import { type Checkpoint, checkpointOpener, originOf, signCheckpoint } from '../
 import { base64 } from '../core/audit/hash.js'
 import { integrate as plan } from '../core/audit/integrate.js'
 import { type SigningKey, signatureChecker } from '../core/audit/keys.js'
-import { type Chain, chainAfter, startChain, tileLines } from '../core/audit/tile.js'
+import { type Chain, chainAfter, startChain } from '../core/audit/tile.js'
 import { loadEdge } from '../core/audit/tree.js'
-import { parseEntry } from '../core/audit.js'
 import {
   closeWriter,
-  type EntryRow,
   fenceWriter,
   type HeadRow,
   lastPlacedTiles,
@@ -59,7 +57,7 @@ export class HeadForged extends Error {
   }
 }
 
-/** One round for every tenant with waiting tiles: tiles → tree → signed head → search rows, in one statement each. Reads no leaves. */
+/** One round for every tenant with waiting tiles: tiles → tree → signed head, in one statement each. Reads no leaves. */
 export async function integrate(world: World, key: SigningKey): Promise<Integrated[]> {
   const done: Integrated[] = []
   for (const tenant of await tenantsWaiting(world.db)) {
@@ -91,14 +89,10 @@ async function integrateTenant(world: World, key: SigningKey, tenant: string): P
     checkpoint: signCheckpoint(result.head, key),
     at: now,
   }
-  const byName = new Map(tiles.map((tile) => [`${tile.writer}/${tile.seq}`, tile]))
-  const entries = result.placements.flatMap((p) =>
-    searchRows(byName.get(`${p.writer}/${p.seq}`) as StoredTile, p.first_index),
-  )
-  await writeIntegration(world.db, tenant, result.placements, result.writes, entries, row)
+  await writeIntegration(world.db, tenant, result.placements, result.writes, row)
   return {
     tenant,
-    entries: entries.length,
+    entries: result.head.size - size,
     head: row,
     refused: result.refused,
     full: tiles.length === ROUND,
@@ -134,25 +128,6 @@ async function chainEnds(world: World, key: SigningKey, tenant: string, tiles: r
     })
   }
   return ends
-}
-
-function searchRows(tile: StoredTile, first: number): EntryRow[] {
-  return tileLines(tile).map((line, n): EntryRow => {
-    const entry = parseEntry(line) ?? {}
-    const text = (value: unknown) => (typeof value === 'string' ? value : null)
-    return {
-      tenant: tile.tenant,
-      idx: first + n,
-      at: typeof entry.at === 'number' ? entry.at : tile.at,
-      kind: text(entry.kind) ?? 'unreadable',
-      actor: text(entry.actor) ?? 'unknown',
-      job_id: text(entry.job_id),
-      run_id: text(entry.run_id),
-      writer: tile.writer,
-      seq: tile.seq,
-      line: n,
-    }
-  })
 }
 
 /** A process takes its name within a second of its first entry; one that started longer ago and holds none is gone. */

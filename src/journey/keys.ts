@@ -52,7 +52,16 @@ export async function createKey(
     expires_at: row.expires_at,
     topics: row.topics === null ? null : joined(row.topics),
   }
-  await world.ledger.commit({ tenant, gate: null, alone: [], rows: {}, admin: { keys: [row] }, facts: [fact] })
+  const receipt = await world.ledger.commit({
+    tenant,
+    gate: null,
+    alone: [],
+    rows: {},
+    admin: { keys: [row] },
+    facts: [fact],
+  })
+  // Another key has this id: nothing was written, so there is no key to hand out.
+  if (!receipt.ok) throw new Problem('snapshot_conflict')
   return { row, key: text }
 }
 

@@ -257,27 +257,27 @@ describe('a planted violation is found by', () => {
     [
       'factsFoldToRows: an attempt too many',
       factsFoldToRows,
-      'UPDATE jobs SET attempt = attempt + 1 WHERE tenant = $1',
+      "UPDATE jobs SET state = jsonb_set(state::jsonb, '{attempt}', to_jsonb(coalesce((state ->> 'attempt')::int, 0) + 1))::json WHERE tenant = $1",
     ],
     [
       'decisionsReproduce: another reason',
       decisionsReproduce,
-      "UPDATE decisions SET reason = 'I said so' WHERE tenant = $1 AND door = 'dispatch'",
+      "UPDATE leases SET made = jsonb_set(made::jsonb, '{decided,reason}', '\"I said so\"')::json WHERE tenant = $1",
     ],
     [
       'decisionsReproduce: another word',
       decisionsReproduce,
-      "UPDATE decisions SET decision = 'DENY' WHERE tenant = $1 AND door = 'submit'",
+      "UPDATE jobs SET claim = jsonb_set(claim::jsonb, '{first,decision}', '\"DENY\"')::json WHERE tenant = $1",
     ],
     [
       'decisionsReproduce: another time',
       decisionsReproduce,
-      "UPDATE decisions SET standing = jsonb_set(standing, '{door}', '\"dispatch\"') WHERE tenant = $1 AND door = 'submit'",
+      "UPDATE jobs SET claim = jsonb_set(claim::jsonb, '{first,standing,door}', '\"dispatch\"')::json WHERE tenant = $1",
     ],
     [
       'leasesWereAllowed: a denial',
       leasesWereAllowed,
-      "UPDATE decisions SET decision = 'DENY' WHERE tenant = $1 AND door = 'dispatch'",
+      "UPDATE leases SET made = jsonb_set(made::jsonb, '{decided,decision}', '\"DENY\"')::json WHERE tenant = $1",
     ],
     [
       'leasesWereAllowed: an approval taken back',
@@ -297,12 +297,12 @@ describe('a planted violation is found by', () => {
     [
       'leasesWereAllowed: another snapshot',
       leasesWereAllowed,
-      "UPDATE decisions SET snapshot = 'other' WHERE tenant = $1 AND door = 'dispatch'",
+      "UPDATE leases SET made = jsonb_set(made::jsonb, '{decided,snapshot}', '\"other\"')::json WHERE tenant = $1",
     ],
     [
       'leasesWereAllowed: a lease from nowhere',
       leasesWereAllowed,
-      "INSERT INTO leases SELECT tenant, 'lease_planted', job_id, attempt, topic, worker, principal, claim_id, effects, heartbeat_ms, granted_at, beat_at, expires_at, hard_end, 'dec_none', 1 FROM leases WHERE tenant = $1 LIMIT 1",
+      "INSERT INTO leases SELECT tenant, 'lease_planted', job_id, attempt, principal, claim_id, granted_at, beat_at, expires_at, made, null, 1 FROM leases WHERE tenant = $1 LIMIT 1",
     ],
     ['oneLiveLease: a lease that never ended', oneLiveLease, 'UPDATE leases SET ended_at = NULL WHERE tenant = $1'],
     [
@@ -320,7 +320,7 @@ describe('a planted violation is found by', () => {
     [
       'everyJobEnded: a job nobody will ever take',
       everyJobEnded,
-      "UPDATE jobs SET status_reason = NULL WHERE tenant = $1 AND status = 'running'",
+      "UPDATE jobs SET state = (state::jsonb - 'status_reason')::json WHERE tenant = $1 AND status = 'running'",
     ],
   ]
   test.each(plants)('%s', async (_, checker, sql) => {

@@ -5,7 +5,7 @@ import { type Job, move } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { Problem } from '../errors.js'
 import { getJob } from '../store/jobs.js'
-import { getPayload, type PayloadRow } from '../store/payloads.js'
+import { getPayload, type PayloadRow, pointerTo } from '../store/payloads.js'
 import type { World } from '../store/world.js'
 
 const TRIES = 6
@@ -24,7 +24,7 @@ export async function release(world: World, caller: Caller, job_id: string, note
     const salt = Buffer.from(world.ids.bytes(16)).toString('hex')
     const payload: PayloadRow = {
       tenant: job.tenant,
-      ptr: world.ids.id('ptr', now),
+      ptr: pointerTo(job.job_id, 'result'),
       kind: 'result',
       job_id: job.job_id,
       body,

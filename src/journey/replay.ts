@@ -7,7 +7,7 @@ import { claimOf, type Job, move } from '../core/job.js'
 import { Problem } from '../errors.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
-import { gateMoved } from '../store/keys.js'
+import { activeFor, gateMoved } from '../store/keys.js'
 import type { World } from '../store/world.js'
 
 const TRIES = 6
@@ -20,7 +20,7 @@ const TRIES = 6
 export async function replay(world: World, caller: Caller, job_id: string, note: string | null): Promise<Job> {
   for (let tries = 0; tries < TRIES; tries++) {
     const job = await deadLetter(world, caller, job_id)
-    const active = await world.policies.active(job.tenant)
+    const active = await activeFor(world, caller)
     const now = world.clock.now()
     const claim = claimOf(job, await loadPayload(world.db, job))
     const standing: Standing = { door: 'replay', now, counters: {}, grant: null }

@@ -238,10 +238,11 @@ describe('a fence', () => {
     // The read of the job is slow; every other one is not. On a pool of connections that is any day.
     let slow: (() => void) | null = null
     plane.db.tap = async (sql, send) => {
-      if (slow === null && sql.startsWith('SELECT * FROM jobs')) await new Promise<void>((go) => (slow = go))
+      if (slow === null && /FROM jobs WHERE/.test(sql)) await new Promise<void>((go) => (slow = go))
       return send()
     }
-    const settling = t.succeed(lease, 'done')
+    // By another node, which has to read.
+    const settling = t.on(plane.node()).succeed(lease, 'done')
     await turns(() => slow !== null)
     await t.begin(lease, 'pay')
     ;(slow as unknown as () => void)()

@@ -36,7 +36,8 @@ export async function settle(world: World, caller: Caller, completions: readonly
     const read = await load(
       world,
       caller,
-      open.map((i) => completions[i] as Completion),
+      open.map((i) => (completions[i] as Completion).lease),
+      tries === 0,
     )
     const settled = await Promise.all(open.map((i) => one(world, caller, completions[i] as Completion, read)))
     for (const [n, answer] of settled.entries()) if (answer !== null) answers.set(open[n] as number, answer)
@@ -54,19 +55,26 @@ interface Read {
   effects: Effect[]
 }
 
-async function load(world: World, caller: Caller, completions: readonly Completion[]): Promise<Read> {
-  const leases = (
-    await getLeases(
-      world.db,
-      caller.tenant,
-      completions.map((c) => c.lease),
-    )
-  ).filter((l) => l.principal === caller.principal)
+/** @param first what this node granted itself is taken as it was then; who loses with that reads the rows */
+async function load(world: World, caller: Caller, lease_ids: readonly string[], first: boolean): Promise<Read> {
+  const read: Read = { leases: new Map(), jobs: new Map(), effects: [] }
+  const keep = (lease: Lease) => lease.tenant === caller.tenant && lease.principal === caller.principal
+  const wanted = lease_ids.filter((lease_id) => {
+    const granted = first ? world.granted.take(lease_id) : null
+    if (granted === null || !keep(granted.lease)) return true
+    read.leases.set(lease_id, granted.lease)
+    read.jobs.set(granted.job.job_id, granted.job)
+    return false
+  })
+  if (wanted.length === 0) return read
+  const leases = (await getLeases(world.db, caller.tenant, wanted)).filter(keep)
   const ids = leases.map((l) => l.job_id)
   // Jobs first: their versions then vouch for the effects. Side by side an effect begun between the two reads would be missed.
   const jobs = await getJobs(world.db, caller.tenant, ids)
-  const effects = await effectsOfJobs(world.db, caller.tenant, ids)
-  return { leases: new Map(leases.map((l) => [l.lease_id, l])), jobs: new Map(jobs.map((j) => [j.job_id, j])), effects }
+  read.effects = await effectsOfJobs(world.db, caller.tenant, ids)
+  for (const lease of leases) read.leases.set(lease.lease_id, lease)
+  for (const job of jobs) read.jobs.set(job.job_id, job)
+  return read
 }
 
 /** Null: the job changed meanwhile; read and try again. */
@@ -76,7 +84,9 @@ async function one(world: World, caller: Caller, completion: Completion, read: R
   if (lease === undefined || job === undefined)
     return { lease: completion.lease, answer: 'lost', job_id: null, status: null }
   const report_hash = world.sealer.mark(completion as unknown as Json)
-  if (lease.ended_at !== null || job.lease_id !== lease.lease_id) return stale(world, caller, lease, job, report_hash)
+  if (lease.ended_at !== null) return stale(world, caller, lease, job, report_hash)
+  // Read before and after the commit that ended it: the lease row will say how.
+  if (job.lease_id !== lease.lease_id) return null
   const now = world.clock.now()
   const { report, payloads, facts } = await screened(world, job, completion, now)
   const effects = read.effects.filter((e) => e.job_id === job.job_id)

@@ -5,7 +5,7 @@ import { joined } from '../core/audit.js'
 import { shortForm } from '../core/binding.js'
 import { canonical, digestOf, saltedHash } from '../core/canonical.js'
 import { type Decision, decide, limitKeys, refusal, type Standing } from '../core/door.js'
-import type { Claim } from '../core/job.js'
+import { type Claim, decisionIdOf } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { windowStart } from '../core/limits.js'
 import { validateInput } from '../core/policy/evaluate.js'
@@ -13,10 +13,10 @@ import { topicMatches } from '../core/policy/topics.js'
 import { Problem } from '../errors.js'
 import { decisionRow } from '../store/decisions.js'
 import { getIdempotent } from '../store/idempotency.js'
-import { gateMoved } from '../store/keys.js'
+import { activeFor, gateMoved } from '../store/keys.js'
 import type { Intent } from '../store/ledger/queue.js'
 import type { Spend } from '../store/ledger/write.js'
-import type { PayloadRow } from '../store/payloads.js'
+import { type PayloadRow, pointerTo } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
 import { loadCounters } from '../store/standing.js'
 import type { World } from '../store/world.js'
@@ -46,7 +46,7 @@ export async function submit(
   const request_hash = idempotencyKey === null ? '' : digestOf('request', body as Json)
   const earlier = async () => (idempotencyKey === null ? null : replayOf(world, caller, idempotencyKey, request_hash))
   for (let tries = 0; tries < TRIES; tries++) {
-    const active = await world.policies.active(claim.tenant)
+    const active = await activeFor(world, caller)
     const standing = await load(world, active, claim)
     const decision = decide(active.policy, claim, standing)
     if (decision.outcome !== 'pass' && decision.outcome !== 'park') {
@@ -147,7 +147,9 @@ async function refuse(
     alone: [],
     rows: {
       payloads,
-      decisions: [{ ...decisionRow(claim, decision, standing, decision_id), claim: said, input_ptr, context_ptr }],
+      decisions: [
+        { ...decisionRow(claim, decision, standing, decision_id), claim: said, input_ptr, context_ptr, run_id },
+      ],
     },
     facts: [
       {
@@ -194,7 +196,7 @@ function accept(
   const made = {
     job_id,
     run_id: body.run_id ?? world.ids.id('run', now),
-    decision_id: world.ids.id('dec', now),
+    decision_id: decisionIdOf(job_id),
     approval_id: world.ids.id('apr', now),
     requested_by: caller.principal,
     priority: body.priority ?? 5,
@@ -264,7 +266,7 @@ function rateSpends(claim: Claim, decision: Decision, now: number): Spend[] {
   )
 }
 
-/** Input and context as payload rows of their own; the log gets the input's salted hash only, so both can be erased. */
+/** Input and context with a salt each; the log gets the input's salted hash only, so both can be erased. */
 function payloadsOf(
   world: World,
   claim: Claim,
@@ -276,7 +278,7 @@ function payloadsOf(
     if (value === null) return null
     const row: PayloadRow = {
       tenant: claim.tenant,
-      ptr: world.ids.id('ptr', now),
+      ptr: job_id === null ? world.ids.id('ptr', now) : pointerTo(job_id, kind),
       kind,
       job_id,
       body: canonical(value),

@@ -3,6 +3,7 @@ import { holdCommits, openPlane, type Tenancy, type TestPlane, turns } from '../
 import { proves } from '../../test/requirements.js'
 import type { LeasedJob } from '../contract/workers.js'
 import type { Claiming } from '../journey/dispatch.js'
+import { type Hub, memoryBus, memoryHub } from '../platform/bus/memory.js'
 import { silentLog } from '../platform/log.js'
 import { Dispatcher } from './dispatcher.js'
 
@@ -41,9 +42,13 @@ const claiming = (t: Tenancy, topics: string[], claim_id = `claim-${Math.random(
 })
 const never = new AbortController().signal
 /** A long poll and what has become of it. */
-function poll(t: Tenancy, topics: string[], options: { wait?: number; signal?: AbortSignal; claim_id?: string } = {}) {
+function poll(
+  t: Tenancy,
+  topics: string[],
+  options: { wait?: number; signal?: AbortSignal; claim_id?: string; at?: Dispatcher } = {},
+) {
   const seen: { leases: LeasedJob[] | null } = { leases: null }
-  const done = dispatcher
+  const done = (options.at ?? dispatcher)
     .claim(claiming(t, topics, options.claim_id), options.wait ?? 30_000, options.signal ?? never)
     .then((leases) => {
       seen.leases = leases
@@ -200,6 +205,87 @@ describe('many claims', () => {
     await t.submit({ topic: 'job.do.it' })
     expect(await poll(t, ['job.do.it']).done).toEqual([])
     expect(await t.rows('leases')).toEqual([])
+  })
+})
+
+describe('nodes that share a bus', () => {
+  let hub: Hub
+  const nodes: Dispatcher[] = []
+  beforeEach(() => {
+    hub = memoryHub()
+  })
+  afterEach(() => Promise.all(nodes.splice(0).map((each) => each.stop())))
+
+  function node() {
+    const world = { ...plane.node(), bus: memoryBus(hub) }
+    const each = new Dispatcher(world, silentLog)
+    nodes.push(each)
+    return { world, dispatcher: each }
+  }
+
+  test('wake a claim on one for what is submitted on another, without a look', async () => {
+    const [a, b] = [node(), node()]
+    const t = await plane.tenant(POLICY)
+    const { done } = poll(t, ['job.do.it'], { at: b.dispatcher })
+    await turns(() => b.dispatcher.waiting === 1)
+    await quiet()
+    await t.on(a.world).submit({ topic: 'job.do.it' })
+    expect(await done).toHaveLength(1)
+  })
+
+  test('prefer the worker that waits where the job came in', async () => {
+    const [a, b] = [node(), node()]
+    const t = await plane.tenant(POLICY)
+    const there = poll(t, ['job.do.it'], { at: b.dispatcher })
+    await turns(() => b.dispatcher.waiting === 1)
+    const here = poll(t, ['job.do.it'], { at: a.dispatcher })
+    await turns(() => a.dispatcher.waiting === 1)
+    await quiet()
+    await t.on(a.world).submit({ topic: 'job.do.it' })
+    expect(await here.done).toHaveLength(1)
+    expect(there.seen.leases).toBeNull()
+  })
+
+  test('pass on what the claims of the one that was told could not take', async () => {
+    const [a, b, c] = [node(), node(), node()]
+    const t = await plane.tenant(POLICY)
+    const polls = [b, b, c, c].map((each) => poll(t, ['job.do.it'], { at: each.dispatcher }))
+    await turns(() => b.dispatcher.waiting + c.dispatcher.waiting === 4)
+    await quiet()
+    const from = t.on(a.world)
+    // In one batch, so that every hint finds the same node waiting.
+    await Promise.all([1, 2, 3, 4].map(() => from.submit({ topic: 'job.do.it' })))
+    const leases = (await Promise.all(polls.map((each) => each.done))).flat()
+    expect(new Set(leases.map((lease) => lease.job.job_id)).size).toBe(4)
+  })
+
+  test('are told of a hint whose claim ended before it arrived', async () => {
+    const [a, b, c] = [node(), node(), node()]
+    const t = await plane.tenant(POLICY)
+    const line = new AbortController()
+    const left = poll(t, ['job.do.it'], { at: b.dispatcher, signal: line.signal })
+    await turns(() => b.dispatcher.waiting === 1)
+    const waits = poll(t, ['job.do.it'], { at: c.dispatcher })
+    await turns(() => c.dispatcher.waiting === 1)
+    await quiet()
+    const hint = a.world.bus.hint.bind(a.world.bus)
+    a.world.bus.hint = (tenant, topic) => {
+      hint(tenant, topic)
+      line.abort() // in the same turn: the hint is on its way to a node that waits no more
+    }
+    await t.on(a.world).submit({ topic: 'job.do.it' })
+    expect(await waits.done).toHaveLength(1)
+    expect(await left.done).toEqual([])
+  })
+
+  test('hear nothing for a claim that has its answer', async () => {
+    const [a, b] = [node(), node()]
+    const t = await plane.tenant(POLICY)
+    await t.submit({ topic: 'job.do.it' })
+    await poll(t, ['job.do.it'], { at: b.dispatcher }).done
+    await t.on(a.world).submit({ topic: 'job.do.it' })
+    await quiet()
+    expect(b.world.bus.stats.heard).toBe(0)
   })
 })
 

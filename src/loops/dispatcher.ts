@@ -24,13 +24,16 @@ const MAX_PER_KEY = 2_000
 /**
  * Brings waiting claims and due work together. A hint wakes the claims of its tenant and topic; a look once a second, and a
  * timer for the next due instant, make lost hints a delay only. One look at a time per tenant, so two claims never race for
- * the same rows (four racing workers decided every job four times); tenants look side by side.
+ * the same rows (four racing workers decided every job four times); tenants look side by side. A hint that leaves no claim
+ * waiting here may have announced more than they could take, so it is passed on to the other nodes.
  */
 export class Dispatcher {
   readonly #world: World
   readonly #log: Log
   readonly #waiting = new Map<string, Set<Waiting>>()
   readonly #woken = new Map<string, Set<string> | 'any'>()
+  /** Topics woken by a hint that no other node heard, by tenant. */
+  readonly #hinted = new Map<string, Set<string>>()
   readonly #serving = new Map<string, Promise<void>>()
   readonly #retries = new Map<string, { at: number; cancel: () => void }>()
   readonly #unhint: () => void
@@ -42,12 +45,28 @@ export class Dispatcher {
   constructor(world: World, log: Log) {
     this.#world = world
     this.#log = log
-    this.#unhint = world.bus.onHint((tenant, topic) => this.#wake(tenant, topic))
+    this.#unhint = world.bus.onHint((tenant, topic, how) => {
+      if (how === 'hinted') this.#owe(tenant, topic)
+      this.#wake(tenant, topic)
+    })
     this.#schedule(LOOK_MS)
   }
 
   get waiting(): number {
     return this.#count
+  }
+
+  /** Open claims on this node by the topics they name; one may name several. */
+  waitingFor(tenant: string): Map<string, number> {
+    const counts = new Map<string, number>()
+    for (const { claiming } of this.#waiting.get(tenant) ?? [])
+      for (const topic of claiming.topics) counts.set(topic, (counts.get(topic) ?? 0) + 1)
+    return counts
+  }
+
+  /** Tenants with open claims on this node. */
+  get tenants(): string[] {
+    return [...this.#waiting.keys()]
   }
 
   /**
@@ -63,6 +82,7 @@ export class Dispatcher {
     return new Promise((resolve, reject) => {
       const finish = (act: () => void) => {
         if (!this.#remove(waiting)) return
+        release()
         cancel()
         aborted.removeEventListener('abort', over)
         act()
@@ -82,6 +102,8 @@ export class Dispatcher {
       const cancel = waits === 0 ? () => {} : this.#world.clock.after(waits, over)
       aborted.addEventListener('abort', over, { once: true })
       this.#add(waiting)
+      // Before the first look: work that is queued after it must find somebody who listens.
+      const release = this.#world.bus.interest(claiming.tenant, claiming.topics)
       for (const topic of claiming.topics) this.#wake(claiming.tenant, topic)
     })
   }
@@ -138,11 +160,30 @@ export class Dispatcher {
         topics = this.#woken.get(tenant)
       ) {
         this.#woken.delete(tenant)
+        const hinted = this.#hinted.get(tenant)
+        this.#hinted.delete(tenant)
         await this.#look(tenant, topics)
+        for (const topic of hinted ?? []) if (!this.#waitsFor(tenant, topic)) this.#world.bus.pass(tenant, topic)
       }
     } finally {
       this.#serving.delete(tenant)
     }
+  }
+
+  #owe(tenant: string, topic: string): void {
+    if (this.#stopped || !this.#waiting.has(tenant)) {
+      // Its claims ended between the bus and here.
+      this.#world.bus.pass(tenant, topic)
+      return
+    }
+    const hinted = this.#hinted.get(tenant)
+    if (hinted === undefined) this.#hinted.set(tenant, new Set([topic]))
+    else hinted.add(topic)
+  }
+
+  #waitsFor(tenant: string, topic: string): boolean {
+    for (const { claiming } of this.#waiting.get(tenant) ?? []) if (claiming.topics.includes(topic)) return true
+    return false
   }
 
   /** One tenant's claims, oldest first. What found nothing once is not asked again in the same look for a claim just like it. */

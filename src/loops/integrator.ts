@@ -2,7 +2,8 @@ import type { SigningKey } from '../core/audit/keys.js'
 import { integrate, type Integrated as Round } from '../journey/integrate.js'
 import type { Clock } from '../platform/clock.js'
 import type { Log } from '../platform/log.js'
-import type { HeadRow } from '../store/audit.js'
+import { type HeadRow, newestHeads } from '../store/audit.js'
+import { Seat } from '../store/seat.js'
 import type { World } from '../store/world.js'
 import { type Loop, loop } from './loop.js'
 
@@ -12,7 +13,7 @@ const PAUSE_MS = 500
 /** What a person has to look at is said again this often, not at every round: that would be 170,000 lines a day. */
 const REPEAT_MS = 60_000
 
-/** A round that placed something. */
+/** A round that placed something, here or on the node that integrates. */
 export type Integrated = Round & { head: HeadRow }
 
 export interface Integrator extends Loop {
@@ -20,10 +21,30 @@ export interface Integrator extends Loop {
   onIntegrated(listener: (done: Integrated) => void): () => void
 }
 
+/**
+ * One node at a time integrates; the others look for the heads it signed, so that their listeners hear of them too. Two at once, as
+ * when one was frozen, lose nothing: the second's statement takes itself back.
+ */
 export function integrator(world: World, key: SigningKey, clock: Clock, log: Log): Integrator {
   const listeners = new Set<(done: Integrated) => void>()
+  const seat = new Seat(world.db, 'integrator')
+  /** Size of the newest head told of, by tenant. */
+  const sizes = new Map<string, number>()
+  const tell = (done: Integrated) => {
+    sizes.set(done.tenant, done.head.size)
+    for (const listener of listeners) listener(done)
+  }
+  const follow = async () => {
+    for (const head of await newestHeads(world.db)) {
+      const known = sizes.get(head.tenant)
+      if (head.size === known) continue
+      const entries = head.size - (known ?? head.size)
+      tell({ tenant: head.tenant, entries, head, refused: [], full: false, failed: null })
+    }
+  }
   const told = oncePer(REPEAT_MS, clock)
   const base = loop('integrator', clock, log, PAUSE_MS, async () => {
+    if (!(await seat.taken())) return follow()
     let more = true
     while (more) {
       const done = await integrate(world, key)
@@ -40,7 +61,7 @@ export function integrator(world: World, key: SigningKey, clock: Clock, log: Log
           told(`${each.tenant} ${failed.message}`, () =>
             log.error({ tenant: each.tenant, err: failed }, 'the audit log of a tenant could not be integrated'),
           )
-        if (each.head !== null) for (const listener of listeners) listener({ ...each, head: each.head })
+        if (each.head !== null) tell({ ...each, head: each.head })
       }
       // Only a backlog is worked off at once: with tiles arriving all the time, "something was placed" would never end.
       more = done.some((each) => each.head !== null && each.full)
@@ -51,6 +72,10 @@ export function integrator(world: World, key: SigningKey, clock: Clock, log: Log
     onIntegrated(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)
+    },
+    async stop() {
+      await base.stop()
+      await seat.leave()
     },
   }
 }

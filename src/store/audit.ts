@@ -22,19 +22,6 @@ export interface WriterRow {
   /** From when on nothing of it is taken any more; its chain is closed right after. */
   fenced_at: number | null
 }
-export interface EntryRow {
-  tenant: string
-  idx: number
-  at: number
-  kind: string
-  actor: string
-  job_id: string | null
-  run_id: string | null
-  writer: string
-  seq: number
-  line: number
-}
-
 const TENANTS_WAITING = 'SELECT DISTINCT tenant FROM audit_tiles WHERE first_index IS NULL'
 const WAITING = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND first_index IS NULL ORDER BY at, writer, seq LIMIT $2'
 const TILE = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND writer = $2 AND seq = $3'
@@ -54,31 +41,36 @@ const OPEN_WRITERS = 'SELECT * FROM audit_writers WHERE closed_at IS NULL AND st
 /** Public keys that signed here. */
 const KEYS = 'SELECT DISTINCT public_key FROM audit_writers'
 const HEAD = 'SELECT * FROM audit_heads WHERE tenant = $1 ORDER BY size DESC LIMIT 1'
+const NEWEST_HEADS = `SELECT h.* FROM gates g
+  CROSS JOIN LATERAL (SELECT * FROM audit_heads a WHERE a.tenant = g.tenant ORDER BY a.size DESC LIMIT 1) h`
 const HEADS = 'SELECT * FROM audit_heads WHERE tenant = $1 ORDER BY size'
 const HEAD_OF_SIZE = 'SELECT * FROM audit_heads WHERE tenant = $1 AND size = $2'
 /** OFFSET 0 keeps it a look-up for each node; as a join it was planned as a walk over the tenant's nodes. */
 const NODES = `SELECT n.level, n.idx, n.hashes FROM json_to_recordset($2::json) AS w(level int, idx bigint)
   CROSS JOIN LATERAL (SELECT * FROM audit_nodes a WHERE a.tenant = $1 AND a.level = w.level AND a.idx = w.idx OFFSET 0) n`
-/** In tree order. Filters are open when null; a job's and a run's entries have a statement, and an index, of their own. */
-const search = (
-  narrow: string,
-) => `SELECT e.*, t.body FROM audit_entries e JOIN audit_tiles t ON t.tenant = e.tenant AND t.writer = e.writer AND t.seq = e.seq
-  WHERE e.tenant = $1 AND e.idx > $8 AND ($2::text IS NULL OR e.job_id = $2) AND ($3::text IS NULL OR e.run_id = $3) AND ($4::text IS NULL OR e.kind = $4)
-  AND ($5::text IS NULL OR e.actor = $5) AND ($6::bigint IS NULL OR e.at >= $6) AND ($7::bigint IS NULL OR e.at < $7) ${narrow}
-  ORDER BY e.idx LIMIT $9`
-const SEARCH = search('')
-const SEARCH_JOB = search('AND e.job_id = $2')
-const SEARCH_RUN = search('AND e.run_id = $3')
-/** What the integrator writes in one statement; a second integrator loses on the head's primary key and rolls back whole. */
+/** A tile by name, for each name; OFFSET 0 as above. Without bodies: a run may be spoken of by thousands. */
+const PLACES = `SELECT t.* FROM json_to_recordset($2::json) AS r(writer text, seq bigint)
+  CROSS JOIN LATERAL (SELECT writer, seq, count, first_index FROM audit_tiles a
+    WHERE a.tenant = $1 AND a.writer = r.writer AND a.seq = r.seq AND a.first_index IS NOT NULL OFFSET 0) t ORDER BY t.first_index`
+const NAMED = `SELECT t.* FROM json_to_recordset($2::json) AS r(writer text, seq bigint)
+  CROSS JOIN LATERAL (SELECT * FROM audit_tiles a WHERE a.tenant = $1 AND a.writer = r.writer AND a.seq = r.seq OFFSET 0) t
+  ORDER BY t.first_index`
+const OF_JOB = 'SELECT tiles FROM jobs WHERE tenant = $1 AND job_id = $2'
+const OF_RUN = `SELECT tiles FROM jobs WHERE tenant = $1 AND run_id = $2
+  UNION ALL SELECT tile AS tiles FROM decisions WHERE tenant = $1 AND run_id = $2`
+/**
+ * What the integrator writes in one statement. A second integrator that placed some of the same tiles makes it divide by zero, the
+ * only way a statement can take itself back; the row locks of `u_tiles` make it wait for the first before it counts.
+ */
 const INTEGRATE = `
 WITH placed AS (SELECT * FROM json_to_recordset($2::json) AS x(tenant text, writer text, seq bigint, first_index bigint)),
 nodes AS (SELECT level, idx, decode(hashes, 'base64') AS hashes FROM json_to_recordset($3::json) AS x(level int, idx bigint, hashes text)),
 u_tiles AS (UPDATE audit_tiles t SET first_index = p.first_index FROM placed p WHERE t.tenant = p.tenant AND t.writer = p.writer AND t.seq = p.seq AND (t.first_index IS NULL) IS TRUE RETURNING 1),
 w_nodes AS (INSERT INTO audit_nodes (tenant, level, idx, hashes) SELECT $1, level, idx, hashes FROM nodes
   ON CONFLICT (tenant, level, idx) DO UPDATE SET hashes = excluded.hashes),
-w_entries AS (INSERT INTO audit_entries SELECT * FROM json_populate_recordset(NULL::audit_entries, $4::json)),
-w_head AS (INSERT INTO audit_heads SELECT * FROM json_populate_recordset(NULL::audit_heads, $5::json))
-SELECT count(*)::int AS placed FROM u_tiles`
+w_head AS (INSERT INTO audit_heads SELECT * FROM json_populate_recordset(NULL::audit_heads, $4::json)),
+counted AS (SELECT count(*) AS n FROM u_tiles)
+SELECT 1 / (CASE WHEN n = (SELECT count(*) FROM placed) THEN 1 ELSE 0 END) AS done FROM counted`
 /** Waits for a commit of this writer that is under way; after it none lands. */
 const FENCE_WRITER = 'UPDATE audit_writers SET fenced_at = $3 WHERE tenant = $1 AND writer = $2 AND fenced_at IS NULL'
 const CLOSE_WRITER = 'UPDATE audit_writers SET closed_at = $3 WHERE tenant = $1 AND writer = $2 AND closed_at IS NULL'
@@ -137,6 +129,10 @@ export async function fenceWriter(db: Db, tenant: string, writer: string, at: nu
 export async function newestHead(db: Db, tenant: string): Promise<HeadRow | null> {
   return (await db.query<HeadRow>(HEAD, [tenant]))[0] ?? null
 }
+/** The newest of each tenant. */
+export function newestHeads(db: Db): Promise<HeadRow[]> {
+  return db.query<HeadRow>(NEWEST_HEADS)
+}
 export function listHeads(db: Db, tenant: string): Promise<HeadRow[]> {
   return db.query<HeadRow>(HEADS, [tenant])
 }
@@ -151,40 +147,42 @@ export async function readNodes(db: Db, tenant: string, wanted: readonly NodeRef
   const found = new Map(rows.map((row) => [`${row.level}/${row.idx}`, row.hashes]))
   return wanted.map((w) => found.get(`${w.level}/${w.index}`) ?? null)
 }
-export interface EntryFilter {
-  job_id?: string
-  run_id?: string
-  kind?: string
-  actor?: string
-  from?: number
-  to?: number
+/** A tile's name, as rows of jobs keep it. */
+export interface TileName {
+  writer: string
+  seq: number
 }
-export function searchEntries(
+export interface TilePlace extends TileName {
+  count: number
+  first_index: number
+}
+/** Names of the tiles that speak of a job or a run. */
+export async function tilesOf(
   db: Db,
   tenant: string,
-  filter: EntryFilter,
-  afterIndex: number,
-  limit: number,
-): Promise<(EntryRow & { body: string })[]> {
-  const statement = filter.job_id !== undefined ? SEARCH_JOB : filter.run_id !== undefined ? SEARCH_RUN : SEARCH
-  return db.query(statement, [
-    tenant,
-    filter.job_id ?? null,
-    filter.run_id ?? null,
-    filter.kind ?? null,
-    filter.actor ?? null,
-    filter.from ?? null,
-    filter.to ?? null,
-    afterIndex,
-    limit,
-  ])
+  of: { job_id: string } | { run_id: string },
+): Promise<TileName[]> {
+  const rows = await ('job_id' in of
+    ? db.query<{ tiles: string | null }>(OF_JOB, [tenant, of.job_id])
+    : db.query<{ tiles: string | null }>(OF_RUN, [tenant, of.run_id]))
+  const names = new Set(rows.flatMap((row) => (row.tiles ?? '').split(' ').filter((name) => name !== '')))
+  return [...names].map((name) => {
+    const slash = name.lastIndexOf('/')
+    return { writer: name.slice(0, slash), seq: Number(name.slice(slash + 1)) }
+  })
+}
+/** Where those of them stand that are integrated, in tree order. */
+export function placesOf(db: Db, tenant: string, names: readonly TileName[]): Promise<TilePlace[]> {
+  return db.query<TilePlace>(PLACES, [tenant, JSON.stringify(names)])
+}
+export function namedTiles(db: Db, tenant: string, names: readonly TileName[]): Promise<StoredTile[]> {
+  return db.query<StoredTile>(NAMED, [tenant, JSON.stringify(names)])
 }
 export async function writeIntegration(
   db: Db,
   tenant: string,
   placed: { writer: string; seq: number; first_index: number }[],
   nodes: readonly NodeRow[],
-  entries: readonly EntryRow[],
   head: HeadRow,
 ): Promise<void> {
   const encoded = nodes.map((n) => ({ level: n.level, idx: n.index, hashes: Buffer.from(n.hashes).toString('base64') }))
@@ -192,7 +190,6 @@ export async function writeIntegration(
     tenant,
     JSON.stringify(placed.map((p) => ({ tenant, ...p }))),
     JSON.stringify(encoded),
-    JSON.stringify(entries),
     JSON.stringify([head]),
   ])
 }

@@ -58,7 +58,7 @@ const PARKED = `SELECT s.status, (SELECT count(*) FROM (
   FROM (VALUES ('ambiguous'), ('dead_letter'), ('quarantined')) AS s(status)`
 const WAITING_TILE =
   'SELECT at FROM audit_tiles WHERE tenant = $1 AND first_index IS NULL AND at > 0 ORDER BY at LIMIT 1'
-const LIVE = `SELECT count(*)::int AS n FROM (SELECT 1 FROM leases WHERE ended_at IS NULL AND expires_at > 0 LIMIT $1) l`
+const LIVE = `SELECT count(*)::int AS n FROM (SELECT 1 FROM leases WHERE ended_at IS NULL AND expires_at > 0 ORDER BY expires_at LIMIT $1) l`
 
 /** Counts from the store, each at most every few seconds and once at a time. Throws DbError where the store does not answer. */
 export class Census {

@@ -1,7 +1,9 @@
 import type { Decision, Door, Standing } from '../core/door.js'
-import type { Claim, Job } from '../core/job.js'
+import { type Claim, decisionIdOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import type { Db } from '../platform/db/seam.js'
+import { getJobRow, type JobRow, type Verdict } from './jobs.js'
+import { getLeaseRow, type LeaseRow, leaseRowsOfJob } from './leases.js'
 
 export interface DecisionRow {
   tenant: string
@@ -23,6 +25,8 @@ export interface DecisionRow {
   claim: Omit<Claim, 'input' | 'context'> | null
   input_ptr: string | null
   context_ptr: string | null
+  /** Of a denial: the run it was asked in, which no job says. */
+  run_id: string | null
 }
 
 /** The row of a decision about a stored job; a denial at the first door adds the claim, which no job row holds. */
@@ -46,6 +50,7 @@ export function decisionRow(claim: Claim, decision: Decision, standing: Standing
     claim: null,
     input_ptr: null,
     context_ptr: null,
+    run_id: null,
   }
 }
 
@@ -61,13 +66,70 @@ export function decisionAbout(
   return { ...decisionRow(claim, decision, standing, decision_id), job_id, input_ptr, context_ptr }
 }
 
-const GET = 'SELECT * FROM decisions WHERE tenant = $1 AND decision_id = $2'
-const OF_JOB = 'SELECT * FROM decisions WHERE tenant = $1 AND job_id = $2 ORDER BY at, decision_id'
-
-export async function getDecision(db: Db, tenant: string, decision_id: string): Promise<DecisionRow | null> {
-  return (await db.query<DecisionRow>(GET, [tenant, decision_id]))[0] ?? null
+/** What a row of a job or a lease keeps of the decision that made it. */
+export function verdictOf(row: DecisionRow): Verdict {
+  const { decision, reason, rules, constraints, high_risk, snapshot, standing } = row
+  return { decision, reason, rules, constraints, high_risk, snapshot, standing }
 }
 
-export function decisionsOfJob(db: Db, tenant: string, job_id: string): Promise<DecisionRow[]> {
-  return db.query<DecisionRow>(OF_JOB, [tenant, job_id])
+const DECISION = `tenant, decision_id, door, job_id, at, agent, topic, decision, reason, rules, constraints, high_risk, snapshot, job_hash,
+  standing, claim, input_ptr, context_ptr, run_id`
+const GET = `SELECT ${DECISION} FROM decisions WHERE tenant = $1 AND decision_id = $2`
+const OF_JOB = `SELECT ${DECISION} FROM decisions WHERE tenant = $1 AND job_id = $2`
+
+export async function getDecision(db: Db, tenant: string, decision_id: string): Promise<DecisionRow | null> {
+  const own = (await db.query<DecisionRow>(GET, [tenant, decision_id]))[0]
+  if (own !== undefined) return own
+  const id = decision_id.slice('dec_'.length)
+  const job = await getJobRow(db, tenant, `job_${id}`)
+  if (job !== null) return decisionOfJob(job)
+  const lease = await getLeaseRow(db, tenant, `lease_${id}`)
+  const leased = lease === null ? null : await getJobRow(db, tenant, lease.job_id)
+  return lease === null || leased === null ? null : decisionOfLease(lease, leased)
+}
+
+/** Every decision about a job, in order of time. */
+export async function decisionsOfJob(db: Db, tenant: string, job_id: string): Promise<DecisionRow[]> {
+  const job = await getJobRow(db, tenant, job_id)
+  if (job === null) return []
+  const rows = [
+    decisionOfJob(job),
+    ...(await leaseRowsOfJob(db, tenant, job_id)).map((lease) => decisionOfLease(lease, job)),
+    ...(await db.query<DecisionRow>(OF_JOB, [tenant, job_id])),
+  ]
+  return rows.sort((a, b) => a.at - b.at || (a.decision_id < b.decision_id ? -1 : 1))
+}
+
+/** The decision of the first door, which stands with its job. */
+export function decisionOfJob(row: JobRow): DecisionRow {
+  const { tenant, job_id, created_at: at, agent, topic, claim } = row
+  return {
+    ...about(row),
+    tenant,
+    job_id,
+    at,
+    agent,
+    topic,
+    ...claim.first,
+    door: 'submit',
+    decision_id: decisionIdOf(job_id),
+  }
+}
+
+/** The decision of the second door, which stands with the lease it granted. */
+export function decisionOfLease(row: LeaseRow, job: JobRow): DecisionRow {
+  const { tenant, job_id, granted_at: at, lease_id } = row
+  const { agent, topic } = job
+  return {
+    ...about(job),
+    ...{ tenant, job_id, at, agent, topic },
+    ...row.made.decided,
+    door: 'dispatch',
+    decision_id: decisionIdOf(lease_id),
+  }
+}
+
+function about({ claim }: JobRow): Pick<DecisionRow, 'job_hash' | 'claim' | 'input_ptr' | 'context_ptr' | 'run_id'> {
+  const { job_hash = '', input_ptr = null, context_ptr = null } = claim
+  return { job_hash, claim: null, input_ptr, context_ptr, run_id: null }
 }

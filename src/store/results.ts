@@ -2,7 +2,7 @@ import { canonical, saltedHash } from '../core/canonical.js'
 import { claimOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { type OutputPolicy, outputPolicyFor, screenOrQuarantine, screenText, type Verdict } from '../core/output.js'
-import type { PayloadRow } from './payloads.js'
+import { type PayloadRow, pointerTo } from './payloads.js'
 import type { World } from './world.js'
 
 /** Raw of a quarantined result is kept sealed for a person to look at, this long. */
@@ -44,7 +44,8 @@ export function keep(
   now: number,
 ): Kept {
   const { verdict, output, findings } = screenOrQuarantine(raw, policy)
-  const ptr = world.ids.id('ptr', now)
+  const own = kind === 'result' && verdict !== 'QUARANTINE'
+  const ptr = own ? pointerTo(job.job_id, 'result') : world.ids.id('ptr', now)
   const salt = Buffer.from(world.ids.bytes(16)).toString('hex')
   const row = { tenant: job.tenant, ptr, job_id: job.job_id, salt, created_at: now }
   const payload: PayloadRow =

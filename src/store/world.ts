@@ -2,6 +2,7 @@ import type { Bus } from '../platform/bus/seam.js'
 import type { Clock } from '../platform/clock.js'
 import type { Db } from '../platform/db/seam.js'
 import type { Ids } from '../platform/ids.js'
+import type { Granted } from './granted.js'
 import type { Ledger } from './ledger/queue.js'
 import type { Policies } from './policies.js'
 import type { Refusals } from './refusals.js'
@@ -11,6 +12,7 @@ import type { Sealer } from './sealer.js'
 export interface World {
   db: Db
   ledger: Ledger
+  granted: Granted
   policies: Policies
   refusals: Refusals
   sealer: Sealer

@@ -17,7 +17,7 @@ export interface Room {
   closed?: string[]
 }
 
-const DRIVERS = ['@electric-sql/pglite', 'pg', 'nats', '@nats-io', 'pino']
+const DRIVERS = ['@electric-sql/pglite', 'pg', 'nats', '@nats-io', 'pino', 'prom-client']
 
 export const ROOMS: Record<string, Room> = {
   contract: { may: [], types: [], packages: ['typebox'], builtins: [] },

@@ -139,7 +139,7 @@ async function tamper(db: Db, tenant: Tenant): Promise<void> {
     },
     emptied: async () => {
       bad.emptied = 0
-      for (const table of ['tiles', 'writers', 'nodes', 'heads', 'entries'])
+      for (const table of ['tiles', 'writers', 'nodes', 'heads'])
         await db.query(`DELETE FROM audit_${table} WHERE tenant = $1`, [tenant])
     },
     rewound: async () => {
@@ -148,7 +148,6 @@ async function tamper(db: Db, tenant: Tenant): Promise<void> {
       bad.rewound = earlier
       await db.query('DELETE FROM audit_tiles WHERE tenant = $1 AND first_index >= $2', [tenant, earlier])
       await db.query('DELETE FROM audit_heads WHERE tenant = $1 AND size > $2', [tenant, earlier])
-      await db.query('DELETE FROM audit_entries WHERE tenant = $1 AND idx >= $2', [tenant, earlier])
       await db.query(
         'DELETE FROM audit_writers w WHERE tenant = $1 AND NOT EXISTS (SELECT 1 FROM audit_tiles t WHERE t.tenant = w.tenant AND t.writer = w.writer)',
         [tenant],
@@ -161,11 +160,7 @@ async function tamper(db: Db, tenant: Tenant): Promise<void> {
       await db.query(`UPDATE audit_tiles SET first_index = $4 ${WHERE}`, [...at(sixth), index(seventh)])
       await db.query(`UPDATE audit_tiles SET first_index = $4 ${WHERE}`, [...at(seventh), index(sixth)])
     },
-    search: () =>
-      db.query(
-        "UPDATE audit_entries SET kind = 'job.denied', actor = 'agent:innocent', job_id = 'job_0000000000' WHERE tenant = $1",
-        [tenant],
-      ),
+    search: () => db.query("UPDATE jobs SET tiles = '' WHERE tenant = $1", [tenant]),
     signature: async () => {
       bad.signature = index(sixth)
       await db.query(`UPDATE audit_tiles SET signature = $4 ${WHERE}`, [...at(sixth), seventh.signature])

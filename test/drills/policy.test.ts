@@ -199,7 +199,7 @@ describe('a first start', () => {
     ['SALLYPORT_ADMIN_KEY', 'secret', 'sp_'],
     ['SALLYPORT_POLICY', '/no/such/file', './policy.yaml'],
     ['SALLYPORT_DATABASE_URL', 'postgres://db', '(unset)'],
-    ['SALLYPORT_NATS_URL', 'nats://bus', '(unset)'],
+    ['SALLYPORT_NATS_URL', 'http://bus', 'nats://'],
   ])('with %s=%s names it, its fault and an example', (name, value, example) => {
     const fault = expect.stringMatching(new RegExp(`^${name} .+\\. Example: ${name}=`))
     expect(() => loadConfig({ [name]: value })).toThrow(expect.objectContaining({ message: fault }))

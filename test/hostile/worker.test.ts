@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { pointerTo } from '../../src/store/payloads.js'
 import {
   type Answer,
   API,
@@ -107,7 +108,10 @@ async function readable(): Promise<string> {
     ])
       parts.push(await get(path))
   const payloads = await plane.world.db.query<{ ptr: string }>('SELECT ptr FROM payloads')
-  for (const { ptr } of payloads) parts.push(await get(`pointers/${ptr}`))
+  const own = jobs.flatMap(({ job_id }) =>
+    (['input', 'context', 'result'] as const).map((kind) => ({ ptr: pointerTo(job_id, kind) })),
+  )
+  for (const { ptr } of [...payloads, ...own]) parts.push(await get(`pointers/${ptr}`))
   return parts.join('\n')
 }
 

@@ -89,6 +89,7 @@ export async function driveEverything(): Promise<{ seen: Seen[]; document: Recor
     await keysAndAudit(driver)
     await refusals(driver)
     const document = await driver.call<Record<string, unknown>>('GET /openapi.json', { as: null })
+    await metrics(driver)
     for (const path of ['/healthz', '/readyz', '/docs']) await driver.call(`GET ${path}`, { as: null })
     return { seen: driver.seen, document }
   } finally {
@@ -284,6 +285,19 @@ async function keysAndAudit(driver: Driver): Promise<void> {
   await driver.call(`GET ${V1}/audit/proof/inclusion`, { query: { index: '0', size } })
   await driver.call(`GET ${V1}/audit/proof/consistency`, { query: { from: '1', to: size } })
   await driver.call(`GET ${V1}/audit/export`)
+}
+
+async function metrics(driver: Driver): Promise<void> {
+  await driver.call(`GET ${V1}/measurements`, { query: { window: '1h' } })
+  await driver.call(`GET ${V1}/topics`)
+  await driver.call('GET /metrics', { as: null })
+  await driver.call('GET /metrics', { as: 'worker' })
+  const success = { metric: 'success-rate' }
+  await driver.call('GET /metrics/{metric}', { as: null, params: success })
+  await driver.call('GET /metrics/{metric}', { as: null, params: { metric: 'no-such-metric' } })
+  await driver.call('GET /metrics/{metric}', { as: 'worker', params: success })
+  await driver.call('GET /metrics/{metric}', { params: success, query: { window: 'soon' } })
+  await driver.call('GET /metrics/{metric}', { params: success, headers: { 'x-api-key': 'sp_none' } })
 }
 
 async function refusals(driver: Driver): Promise<void> {

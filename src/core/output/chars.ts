@@ -53,3 +53,14 @@ export function isLetter(code: number): boolean {
 export function isWord(code: number): boolean {
   return code < 128 && ALNUM[code] === 1
 }
+
+/** Whether a list in ascending order has `value`. */
+export function isAmong(sorted: readonly number[], value: number): boolean {
+  let [lo, hi] = [0, sorted.length - 1]
+  while (lo < hi) {
+    const mid = (lo + hi) >> 1
+    if ((sorted[mid] as number) < value) lo = mid + 1
+    else hi = mid
+  }
+  return sorted[lo] === value
+}

@@ -36,7 +36,7 @@ const MATH = 0xd835
 const TAGS = 0xdb40
 
 /** Code units above 127 that hide or imitate an ASCII character. */
-export function isDisguise(code: number): boolean {
+function isDisguise(code: number): boolean {
   return isInvisible(code) || isBlank(code) || isDash(code) || isFullWidth(code) || code === MATH || code === TAGS
 }
 
@@ -134,7 +134,7 @@ function entityAt(text: string, i: number): number {
 }
 
 /** 1 for every code unit at which `escapeAt` may find something. */
-const MAY_ESCAPE = new Uint8Array(65_536)
+export const MAY_ESCAPE = new Uint8Array(65_536)
 for (let c = 0; c < 65_536; c++) if (c === 37 || c === 38 || c === 92 || (c > 127 && isDisguise(c))) MAY_ESCAPE[c] = 1
 
 /** Stands in the view for every character past Latin-1: no credential has one, and a view of single bytes is scanned faster. */
@@ -177,16 +177,27 @@ for (const [i, c] of [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 SEXTET[45] = 62
 SEXTET[95] = 63
 
+/** 1 for each byte that is ASCII text. */
+const PRINTABLE_BYTE = new Uint8Array(256).fill(1, 32, 127)
+for (const byte of [9, 10, 13]) PRINTABLE_BYTE[byte] = 1
+
 function isPrintable(byte: number): boolean {
-  return (byte >= 32 && byte < 127) || byte === 10 || byte === 13 || byte === 9
+  return PRINTABLE_BYTE[byte] === 1
 }
 
-/** What four base64 characters at `i` hold: PRINTABLE bytes, or WIDE ones (every second is 0, as UTF-16 has them), or neither. */
+/** Value of a hex digit, past a byte for any other character. */
+const NIBBLE = new Uint16Array(128).fill(256)
+for (const [i, c] of [...'0123456789abcdef'].entries()) {
+  NIBBLE[c.charCodeAt(0)] = i
+  NIBBLE[c.toUpperCase().charCodeAt(0)] = i
+}
+
+/** What four base64 characters at `i`, none of them outside of the text, hold: PRINTABLE bytes, or WIDE ones (every second is 0, as UTF-16 has them), or neither. */
 function quad(text: string, i: number, odd: boolean): number {
-  const a = SEXTET[codeAt(text, i) & 127] as number
-  const b = SEXTET[codeAt(text, i + 1) & 127] as number
-  const c = SEXTET[codeAt(text, i + 2) & 127] as number
-  const d = SEXTET[codeAt(text, i + 3) & 127] as number
+  const a = SEXTET[text.charCodeAt(i) & 127] as number
+  const b = SEXTET[text.charCodeAt(i + 1) & 127] as number
+  const c = SEXTET[text.charCodeAt(i + 2) & 127] as number
+  const d = SEXTET[text.charCodeAt(i + 3) & 127] as number
   if (((a | b | c | d) & 64) !== 0) return 0
   const first = isPrintable((a << 2) | (b >> 4))
   const second = isPrintable(((b & 15) << 4) | (c >> 2))
@@ -207,10 +218,13 @@ export function beginsAsText(text: string, from: number): boolean {
   return first !== 0 && first === quad(text, from + 4, true)
 }
 
-/** The text inside hex digits, if the stretch is nothing else and begins as text. */
+/** The text inside a stretch of 12 hex digits and more, if it is nothing else and begins as text. */
 export function hexText(text: string, from: number, to: number): string | null {
   if ((to - from) % 2 !== 0) return null
-  for (let i = from; i < from + 12; i += 2) if (!isPrintable(hexValue(text, i, 2))) return null
+  for (let i = from; i < from + 12; i += 2) {
+    const high = NIBBLE[text.charCodeAt(i) & 127] as number
+    if (!isPrintable((high << 4) | (NIBBLE[text.charCodeAt(i + 1) & 127] as number))) return null
+  }
   if (stretch(text, from, HEX, to) !== to) return null
   return Buffer.from(text.slice(from, to), 'hex').toString('latin1')
 }

@@ -38,30 +38,30 @@ const NAMES: SecretName[] = [
 /** Tokens of pages and of cancellation open nothing. */
 const NOT_SECRET = ['pagetoken', 'nexttoken', 'continuationtoken', 'cancellationtoken']
 
-const BY_LAST: SecretName[][] = []
+const pairOf = (beforeLast: number, last: number) => ((beforeLast | 32) << 7) | last | 32
+const endOf = (letters: string) =>
+  pairOf(letters.charCodeAt(letters.length - 2), letters.charCodeAt(letters.length - 1))
+
+const BY_END: SecretName[][] = []
 for (const n of NAMES) {
-  const last = n.letters.charCodeAt(n.letters.length - 1)
-  const list = BY_LAST[last] ?? []
+  const list = BY_END[endOf(n.letters)] ?? []
   list.push(n)
-  BY_LAST[last] = list
+  BY_END[endOf(n.letters)] = list
 }
-/** 1 for the last two letters (as small ones) of a name worth comparing: one load turns away nearly every `:` and `=`. */
-const LAST_TWO = new Uint8Array(128 * 128)
-for (const { letters } of NAMES)
-  LAST_TWO[(letters.charCodeAt(letters.length - 2) << 7) | letters.charCodeAt(letters.length - 1)] = 1
+/** 1 for the last two letters of a name worth comparing: one load turns away nearly every `:` and `=`. */
+const MAY_END = new Uint8Array(128 * 128)
+for (const { letters } of NAMES) MAY_END[endOf(letters)] = 1
 
 /** Types that stand between a name and its value: `password: string = "…"`; `String password = …` has none. */
 const TYPES = ['string', 'str', 'text']
-for (const t of TYPES) LAST_TWO[(t.charCodeAt(t.length - 2) << 7) | t.charCodeAt(t.length - 1)] = 1
+for (const t of TYPES) MAY_END[endOf(t)] = 1
 
-/** Whether a name of a secret can end in this character: a last letter, or a digit (`PASSWORD2`). */
-export function mayEndName(code: number): boolean {
-  return isDigit(code) || (isLetter(code) && (BY_LAST[code | 32] !== undefined || code === 114 || code === 103))
-}
+export const LETTERS_OF_NAMES: readonly string[] = NAMES.map((name) => name.letters)
+export const LETTERS_OF_TYPES: readonly string[] = TYPES
 
-/** The same for the last two letters, which turns away nearly all that is left. */
+/** Whether a name of a secret can end in these two letters, or in a digit (`PASSWORD2`). */
 export function mayEndNameWith(beforeLast: number, last: number): boolean {
-  return !isLetter(last) || LAST_TWO[((beforeLast | 32) << 7) | last | 32] === 1
+  return !isLetter(last) || MAY_END[pairOf(beforeLast, last)] === 1
 }
 
 function isJoin(code: number): boolean {
@@ -94,7 +94,7 @@ export function kindOfName(text: string, end: number): NameKind | null {
   if (stop < end && isJoin(codeAt(text, stop - 1))) stop--
   const last = codeAt(text, stop - 1)
   if (!isLetter(last) || !mayEndNameWith(codeAt(text, stop - 2), last)) return null
-  for (const n of BY_LAST[last | 32] ?? []) {
+  for (const n of BY_END[pairOf(codeAt(text, stop - 2), last)] ?? []) {
     const start = endsIn(text, stop, n.letters)
     if (start < 0 || (n.whole && !beginsWord(text, start))) continue
     const joined = isLetter(codeAt(text, start - 1)) || isJoin(codeAt(text, start - 1))

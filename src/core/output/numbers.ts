@@ -31,28 +31,37 @@ function isSeparator(code: number): boolean {
   return code === SPACE || (code >= 40 && code <= SLASH && code !== 42 && code !== PLUS && code !== 44)
 }
 
-/** Where the next group of digits begins behind the separator at `i`, or -1: `) ` and ` (` are one separator. */
-function nextGroup(text: string, i: number): number {
+/** How far the next group of digits begins behind the separator at `i`, 0 for no group: `) ` and ` (` are one separator. */
+function toNextGroup(text: string, i: number): number {
   const sep = codeAt(text, i)
-  if (!isSeparator(sep)) return -1
-  const two = (sep === 41 && codeAt(text, i + 1) === SPACE) || (sep === SPACE && codeAt(text, i + 1) === 40)
-  const next = two ? i + 2 : i + 1
-  return isDigit(codeAt(text, next)) ? next : -1
+  if (!isSeparator(sep)) return 0
+  const next = codeAt(text, i + 1)
+  if (isDigit(next)) return 1
+  const two = (sep === 41 && next === SPACE) || (sep === SPACE && next === 40)
+  return two && isDigit(codeAt(text, i + 2)) ? 2 : 0
 }
 
 /** Reads digit groups joined by one separator each; stops when there are more digits than any number has. */
 function readGroups(text: string, from: number): void {
-  groups = 0
-  total = 0
-  for (let i = from; i >= 0 && total <= DIGITS_MAX; ) {
+  let group = 0
+  let count = 0
+  let i = from
+  for (;;) {
     const start = i
-    for (; i - start <= DIGITS_MAX && isDigit(codeAt(text, i)); i++) digits[total++] = codeAt(text, i) - 48
-    lengths[groups] = i - start
-    ends[groups] = i
-    const next = nextGroup(text, i)
-    separators[groups++] = next < 0 ? 0 : codeAt(text, next - 1) === 40 ? 40 : codeAt(text, i)
-    i = next
+    for (; i - start <= DIGITS_MAX; i++) {
+      const digit = codeAt(text, i) - 48
+      if (digit < 0 || digit > 9) break
+      digits[count++] = digit
+    }
+    lengths[group] = i - start
+    ends[group] = i
+    const step = toNextGroup(text, i)
+    separators[group++] = step === 2 && codeAt(text, i) === SPACE ? 40 : step === 0 ? 0 : codeAt(text, i)
+    if (step === 0 || count > DIGITS_MAX) break
+    i += step
   }
+  groups = group
+  total = count
 }
 
 /** The digits from `from` to before `to` as a number. */
@@ -62,19 +71,30 @@ function numberOf(from: number, to: number): number {
   return n
 }
 
-/** SHAPES[first * 16 + second]: what is written in groups of these two lengths. */
-const SHAPES = new Uint8Array(6 * 16)
+const DIGITS = '0123456789'
 const WITH_ANY = 1
 const WITH_DASH_OR_SPACE = 2
 const WITH_ONE = 4 // 1-800-…
 const WITH_ZERO = 8 // national forms begin with 0
-for (const [bit, shapes] of [
-  [WITH_ANY, '4-4 4-6 3-3'],
-  [WITH_DASH_OR_SPACE, '3-2'],
-  [WITH_ONE, '1-3'],
-  [WITH_ZERO, '2-2 3-4 5-6 4-3 5-3 3-7 3-8 4-7 4-8'],
-] as const) {
-  for (const shape of shapes.split(' ')) {
+/** What is written in groups of which lengths, the first two of them, and the digits that these may begin with. */
+export const FORMS: readonly { bit: number; begin: [string, string]; separators: string; lengths: string }[] = [
+  // No card begins with 0, 1, 7, 8 or 9; no area or exchange of North America with 0 or 1.
+  { bit: WITH_ANY, begin: ['23456', DIGITS], separators: ' ()-./', lengths: '4-4 4-6' },
+  { bit: WITH_ANY, begin: ['23456789', '23456789'], separators: ' ()-./', lengths: '3-3' },
+  { bit: WITH_DASH_OR_SPACE, begin: [DIGITS, DIGITS], separators: ' -', lengths: '3-2' },
+  { bit: WITH_ONE, begin: ['1', '23456789'], separators: ' ()-./', lengths: '1-3' },
+  {
+    bit: WITH_ZERO,
+    begin: ['0', DIGITS],
+    separators: ' ()-./',
+    lengths: '2-2 3-4 5-6 4-3 5-3 3-7 3-8 4-7 4-8',
+  },
+]
+
+/** SHAPES[first * 16 + second]: the forms written in groups of these two lengths. */
+const SHAPES = new Uint8Array(6 * 16)
+for (const { bit, lengths } of FORMS) {
+  for (const shape of lengths.split(' ')) {
     const at = Number(shape[0]) * 16 + Number(shape[2])
     SHAPES[at] = (SHAPES[at] as number) | bit
   }
@@ -100,9 +120,10 @@ export function mayBeNumber(text: string, at: number, end: number): boolean {
   if (length >= 14) return length <= DIGITS_MAX
   const first = codeAt(text, at)
   if (length === 4 && first !== 48 && (first < 50 || first > 54)) return false // no card begins with 1, 7, 8 or 9
-  let i = nextGroup(text, end)
-  if (i < 0) return false
-  const second = i
+  const step = toNextGroup(text, end)
+  if (step === 0) return false
+  const second = end + step
+  let i = second
   while (i - second < 9 && isDigit(codeAt(text, i))) i++
   const shape = SHAPES[length * 16 + (i - second)] as number
   if (shape === 0 || (shape & WITH_ANY) !== 0) return shape !== 0
@@ -159,6 +180,7 @@ function printedAsCard(count: number): boolean {
 }
 
 function cardIn(text: string, from: number): Hit | null {
+  if ((digits[0] as number) < 2 || (digits[0] as number) > 6) return null
   // A long row of fours may be several cards, or a card and a year: try what begins here, longest first.
   let count = total
   for (let k = groups; k > 0; k--) {
@@ -293,12 +315,18 @@ const IBAN_LENGTH: ReadonlyMap<string, number> = new Map(
     .map((s) => [s.slice(0, 2), Number(s.slice(2))]),
 )
 
+export const IBAN_COUNTRIES: readonly string[] = [...IBAN_LENGTH.keys()]
+
+/** The same by the two letters' codes, 0 for no country. */
+const LENGTHS = new Uint8Array(128 * 128)
+for (const [country, length] of IBAN_LENGTH) LENGTHS[(country.charCodeAt(0) << 7) | country.charCodeAt(1)] = length
+
 /** `at` is the first check digit. Contiguous, or in groups of four with single spaces or dashes. */
 export function ibanAt(text: string, at: number): Hit | null {
   const start = at - 2
   if (start < 0 || !isUpper(codeAt(text, start)) || isWord(codeAt(text, start - 1))) return null
-  const length = IBAN_LENGTH.get(text.slice(start, at))
-  if (length === undefined) return null
+  const length = LENGTHS[((codeAt(text, start) & 127) << 7) | (codeAt(text, start + 1) & 127)] as number
+  if (length === 0) return null
   let taken = 0
   let rest = 0
   let head = 0

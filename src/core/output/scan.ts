@@ -1,18 +1,19 @@
 import { basicAt, emailAt, urlPasswordAt } from './addresses.js'
-import { codeAt, isDigit } from './chars.js'
+import { COLUMN_BITS } from './automaton.js'
+import { charSet, codeAt, isAmong, isDigit, isWord } from './chars.js'
 import { type Hit, rankOf } from './detectors.js'
 import { beginsAsText, hexText, textsIn, withoutEscapes } from './encodings.js'
 import { isPrivateKeyBytes, pemAt, puttyAt } from './keys.js'
 import { mayEndNameWith } from './names.js'
 import { canBeNumber, ibanAt, mayBeNumber, numberAt } from './numbers.js'
-import { DIGIT, DOT, ENDS_RUN, ESCAPE, LOOK, LOOKS, STEP, TWO_CAPITALS } from './table.js'
-import { awsSecretAfter, dottedAt, jwtAt, PAIRS, telegramAt, tokenAt } from './tokens.js'
+import { awsSecretAfter, dottedAt, jwtAt, telegramAt, tokenAt } from './tokens.js'
+import * as on from './triggers.js'
 import { assignedAt, bearerAt, flagAt } from './values.js'
 
 /**
- * One pass over the text. Most characters cost one load and one compare: only anchors (`_`, `-`, `:`, `@`, a first digit …)
- * are looked at, each by a check whose price is bounded, so hostile text stays linear. What was tried instead, with figures,
- * is in bench/screening/README.md.
+ * One pass over the text. A character costs two loads: what sort it is, and where that leads in the automaton of all triggers.
+ * Only where a trigger goes off, or a long stretch of base64 characters ends, is anything looked at, each time by a check whose
+ * price is bounded, so hostile text stays linear. What was tried instead, with figures, is in docs/decisions/0010.
  */
 
 /** Shortest stretch worth decoding: 12 bytes, an e-mail address or a social security number. */
@@ -26,57 +27,87 @@ const HEAD_MAX = 28
 /** Layers of encoding taken off. */
 const DEPTH = 2
 
+/** Letters of the alphabets of base64 that join words in names and paths too. */
+const GLUE = charSet('/-_+')
+
 const PRIVATE_KEY = rankOf('private_key')
 const AWS_ID = rankOf('aws_access_key')
 
+const { next: NEXT, says: SAYS, firstSaying: FIRST_SAYING, start: START } = on.AUTOMATON
+
 /**
- * All finds in `text`, unsorted, overlapping ones included; an empty array is shared, so do not push to it. `edges` are the
- * places in a text made of several strings where one begins.
+ * All finds in `text`, unsorted, overlapping ones included; an empty array is shared, so do not push to it. `seams` are the
+ * places in a text made of several strings where one begins, in order.
  */
-export function scan(text: string, edges: ReadonlySet<number> | null = null): Hit[] {
-  return text.length < 6 ? NOTHING : new Pass(text, 0, edges).run()
+export function scan(text: string, seams: readonly number[] = NO_SEAMS): Hit[] {
+  return text.length < 6 ? NOTHING : TOP.scan(text, seams)
 }
 
 const NOTHING: Hit[] = []
+const NO_SEAMS: readonly number[] = []
 
 class Pass {
-  private readonly text: string
   private readonly depth: number
-  private readonly edges: ReadonlySet<number> | null
-  private hits: Hit[] = NOTHING
-  /** Start of the current stretch of base64 characters. */
-  private runStart = 0
-  private firstEscape = -1
-  private lastEscape = -1
+  private text = ''
+  private seams = NO_SEAMS
+  private hits = NOTHING
+  /** The last place dealt with: a find covers what is behind it, so nothing up to here is looked at again. */
+  private done = -1
+  /** No stretch of base64 characters begins before here: behind a find a new one does. */
+  private resume = 0
+  /** From, to: places that finds covered, in which an escape hides nothing more. */
+  private covered: number[] | null = null
   /** The stretch whose eyJ was tried: one attempt each, or `eyJeyJ…` would be decoded from every third character on. */
   private jwtTried = -1
+  /** The last colon looked at. */
+  private colon = -1
+  /** The first seam behind the stretches that were decoded: stretches come in order, so none is looked for twice. */
+  private seam = 0
+  private within: Pass | null = null
 
-  constructor(text: string, depth: number, edges: ReadonlySet<number> | null) {
-    this.text = text
+  constructor(depth: number) {
     this.depth = depth
-    this.edges = edges
+  }
+
+  scan(text: string, seams: readonly number[]): Hit[] {
+    this.text = text
+    this.seams = seams
+    this.hits = NOTHING
+    this.done = -1
+    this.resume = 0
+    this.covered = null
+    this.jwtTried = -1
+    this.colon = -1
+    this.seam = 0
+    const hits = this.run()
+    this.text = '' // it may be a secret, and large
+    return hits
+  }
+
+  private inner(): Pass {
+    this.within ??= new Pass(this.depth + 1)
+    return this.within
   }
 
   run(): Hit[] {
     const text = this.text
     const n = text.length
-    let state = 0
+    let state = START
+    /** Length of the stretch of base64 characters so far. */
+    let stretch = 0
+    let sorts = 0
     for (let i = 0; i < n; i++) {
-      const code = text.charCodeAt(i)
-      const step = STEP[(state << 16) | code] as number
-      const kind = step & 31
-      if (kind !== 0) {
-        const end = kind === DIGIT ? this.digits(i, state) : this.anchor(i, code, kind)
-        if (end > i) {
-          i = end
-          state = (STEP[codeAt(text, end)] as number) >> 5
-          continue
-        }
-      }
-      state = step >> 5
+      const sort = on.SORT[text.charCodeAt(i)] as number
+      state = NEXT[(state << COLUMN_BITS) | (sort & on.COLUMN)] as number
+      const before = stretch
+      stretch = (stretch + 1) & (sort >> 15)
+      sorts |= sort
+      // A stretch grows by one or ends: the difference says in one compare that a long one ended.
+      if (state >= FIRST_SAYING || before - stretch >= RUN_MIN)
+        this.look(i, SAYS[state] as number, before, stretch === 0)
     }
-    if (n - this.runStart >= RUN_MIN) this.encoded(n)
-    if (this.firstEscape >= 0 && this.depth < DEPTH) this.unescaped()
+    if (n - Math.max(n - stretch, this.resume) >= RUN_MIN) this.encoded(Math.max(n - stretch, this.resume), n)
+    if ((sorts & on.ESCAPE) !== 0 && this.depth < DEPTH) this.unescaped()
     return this.hits
   }
 
@@ -87,90 +118,95 @@ class Pass {
     return true
   }
 
-  /** Keeps a find at anchor `i`; what it covers is redacted already, so the pass goes on behind it. Returns the last place dealt with. */
-  private found(i: number, hit: Hit | null): number {
-    if (hit === null) return i
+  /** Keeps a find at `i`; what it covers is redacted already, so the pass goes on behind it. */
+  private found(i: number, hit: Hit | null): boolean {
+    if (hit === null) return false
     this.add(hit)
     if (hit.rank === AWS_ID) this.add(awsSecretAfter(this.text, hit.end))
-    this.runStart = hit.end
-    return Math.max(i, hit.end - 1)
+    this.goOn(i, hit.end)
+    return this.done > i
   }
 
-  private digits(i: number, state: number): number {
+  /** Nothing between `i` and `end` is looked at. */
+  private goOn(i: number, end: number): void {
+    this.covered ??= []
+    this.covered.push(i, end)
+    this.resume = end
+    this.done = Math.max(i, end - 1)
+  }
+
+  /** Looks closely at `i`: a trigger went off, or behind `stretch` base64 characters something else `ends` them. */
+  private look(i: number, says: number, stretch: number, ends: boolean): void {
+    if ((says & on.GROUPS) !== 0 && this.number(this.firstGroup(i))) return
+    if ((says & on.NUMBER) !== 0 && this.number(i)) return
+    if (i <= this.done) return
+    if (ends && stretch >= RUN_MIN && isDigit(codeAt(this.text, i - 1)) && this.number(i - 1)) return
+    const start = Math.max(i - stretch, this.resume)
+    const long = ends && i - start >= RUN_MIN
+    if (says !== 0 && this.trigger(i, says, start)) return
+    // What begins before the end of a stretch goes before it, though its trigger comes after.
+    if (long && codeAt(this.text, i) === 32 && codeAt(this.text, i - 1) === 45 && this.armour(i - 1)) return
+    if (long && codeAt(this.text, i) === 58 && isWord(codeAt(this.text, i - 1))) this.sign(i)
+    if (ends && codeAt(this.text, i) === 46 && (long || (says & on.DOT) !== 0)) {
+      const head = this.seams === NO_SEAMS ? start : this.headStart(i, start)
+      if (mayBeHead(i - head) && this.found(i, dottedAt(this.text, i, head))) return
+    }
+    if (long) this.encoded(start, i)
+  }
+
+  /** The last digit of the group before the one that `i` is in. */
+  private firstGroup(i: number): number {
+    let at = i
+    while (isDigit(codeAt(this.text, at - 1))) at--
+    return isDigit(codeAt(this.text, at - 2)) ? at - 2 : at - 3
+  }
+
+  /** The number whose first group has the digit at `i`; true if it was found. */
+  private number(i: number): boolean {
     const text = this.text
-    if (state === TWO_CAPITALS) return this.found(i, ibanAt(text, i))
+    let at = i
+    while (isDigit(codeAt(text, at - 1))) at--
+    if (at <= this.done || isWord(codeAt(text, at - 1))) return false
     let end = i + 1
     while (isDigit(codeAt(text, end))) end++
-    if (!canBeNumber(codeAt(text, i - 1), end - i, codeAt(text, end)) || !mayBeNumber(text, i, end)) return end - 1
-    const hit = numberAt(text, i)
-    return hit === null ? end - 1 : this.found(i, hit)
-  }
-
-  private anchor(i: number, code: number, kind: number): number {
-    const text = this.text
-    if ((kind & LOOK) !== 0) {
-      const before = codeAt(text, i - 1)
-      const looks = LOOKS[((before & 127) << 7) | code] as number
-      if (looks !== 0) {
-        const end = this.look(i, code, before, looks)
-        if (end > i) return end
-      }
-    }
-    if ((kind & ENDS_RUN) === 0) return i
-    if ((kind & DOT) !== 0) {
-      const start = this.edges === null ? this.runStart : this.headStart(i, this.edges)
-      if (mayBeHead(i - start)) {
-        const end = this.found(i, dottedAt(text, i, start))
-        if (end > i) return end
-      }
-    }
-    if ((kind & ESCAPE) !== 0) this.escape(i)
-    const end = i - this.runStart >= RUN_MIN ? this.encoded(i) : i
-    this.runStart = end + 1
-    return end
+    if (!canBeNumber(codeAt(text, at - 1), end - at, codeAt(text, end)) || !mayBeNumber(text, at, end)) return false
+    return this.found(at, numberAt(text, at))
   }
 
   /** Where the stretch before a dot begins, if strings begin inside it: the last place that makes it the head of a token. */
-  private headStart(dot: number, edges: ReadonlySet<number>): number {
-    for (let i = dot - 2; i > this.runStart && dot - i <= HEAD_MAX; i--)
-      if (edges.has(i) && mayBeHead(dot - i)) return i
-    return this.runStart
+  private headStart(dot: number, start: number): number {
+    for (let i = dot - 2; i > start && dot - i <= HEAD_MAX; i--)
+      if (mayBeHead(dot - i) && isAmong(this.seams, i)) return i
+    return start
   }
 
-  /** Looks at the anchor `i` closely. */
-  private look(i: number, code: number, before: number, looks: number): number {
+  /** What the triggers at `i` announce; true where a find covers it. `start` is where the stretch of base64 characters began. */
+  private trigger(i: number, says: number, start: number): boolean {
     const text = this.text
-    if ((looks & 1) !== 0) {
-      const end = this.found(i, tokenAt(text, i, PAIRS[((before & 127) << 7) | code] as number, this.edges))
-      if (end > i) return end
-    }
-    if ((looks & 2) === 0) return i
-    switch (code) {
-      case 32:
-        this.word(i, before)
-        return i
-      case 45:
-        return this.found(i, this.armour(i, before))
-      case 64:
-        // What stands before the @ of a URL's authority is a password, and found as one.
-        if (this.hits.at(-1)?.end !== i) this.add(emailAt(text, i))
-        return i
-      case 74:
-        if (codeAt(text, i - 2) !== 101 || this.jwtTried === this.runStart) return i
-        this.jwtTried = this.runStart
-        return this.found(i, jwtAt(text, i))
-      default:
-        this.sign(i, code, before)
-        return i
-    }
+    if ((says & on.IBAN) !== 0 && this.found(i, ibanAt(text, i))) return true
+    if ((says & on.TOKEN) !== 0 && this.found(i, tokenAt(text, i, this.seams))) return true
+    if ((says & on.ARMOUR) !== 0)
+      return this.armour(codeAt(text, i) === 45 ? i : codeAt(text, i - 1) === 45 ? i - 1 : i - 2)
+    if ((says & on.WORD) !== 0) this.word(i, codeAt(text, i - 1))
+    if ((says & on.SIGN) !== 0) this.sign(i)
+    if ((says & on.COLON) !== 0 && i - 2 > this.done) this.sign(i - 2)
+    // What stands before the @ of a URL's authority is a password, and found as one.
+    if ((says & on.AT) !== 0 && this.hits.at(-1)?.end !== i) this.add(emailAt(text, i))
+    if ((says & on.JWT) === 0 || this.jwtTried === start || !text.startsWith('eyJ', i - 2)) return false
+    this.jwtTried = start
+    return this.found(i, jwtAt(text, i))
   }
 
-  /** `-----BEGIN`, `---- BEGIN`, `PuTTY-` */
-  private armour(i: number, before: number): Hit | null {
+  /** `-----BEGIN`, `---- BEGIN`, `PuTTY-`; `i` is the last dash. */
+  private armour(i: number): boolean {
     const text = this.text
-    if (before === 89) return puttyAt(text, i)
+    if (i <= this.done) return false
+    const before = codeAt(text, i - 1)
+    if (before === 89) return this.found(i, puttyAt(text, i))
+    // The low bits of a soft hyphen and of a no-break space are those of what they stand for.
+    if ((before & 127) !== 45 && (before & 127) !== 32) return false
     const at = codeAt(text, i + 1) === 32 ? i + 2 : i + 1
-    return codeAt(text, at) === 66 ? pemAt(text, at) : null
+    return codeAt(text, at) === 66 && this.found(i, pemAt(text, at))
   }
 
   /** Words that announce a credential without a sign: `Bearer x`, `Basic x`, `--password x`. `i` is the space. */
@@ -190,9 +226,12 @@ class Pass {
       this.add(flagAt(text, i, 'key'))
   }
 
-  private sign(i: number, code: number, before: number): void {
+  private sign(i: number): void {
     const text = this.text
-    if (code === 58) {
+    const before = codeAt(text, i - 1)
+    if (codeAt(text, i) === 58) {
+      if (this.colon === i) return
+      this.colon = i
       if (codeAt(text, i + 1) === 47 && codeAt(text, i + 2) === 47) {
         this.add(urlPasswordAt(text, i))
         return
@@ -206,16 +245,10 @@ class Pass {
     if (mayEndNameWith(codeAt(text, i - 2), before)) this.add(assignedAt(text, i))
   }
 
-  private escape(i: number): void {
-    if (this.firstEscape < 0) this.firstEscape = i
-    this.lastEscape = i
-  }
-
-  /** The stretch of base64 characters that ends before `end`; returns the last place dealt with. */
-  private encoded(end: number): number {
+  /** A stretch of base64 characters, and the lines of the same length behind it. */
+  private encoded(start: number, end: number): void {
     const text = this.text
-    const start = this.runStart
-    if (this.depth >= DEPTH) return end
+    if (this.depth >= DEPTH) return
     const stop = end - start >= 60 && (end - start) % 4 === 0 ? wrappedEnd(text, start, end) : end
     const long = stop - start >= RUN_LONG
     let found = false
@@ -223,18 +256,18 @@ class Pass {
     if (hex !== null) found = this.inside(hex, start, stop)
     if (!found && (long || beginsAsText(text, start))) found = this.decoded(start, start, stop)
     // `/path/<base64>` and `key-<base64>`: separators are letters of the alphabets too.
-    if (found || stop - start < RUN_GLUED) return stop > end ? stop - 1 : end
-    const edges = this.edges
+    if (stop > end) this.goOn(end, stop)
+    if (found || stop - start < RUN_GLUED) return
     const limit = Math.min(stop - RUN_MIN, start + 256)
+    const { seams } = this
     for (let i = start, tries = 0; !found && tries < 4 && i < limit; i++) {
-      const c = text.charCodeAt(i)
-      const edge = edges?.has(i + 1) === true
-      if (!edge && c !== 47 && c !== 45 && c !== 95 && c !== 43) continue
+      while (this.seam < seams.length && (seams[this.seam] as number) <= i) this.seam++
+      const edge = this.seam < seams.length && seams[this.seam] === i + 1
+      if (!edge && GLUE[text.charCodeAt(i)] !== 1) continue
       if (!beginsAsText(text, i + 1) && !(edge && beginsAsKey(text, i + 1))) continue
       tries++
       found = this.decoded(i + 1, start, stop)
     }
-    return stop > end ? stop - 1 : end
   }
 
   private decoded(from: number, start: number, stop: number): boolean {
@@ -248,7 +281,11 @@ class Pass {
   /** A find inside an encoded stretch takes the whole stretch. */
   private inside(text: string, start: number, stop: number): boolean {
     const end = this.padded(stop)
-    const ranks = new Set(new Pass(text, this.depth + 1, null).run().map((h) => h.rank))
+    const ranks = new Set(
+      this.inner()
+        .scan(text, NO_SEAMS)
+        .map((h) => h.rank),
+    )
     for (const rank of ranks) this.add({ start, end, rank })
     return ranks.size > 0
   }
@@ -259,13 +296,33 @@ class Pass {
     return end
   }
 
+  /** The first escape from `from` on in this direction that no find covered, or -1. */
+  private escape(from: number, step: 1 | -1): number {
+    const { text } = this
+    const covered = this.covered ?? []
+    let range = step > 0 ? 0 : covered.length - 2
+    for (let i = from; i >= 0 && i < text.length; i += step) {
+      if (((on.SORT[text.charCodeAt(i)] as number) & on.ESCAPE) === 0) continue
+      // Finds cover one stretch after another, in order.
+      if (step > 0) while (range < covered.length && (covered[range + 1] as number) <= i) range += 2
+      else while (range >= 0 && (covered[range] as number) >= i) range -= 2
+      if (covered[range] === undefined || !(i > (covered[range] as number) && i < (covered[range + 1] as number)))
+        return i
+    }
+    return -1
+  }
+
   private unescaped(): void {
-    const view = withoutEscapes(this.text, this.firstEscape, this.lastEscape + 1)
+    const first = this.escape(0, 1)
+    if (first < 0) return
+    const view = withoutEscapes(this.text, first, this.escape(this.text.length - 1, -1) + 1)
     if (view === null) return
-    for (const h of new Pass(view.text, this.depth + 1, null).run())
+    for (const h of this.inner().scan(view.text, NO_SEAMS))
       this.add({ start: view.raw[h.start] as number, end: view.raw[h.end] as number, rank: h.rank })
   }
 }
+
+const TOP = new Pass(0)
 
 /** Length of the stretch before the first dot of a dotted token: `SG`, or a user id in base64. */
 function mayBeHead(length: number): boolean {
@@ -285,7 +342,7 @@ function wrappedEnd(text: string, start: number, end: number): number {
     const next = codeAt(text, stop) === 13 && codeAt(text, stop + 1) === 10 ? stop + 2 : stop + 1
     if (codeAt(text, next - 1) !== 10) return stop
     let i = next
-    while (i - next < width && ((STEP[codeAt(text, i)] as number) & ENDS_RUN) === 0) i++
+    while (i - next < width && (on.SORT[codeAt(text, i)] as number) < 0) i++
     if (i === next) return stop
     stop = i
     if (i - next < width) return stop

@@ -5,6 +5,7 @@ import {
   charSet,
   codeAt,
   HEX,
+  isAmong,
   isDigit,
   isLetter,
   isUpper,
@@ -142,16 +143,27 @@ for (const s of SHAPES) {
   CANDIDATES[(PAIRS[pair] ?? 0) - 1]?.push({ ...s, offset, third: offset > 1 ? s.literal.charCodeAt(offset - 2) : -1 })
 }
 
+/** What the text holds where the pass is to stop for a token: each literal up to its anchor. */
+export const MARKS: readonly string[] = SHAPES.map(({ literal }) => literal.slice(0, anchorOf(literal) + 1))
+
+/** `startsWith` of the engine takes longer than the few characters themselves. */
+function holds(text: string, at: number, literal: string): boolean {
+  for (let i = 0; i < literal.length; i++) if (codeAt(text, at + i) !== literal.charCodeAt(i)) return false
+  return true
+}
+
 /** The token noticed at the anchor `at` under `entry` of PAIRS, or null. At an edge (of a joined string) every token stands alone. */
-export function tokenAt(text: string, at: number, entry: number, edges: ReadonlySet<number> | null): Hit | null {
+export function tokenAt(text: string, at: number, seams: readonly number[]): Hit | null {
+  const entry = PAIRS[((codeAt(text, at - 1) & 127) << 7) | (codeAt(text, at) & 127)] as number
+  if (entry === 0) return null
   const third = codeAt(text, at - 2)
   const candidates = CANDIDATES[entry - 1] as Candidate[]
   for (let k = 0; k < candidates.length; k++) {
     const c = candidates[k] as Candidate
     if (c.third !== third && c.third >= 0) continue
     const start = at - c.offset
-    if (start < 0 || !text.startsWith(c.literal, start)) continue
-    if (c.alone && isWord(codeAt(text, start - 1)) && edges?.has(start) !== true) continue
+    if (start < 0 || !holds(text, start, c.literal)) continue
+    if (c.alone && isWord(codeAt(text, start - 1)) && !isAmong(seams, start)) continue
     const from = start + c.literal.length
     const window = stretch(text, from, c.tail, from + Math.max(c.min, 64))
     if (window - from < c.min) continue
@@ -206,12 +218,14 @@ export function awsSecretAfter(text: string, from: number): Hit | null {
 
 const JWT = rankOf('jwt')
 const JWT_HEADER_MAX = 4096
+/** `{"alg":"}` is no header yet. */
+const JWT_HEADER_MIN = 12
 
 /** `at` is the J of `eyJ`. Two parts or more; the header must be JSON that names an algorithm. Also JWE's five parts. */
 export function jwtAt(text: string, at: number): Hit | null {
   const start = at - 2
   const dot = stretch(text, at, TOKEN, start + JWT_HEADER_MAX)
-  if (codeAt(text, dot) !== 46 || TOKEN[codeAt(text, dot + 1)] !== 1) return null
+  if (dot - start < JWT_HEADER_MIN || codeAt(text, dot) !== 46 || TOKEN[codeAt(text, dot + 1)] !== 1) return null
   // Not JSON.parse: a failed one makes an Error with its stack, and hostile text can ask for one every twelve characters.
   const header = Buffer.from(text.slice(start, dot), 'base64url').toString('latin1')
   if (!header.trimEnd().endsWith('}') || !/"alg"\s*:\s*"/.test(header)) return null

@@ -55,14 +55,14 @@ export interface Rules {
   note(rank: number, path: string): void
 }
 
-/** Where a string stands: what its key says of it, and the way to it. */
+/** Where a value stands: what its key says of it, and the way to it. */
 interface Place {
   kind: NameKind | null
   key: string
   path: Path | null
 }
 
-/** The same for a list of strings; paths are made only for what was found. */
+/** The same for a list of values; paths are made only for what was found. */
 interface Places {
   kindAt(i: number): NameKind | null
   keyAt(i: number): string
@@ -71,11 +71,69 @@ interface Places {
 
 const NOWHERE: Places = { kindAt: () => null, keyAt: () => '', pathAt: () => null }
 
+/** Items of an array: what the key of the array says holds for each. */
+class Items implements Places {
+  private readonly array: Place
+
+  constructor(array: Place) {
+    this.array = array
+  }
+
+  kindAt(): NameKind | null {
+    return this.array.kind
+  }
+
+  keyAt(): string {
+    return this.array.key
+  }
+
+  pathAt(i: number): Path {
+    return { parent: this.array.path, key: i }
+  }
+}
+
+/** What the keys of an object say. Records repeat their keys, so this is asked once for all that have the same in the same order. */
+interface Shape {
+  keys: string[]
+  facts: KeyFacts[]
+  clean: boolean
+  /** Where `value` is, -1 for nowhere: its name may stand beside it. */
+  value: number
+}
+
+class Fields implements Places {
+  private readonly shape: Shape
+  /** The keys as they may be shown: a path must not tell what was taken out of a key. */
+  private readonly names: string[]
+  private readonly path: Path | null
+  private readonly named: NameKind | null
+
+  constructor(shape: Shape, names: string[], path: Path | null, object: JsonObject) {
+    this.shape = shape
+    this.names = names
+    this.path = path
+    this.named = shape.value < 0 ? null : kindOfNamedValue(object)
+  }
+
+  kindAt(i: number): NameKind | null {
+    return (this.shape.facts[i] as KeyFacts).kind ?? (i === this.shape.value ? this.named : null)
+  }
+
+  keyAt(i: number): string {
+    return this.shape.keys[i] as string
+  }
+
+  pathAt(i: number): Path {
+    return { parent: this.path, key: this.names[i] as string }
+  }
+}
+
 /** One walk over a JSON value: what is clean is returned as it is, what is not is copied with placeholders. */
 export class Walk {
   private readonly rules: Rules
-  /** Records repeat their keys; each is looked at once. */
   private readonly keys = new Map<string, KeyFacts>()
+  /** The last shape that begins with this key. */
+  private readonly shapes = new Map<string, Shape>()
 
   constructor(rules: Rules) {
     this.rules = rules
@@ -96,7 +154,7 @@ export class Walk {
 
   /** Cards fit into a double; a password or a social security number may be sent as a number. */
   private number(value: number, { kind, key, path }: Place): Json {
-    if (kind === null && (value < 1e13 || !Number.isSafeInteger(value))) return value
+    if (kind === null && !mayBeCard(value)) return value
     const text = String(value)
     let rank = kind === null || kind === 'key' ? -1 : rankOfField(text, kind, key)
     if (rank < 0 && isCard(text)) rank = CARD
@@ -105,12 +163,32 @@ export class Walk {
     return this.rules.severityOf(rank) === ALLOW ? value : placeholder(rank)
   }
 
-  private array(items: Json[], { kind, key, path }: Place, depth: number): Json {
-    let out = this.strings(items, { kindAt: () => kind, keyAt: () => key, pathAt: (i) => ({ parent: path, key: i }) })
+  private array(items: Json[], place: Place, depth: number): Json {
+    return this.list(items, new Items(place), depth)
+  }
+
+  private object(object: JsonObject, path: Path | null, depth: number): Json {
+    const keys = Object.keys(object)
+    if (keys.length === 0) return object
+    const values: Json[] = []
+    for (let i = 0; i < keys.length; i++) values.push(object[keys[i] as string] as Json)
+    const shape = this.shapeOf(keys)
+    const names = shape.clean ? keys : this.names(keys, shape.facts, path)
+    const out = this.list(values, new Fields(shape, names, path, object), depth)
+    return out !== values || names !== keys ? assemble(names, out) : object
+  }
+
+  /** A kind goes down into arrays and numbers; objects have keys of their own to say what they hold. */
+  private list(items: Json[], places: Places, depth: number): Json[] {
+    let out = this.strings(items, places)
     for (let i = 0; i < items.length; i++) {
       const item = items[i] as Json
-      if (typeof item !== 'object' && typeof item !== 'number') continue
-      const screened = this.other(item, { kind, key, path: { parent: path, key: i } }, depth + 1)
+      if (typeof item === 'number') {
+        const kind = places.kindAt(i)
+        if (kind === null && !mayBeCard(item)) continue
+      } else if (typeof item !== 'object' || item === null) continue
+      const place = { kind: places.kindAt(i), key: places.keyAt(i), path: places.pathAt(i) }
+      const screened = this.other(item, place, depth + 1)
       if (screened === item) continue
       if (out === items) out = items.slice()
       out[i] = screened
@@ -118,70 +196,66 @@ export class Walk {
     return out
   }
 
-  private object(object: JsonObject, path: Path | null, depth: number): Json {
-    const keys = Object.keys(object)
-    const values = keys.map((k) => object[k] as Json)
-    const facts = keys.map((k) => this.factsOf(k))
-    const names = this.names(keys, facts, path)
-    const named = kindOfNamedValue(object)
-    const kindAt = (i: number) => (facts[i] as KeyFacts).kind ?? (keys[i] === 'value' ? named : null)
-    const keyAt = (i: number) => keys[i] as string
-    // Names, not keys: a path must not tell what was taken out of a key.
-    const pathAt = (i: number): Path => ({ parent: path, key: names[i] as string })
-    let out = this.strings(values, { kindAt, keyAt, pathAt })
-    for (let i = 0; i < keys.length; i++) {
-      const value = values[i] as Json
-      if (typeof value !== 'object' && typeof value !== 'number') continue
-      // A kind goes down into arrays and numbers; objects in it have keys of their own to say what they hold.
-      const screened = this.other(value, { kind: kindAt(i), key: keyAt(i), path: pathAt(i) }, depth + 1)
-      if (screened === value) continue
-      if (out === values) out = values.slice()
-      out[i] = screened
-    }
-    return out !== values || names !== keys ? assemble(names, out) : object
-  }
-
   /**
    * Screens the strings among `items`, each by itself and across the seams between neighbours. Only what changed is scanned
    * again; the seams are, because a placeholder beside one is a new edge.
    */
   private strings(items: Json[], places: Places): Json[] {
-    let out = items
-    let fresh: Set<number> | null = null // null: all of them
+    let hits = this.hitsIn(items, places, null)
+    if (hits === null) return items
+    const out = items.slice()
     for (let round = 1; round <= ROUNDS_MAX; round++) {
-      const hits: HitsByPlace = []
-      let seams = false
-      let before = false
-      for (let i = 0; i < out.length; i++) {
-        const item = out[i]
-        const isText = typeof item === 'string'
-        if (isText) {
-          seams ||= before
-          if (fresh === null || fresh.has(i)) this.collect(item, i, places, hits)
-        }
-        before = isText
-      }
-      if (seams) scanSeams(out, hits)
-      fresh = new Set()
+      const changed = new Set<number>()
       for (const [place, own] of hits.entries()) {
         if (own === undefined) continue
         const text = this.redacted(out[place] as string, own, places.pathAt(place), round)
         if (text === out[place]) continue
-        if (out === items) out = items.slice()
         out[place] = text
-        fresh.add(place)
+        changed.add(place)
       }
-      if (fresh.size === 0) return out
+      if (changed.size === 0) return round === 1 ? items : out
+      if (round === ROUNDS_MAX) break
+      hits = this.hitsIn(out, places, changed)
+      if (hits === null) return out
     }
     throw new Unscreenable(`still finding after ${ROUNDS_MAX} rounds of redaction`)
   }
 
-  private collect(text: string, i: number, places: Places, hits: HitsByPlace): void {
+  /** Finds in the `changed` strings (null: in all) and across all seams; null for none at all. */
+  private hitsIn(items: Json[], places: Places, changed: Set<number> | null): HitsByPlace | null {
+    let hits: HitsByPlace | null = null
+    let seams = false
+    let before = false
+    for (let i = 0; i < items.length; i++) {
+      const item = items[i]
+      const isText = typeof item === 'string'
+      if (isText) {
+        seams ||= before
+        if (changed === null || changed.has(i)) hits = this.collect(item, i, places, hits)
+      }
+      before = isText
+    }
+    return seams ? scanSeams(items, hits) : hits
+  }
+
+  private collect(text: string, i: number, places: Places, hits: HitsByPlace | null): HitsByPlace | null {
     const own = scan(text)
     const kind = places.kindAt(i)
     const rank = kind === null ? -1 : rankOfField(text, kind, places.keyAt(i))
-    if (rank >= 0) hits[i] = [...own, { start: 0, end: text.length, rank }]
-    else if (own.length > 0) hits[i] = own
+    if (rank < 0 && own.length === 0) return hits
+    const all = hits ?? []
+    all[i] = rank < 0 ? own : [...own, { start: 0, end: text.length, rank }]
+    return all
+  }
+
+  private shapeOf(keys: string[]): Shape {
+    const first = keys[0] as string
+    const known = this.shapes.get(first)
+    if (known !== undefined && sameKeys(known.keys, keys)) return known
+    const facts = keys.map((key) => this.factsOf(key))
+    const shape = { keys, facts, clean: facts.every((f) => f.clean), value: keys.indexOf('value') }
+    this.shapes.set(first, shape)
+    return shape
   }
 
   private redacted(text: string, hits: Hit[], path: Path | null, round: number): string {
@@ -204,7 +278,6 @@ export class Walk {
 
   /** The keys as they may be shown, still unique; the same array where none changes. */
   private names(keys: string[], facts: KeyFacts[], path: Path | null): string[] {
-    if (facts.every((f) => f.clean)) return keys
     const places: Places = { ...NOWHERE, pathAt: () => ({ parent: path, key: KEY }) }
     // One list each: keys are no neighbours of one another.
     const shown = keys.map((k, i) => (facts[i]?.clean === true ? k : (this.strings([k], places)[0] as string)))
@@ -221,6 +294,16 @@ export class Walk {
       return name
     })
   }
+}
+
+function mayBeCard(value: number): boolean {
+  return value >= 1e13 && Number.isSafeInteger(value)
+}
+
+function sameKeys(a: string[], b: string[]): boolean {
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
 }
 
 /** `{ "name": "DB_PASSWORD", "value": "…" }`, as environments and headers are listed. */

@@ -33,7 +33,10 @@ export function permissionsMarkdown(document: Document): string {
     Object.entries(methods).map(([method, operation]) => {
       const needs = operation['x-permission']?.map((each) => `\`${each}\``).join(' or ') ?? 'nothing'
       const who = operation['x-permission'] === null ? 'anyone' : operation['x-roles'].join(', ')
-      return `| \`${method.toUpperCase()} ${path}\` | ${needs} | ${who} |`
+      const keyless = operation.security.some((each) => Object.keys(each).length === 0)
+        ? '; no key where it is open'
+        : ''
+      return `| \`${method.toUpperCase()} ${path}\` | ${needs}${keyless} | ${who} |`
     }),
   )
   return [

@@ -344,6 +344,33 @@ export const EXAMPLES = {
     response: { ...KEY, key: 'sp_01m7vq20yzpycs45rwqy6qn2s7_0000000000000000000000000000000000000000000' },
   },
   'keys.revoke': { response: { ...KEY, revoked_at: AT + 900 } },
+  'metrics.measurements': {
+    response: {
+      window_ms: 600_000,
+      at: AT,
+      items: [
+        { metric: 'success-rate', text: '0.994', value: 0.994, unknown: null, samples: 500, sampled: false },
+        {
+          metric: 'high-risk-unapproved',
+          text: '999999999',
+          value: null,
+          unknown: 'no lease was granted in the window',
+          samples: 0,
+          sampled: false,
+        },
+      ],
+    },
+  },
+  'metrics.topics': {
+    response: {
+      items: [{ topic: 'job.repo.read', depth: 12, bounded: false, oldest_ms: 840, waiting_workers: 0 }],
+      more: false,
+    },
+  },
+  'metrics.exposition': {
+    response: 'sallyport_jobs_total{tenant="default",topic="job.repo.read",event="submitted"} 12\n',
+  },
+  'metrics.get': { response: '0.994\n' },
   'system.health': { response: 'ok\n' },
   'system.ready': { response: 'ready\n' },
   'system.openapi': {},

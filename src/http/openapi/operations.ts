@@ -55,6 +55,20 @@ export const OPERATIONS: Record<string, OperationNotes> = {
   'GET /keys': op('keys.list'),
   'POST /keys': op('keys.create'),
   'DELETE /keys/{key_id}': op('keys.revoke'),
+  'GET /measurements': op('metrics.measurements'),
+  'GET /topics': op('metrics.topics'),
+  'GET /metrics': op('metrics.exposition'),
+  'GET /metrics/{metric}': {
+    ...op('metrics.get'),
+    plain: {
+      401: { description: 'No key where one is needed', example: '999999999\n' },
+      403: { description: 'Not with this key', example: '999999999\n' },
+      404: { description: 'No metric of this name', example: '999999999\n' },
+      422: { description: 'The window is none', example: '0\n' },
+      500: { description: 'An unexpected fault', example: '999999999\n' },
+      503: { description: 'The store does not answer, or too much is asked at once', example: '999999999\n' },
+    },
+  },
   'GET /healthz': op('system.health'),
   'GET /readyz': {
     ...op('system.ready'),
@@ -79,6 +93,10 @@ export const TAGS: { name: string; description: string }[] = [
   },
   { name: 'audit', description: 'The tamper-evident log: search, signed heads, proofs, export, live events.' },
   { name: 'keys', description: 'Keys of the tenant.' },
+  {
+    name: 'metrics',
+    description: 'Counts for Prometheus, numbers for gates, and what waits on each topic.',
+  },
   { name: 'system', description: 'At the root and without a key: for load balancers and readers.' },
 ]
 
@@ -107,6 +125,10 @@ export const PARAMETERS: Record<string, { description: string; example?: string 
       'Audit search: entries before this instant. Consistency proof: size of the newer tree, the newest when left out',
   },
   index: { description: 'Place of the entry in the tree, from 0' },
+  after_index: { description: 'Only entries after this place in the tree, e.g. what a subscriber has missed' },
+  metric: { description: 'Name of a number', example: 'success-rate' },
+  window: { description: 'The time up to now that is looked at: a number and s, m, h or d; 10m when left out' },
+  tenant: { description: 'Whose numbers; the tenant of the key, or default without one, when left out' },
   size: { description: 'Size of the tree the proof is for, the newest when left out' },
 }
 

@@ -12,6 +12,7 @@ import { deadLetterRoutes } from './dead-letters.js'
 import { decisionRoutes } from './decisions.js'
 import { jobRoutes } from './jobs.js'
 import { keyRoutes } from './keys.js'
+import { type MetricsServed, metricsRoutes } from './metrics.js'
 import { policyRoutes } from './policy.js'
 import { type Health, systemRoutes } from './system.js'
 import { type HeadOf, workerRoutes } from './workers.js'
@@ -25,6 +26,7 @@ export interface Served {
   events: AuditEvents
   headOf: HeadOf
   health: Health
+  metrics: MetricsServed
   version: string
 }
 
@@ -38,6 +40,7 @@ export function allRoutes({
   events,
   headOf,
   health,
+  metrics,
   version,
 }: Served): Route[] {
   const api: Route[] = [
@@ -49,6 +52,7 @@ export function allRoutes({
     ...workerRoutes(world, dispatcher, headOf),
     ...auditRoutes(world, publicKey, events),
     ...keyRoutes(world, auth, open),
+    ...metricsRoutes(world, metrics, dispatcher),
   ]
   // Public and never different: written once, not for every caller.
   let json: string | null = null

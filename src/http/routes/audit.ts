@@ -6,9 +6,10 @@ import { formatVkey } from '../../core/audit/keys.js'
 import { tileLines } from '../../core/audit/tile.js'
 import { consistencyProof, inclusionProof, rootAt } from '../../core/audit/tree.js'
 import { Problem } from '../../errors.js'
-import { timeline } from '../../journey/timeline.js'
-import { type EntryFilter, headOfSize, newestHead, readNodes, tileAt } from '../../store/audit.js'
+import { type EntryFilter, timeline } from '../../journey/timeline.js'
+import { headOfSize, newestHead, readNodes, tileAt } from '../../store/audit.js'
 import { auditSource } from '../../store/audit-source.js'
+import { encodeCursor } from '../../store/cursor.js'
 import type { World } from '../../store/world.js'
 import type { Route } from '../route.js'
 
@@ -41,8 +42,9 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
       },
       errors: ['invalid'],
       async handler({ caller, query }) {
-        const { cursor, limit, ...filter } = query as EntryFilter & { cursor?: string; limit?: number }
-        return { body: await timeline(world, caller.tenant, filter, cursor, limit ?? 50) }
+        const { cursor, limit, after_index, ...filter } = query as EntryFilter & Audit.AuditQuery
+        const from = cursor ?? (after_index === undefined ? undefined : encodeCursor([after_index, '']))
+        return { body: await timeline(world, caller.tenant, filter, from, limit ?? 50) }
       },
     },
     {
@@ -155,7 +157,7 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
   ]
 }
 
-/** Where the events come from: new search rows, announced by the integrator. */
+/** Where the events come from: new entries, announced by the integrator. */
 export interface AuditEvents {
   stream(tenant: string, after: number, signal: AbortSignal): AsyncIterable<string>
 }

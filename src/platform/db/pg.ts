@@ -59,6 +59,11 @@ export async function openPostgres(options: PostgresOptions, clock: Clock): Prom
       ])
       return taken[0]?.taken ? new SessionHold(holder, name) : null
     },
+    stats: () => ({
+      lines: all.length,
+      connected: all.filter((each) => each.connected).length,
+      open: all.reduce((sum, each) => sum + each.open, 0),
+    }),
     close: async () => void (await Promise.all(all.map((each) => each.close()))),
   }
   try {

@@ -11,7 +11,18 @@ export interface Db {
   script(sql: string): Promise<void>
   /** Takes a name for this process among all that share the database; null while another holds it. Lost with its connection. */
   hold(name: string): Promise<Hold | null>
+  /** Of an engine that is reached over connections. */
+  stats?(): DbStats
   close(): Promise<void>
+}
+
+/** For metrics. */
+export interface DbStats {
+  /** Connections this node may have, and has. */
+  lines: number
+  connected: number
+  /** Statements sent, or waiting for a connection, and not answered yet. */
+  open: number
 }
 
 export type Param = string | number | boolean | null

@@ -9,7 +9,6 @@ import {
   type AdminRows,
   type Conflict,
   type Entry,
-  FENCED,
   type GateView,
   type Rows,
   type Spend,
@@ -44,8 +43,10 @@ interface Waiting {
 
 /** A batch of more gains nothing (the statement's cost is linear by then) and makes its first caller wait. */
 const BATCH = 256
+/** A batch that other nodes overtook is sent again as it is, this often. */
+const TRIES = 5
 /** About a second of work at 4,000 a second: beyond it a caller is told at once instead of waiting to time out. */
-const QUEUE = 4096
+export const QUEUE = 4096
 
 /**
  * The only writer of this node. Arrivals during a commit form the next batch and an idle queue flushes at once: a fixed
@@ -179,7 +180,7 @@ export class Ledger {
     }
   }
 
-  async #send(batch: Waiting[]): Promise<{ n: number; why: Conflict }[]> {
+  async #send(batch: Waiting[], tries = 0): Promise<{ n: number; why: Conflict }[]> {
     if (this.#doubt !== null) await this.#settleDoubt(new Problem('store_unavailable'))
     const at = this.#clock.now()
     const batchId = this.#ids.id('batch', at)
@@ -202,19 +203,22 @@ export class Ledger {
                 gate: intent.gate,
                 rows: intent.rows,
                 spends: intent.spends ?? [],
+                facts: intent.facts,
               }),
             ),
             audit,
           )
-      if (losers.some((loser) => loser.n === FENCED)) {
+      if (losers.some((loser) => loser.n < 0)) {
         // Taken for dead, e.g. frozen for longer than the others wait: nothing was written, and this process begins anew.
         this.#chains.renew(this.#ids.id('wr', at))
-        return await this.#send(batch)
+        return await this.#send(batch, tries)
       }
       if (losers.length === 0) this.#chains.advance(audit)
       return losers as { n: number; why: Conflict }[]
     } catch (error) {
-      if (!(error instanceof DbError) || !isLost(error)) throw error
+      if (!(error instanceof DbError)) throw error
+      if (isOvertaken(error) && tries < TRIES) return await this.#send(batch, tries + 1)
+      if (!isLost(error)) throw error
       this.#doubt = { batchId, at, audit }
       if (await this.#settleDoubt(new Problem('outcome_unknown', undefined, {}, error))) return []
       // Not this batch's poison, so its parts are not tried one by one: each would wait for the same dead connection.
@@ -245,7 +249,12 @@ function isRace(error: unknown): boolean {
   return error instanceof DbError && error.state === '23505' && !error.message.includes('audit_')
 }
 
-/** Class 08: the connection is gone, and with it the answer. */
+/** Rolled back because of what another node did at the same moment: a deadlock, or a counter that both made (a division by zero). */
+function isOvertaken({ state }: DbError): boolean {
+  return state === '40P01' || state === '40001' || state === '22012'
+}
+
+/** Class 08: the connection is gone, and with it the answer. 08001 never had one. */
 function isLost(error: DbError): boolean {
   return error.state.startsWith('08') && error.state !== '08001'
 }

@@ -1,5 +1,20 @@
+import type { Log } from '../../platform/log.js'
 import type { Metrics } from '../../platform/metrics.js'
-import type { Intent } from './queue.js'
+import type { Intent, Ledger } from './queue.js'
+
+/** A fault in counting is a fault in counting: what was committed stays so, and its caller hears it. */
+export function countCommits(ledger: Ledger, metrics: Metrics, log: Log): void {
+  ledger.observe = () => {
+    const seconds = metrics.stopwatch()
+    return (committed) => {
+      try {
+        tally(metrics, committed, seconds())
+      } catch (error) {
+        log.error({ err: error }, 'a commit could not be counted')
+      }
+    }
+  }
+}
 
 /**
  * Counts what was committed, after it was: the one place that sees every row and every fact, so that no use case counts, forgets

@@ -1,0 +1,130 @@
+import type { Completion } from '../../src/contract/workers.js'
+import type { Job } from '../../src/core/job.js'
+import { windowStart } from '../../src/core/limits.js'
+import type { Problem } from '../../src/errors.js'
+import { reproduce } from '../../src/journey/explain.js'
+import { settle } from '../../src/journey/settle.js'
+import type { DecisionRow } from '../../src/store/decisions.js'
+import { type Checker, factsOf } from '../invariants.js'
+import type { Tenancy, TestPlane } from '../plane.js'
+import type { History, Log } from './history.js'
+
+const TABLES = ['jobs', 'leases', 'effects', 'decisions'] as const
+
+async function logOf(plane: TestPlane, tenant: string): Promise<Log> {
+  const rows = {} as Log['rows']
+  for (const table of TABLES) rows[table] = await plane.db.query(`SELECT * FROM ${table} WHERE tenant = $1`, [tenant])
+  return { facts: await factsOf(plane, tenant), rows }
+}
+
+/** What anybody was told is in rows and log. */
+export const acknowledgedIsKept =
+  (history: History): Checker =>
+  async (plane, tenant) => {
+    const log = await logOf(plane, tenant)
+    const lost = history.answers.filter((answer) => !answer.kept(log)).map(({ said }) => `lost: ${said}`)
+    return [...new Set(lost), ...history.strange.map((what) => `answer: ${what}`)]
+  }
+
+/** No outside action was done twice. */
+export const effectsOnce =
+  (history: History): Checker =>
+  async () =>
+    [...history.done].filter(([, times]) => times > 1).map(([key, times]) => `effect: ${key} was done ${times} times`)
+
+/** One lease at a time is granted, and what happens under a lease happens before its end: walked in the order of the commits. */
+export const fencesHeld: Checker = async (plane, tenant) => {
+  const live = new Map<unknown, unknown>()
+  const wrong: string[] = []
+  for (const fact of await factsOf(plane, tenant)) {
+    const held = live.get(fact.job_id)
+    const say = (what: string) => wrong.push(`fence: ${fact.job_id} ${what} (${fact.kind}), live is ${held}`)
+    if (fact.kind === 'job.leased') {
+      if (held !== undefined) say(`was leased as ${fact.lease_id} over another`)
+      live.set(fact.job_id, fact.lease_id)
+    }
+    if (fact.kind === 'effect.begun' || fact.kind === 'effect.committed')
+      if (fact.lease_id !== held) say(`let ${fact.lease_id} act`)
+    if (fact.ended_lease !== undefined) {
+      if (fact.ended_lease !== held) say(`was ended by ${fact.ended_lease}`)
+      live.delete(fact.job_id)
+    }
+  }
+  return wrong
+}
+
+/** From the commit of its revocation a key lets nothing through. Principals have one key each in these runs. */
+export const revokedIsOut: Checker = async (plane, tenant) => {
+  const out = new Set<unknown>()
+  const lets = new Set(['job.submitted', 'job.denied', 'job.leased', 'approval.approved', 'effect.begun'])
+  return (await factsOf(plane, tenant)).flatMap((fact) => {
+    if (fact.kind === 'key.revoked') out.add(fact.principal)
+    return lets.has(String(fact.kind)) && out.has(fact.actor)
+      ? [`key: ${fact.actor} was let through (${fact.kind}) after it was revoked`]
+      : []
+  })
+}
+
+/** No window holds more accepted submits than its rate, nor does the sliding one, give or take the offset between clocks. */
+export const ratesAreHeld: Checker = async (plane, tenant) => {
+  const spent = new Map<string, { count: number; period: number; at: number[] }>()
+  const rows = await plane.db.query<DecisionRow>(
+    "SELECT * FROM decisions WHERE tenant = $1 AND door = 'submit' AND decision <> 'DENY'",
+    [tenant],
+  )
+  for (const row of rows) {
+    const again = row.job_id === null ? null : await reproduce(plane.world, row)
+    for (const { key, rate } of again?.decision.evaluation.limits ?? []) {
+      if (rate === undefined) continue
+      const name = `${key} ${rate.count}/${rate.period_ms}`
+      const entry = spent.get(name) ?? { count: rate.count, period: rate.period_ms, at: [] }
+      entry.at.push(row.standing.now)
+      spent.set(name, entry)
+    }
+  }
+  return [...spent].flatMap(([name, { count, period, at }]) =>
+    at.flatMap((now) => {
+      const start = windowStart(now, period)
+      const current = at.filter((each) => each >= start && each <= now).length
+      const before = at.filter((each) => each >= start - period && each < start).length
+      const most = count * (1 + CLOCKS_APART_MS / period)
+      return current > count || before * (1 - (now - start) / period) + current > most
+        ? [`limit: ${name} let ${current} through after ${before} in the window before`]
+        : []
+    }),
+  )
+}
+
+/** Twice the largest offset: one node ahead, one behind. */
+export const CLOCKS_APART_MS = 1000
+
+/** Nothing is under way: no lease is live, so every one that was ever granted is stale. What they may still do is tried. */
+export async function staleLeases(plane: TestPlane, tenant: string) {
+  const [jobs, leases] = await Promise.all([
+    plane.db.query<Job>('SELECT * FROM jobs WHERE tenant = $1 ORDER BY job_id', [tenant]),
+    plane.db.query<{ lease_id: string; principal: string }>(
+      'SELECT lease_id, principal FROM leases WHERE tenant = $1 AND ended_at IS NOT NULL ORDER BY lease_id',
+      [tenant],
+    ),
+  ])
+  return { versions: jobs.map((job) => `${job.job_id} ${job.version} ${job.status}`).join(), leases }
+}
+
+/** What each of these leases can still move, which should be nothing. */
+export async function tryStale(t: Tenancy, leases: { lease_id: string; principal: string }[]): Promise<string[]> {
+  const wrong: string[] = []
+  for (const principal of new Set(leases.map((lease) => lease.principal))) {
+    const ids = leases.filter((lease) => lease.principal === principal).map(({ lease_id }) => lease_id)
+    const as = t.caller('worker', principal)
+    for (const lease of ids.slice(0, 2)) {
+      const answer = await t.begin(lease, 'stale', as).catch((error: Problem) => error.code)
+      if (answer !== 'lease_lost') wrong.push(`fence: stale ${lease} could begin an effect`)
+      const beat = await t.beat(lease, undefined, as)
+      if (beat.answer !== 'lost') wrong.push(`fence: stale ${lease} could beat`)
+    }
+    const reports = ids.map((lease): Completion => ({ lease, outcome: 'succeeded', result: 'once more' }))
+    for (const { lease, answer } of await settle(t.world, as, reports))
+      if (answer === 'ok') wrong.push(`fence: stale ${lease} could report`)
+  }
+  return wrong
+}

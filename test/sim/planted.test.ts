@@ -1,0 +1,180 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Checker } from '../invariants.js'
+import { openPlane, type TestPlane, tileName } from '../plane.js'
+import { Cast } from './cast.js'
+import { acknowledgedIsKept, effectsOnce, fencesHeld, ratesAreHeld, revokedIsOut, tryStale } from './checkers.js'
+import { runTrial, type Trial } from './points.js'
+import { SCENES, Stage } from './scenes.js'
+import { runSeed } from './seeds.js'
+import { Simulation } from './simulation.js'
+
+let plane: TestPlane
+beforeAll(async () => {
+  plane = await openPlane()
+})
+afterAll(() => plane.close())
+
+let runs = 0
+
+/** A run in which everything has happened that the checkers speak about; they find nothing wrong with it. */
+async function lively(): Promise<{ cast: Cast; on: Stage }> {
+  const sim = new Simulation(plane, 1000 + runs)
+  const node = sim.node(250)
+  const cast = new Cast(sim, `planted${++runs}`, () => node)
+  const on = new Stage(cast, 'settle')
+  const play = async () => {
+    await on.open()
+    await on.lease()
+    await on.work({ keys: ['pay'], fails: 'transient' })
+    sim.advance(5000)
+    on.attempts = []
+    await on.claim()
+    await on.work({ keys: ['pay', 'ship'] })
+    await cast.submit({ topic: 'job.no.it' })
+    await on.asked()
+    await on.answer()
+    await cast.revoke(on.worker)
+    await cast.activate('tight')
+    for (let n = 0; n < 3; n++) await on.submit('job.idem.it')
+    await cast.calm()
+  }
+  await sim.through(play())
+  return { cast, on }
+}
+
+const kept = (cast: Cast) => acknowledgedIsKept(cast.history)
+const sql = (text: string) => (cast: Cast) => plane.db.query(text, [cast.tenant])
+/** Takes the tile away that holds an entry of this kind. */
+const without = (kind: string) => sql(`DELETE FROM audit_tiles WHERE tenant = $1 AND body LIKE '%"kind":"${kind}"%'`)
+
+const PLANTS: [name: string, checker: (cast: Cast) => Checker, plant: (cast: Cast) => unknown][] = [
+  ['a job that was accepted and is gone', kept, sql('DELETE FROM jobs WHERE tenant = $1')],
+  ['a denial that left no entry', kept, without('job.denied')],
+  ['a report that was taken and is not there', kept, sql('UPDATE leases SET report_hash = NULL WHERE tenant = $1')],
+  ['a report that became another', kept, sql("UPDATE leases SET outcome = 'lost' WHERE tenant = $1")],
+  ['an effect that was committed and is not recorded', kept, without('effect.committed')],
+  ['an answer of a person that was lost', kept, without('approval.approved')],
+  ['an activation that was lost', kept, without('policy.activated')],
+  [
+    'one key that gave two jobs',
+    kept,
+    ({ history }) => {
+      history.gotJob('agent:x', 'k', 'job_1')
+      history.gotJob('agent:x', 'k', 'job_2')
+    },
+  ],
+  [
+    'two reports of one lease, both taken',
+    kept,
+    ({ history }) => {
+      history.reported('lease_1', 'succeeded', 'one')
+      history.reported('lease_1', 'succeeded', 'other')
+    },
+  ],
+  [
+    'an effect done twice',
+    (cast) => effectsOnce(cast.history),
+    ({ history }) => {
+      for (const key of history.done.keys()) history.act(key, 'again')
+    },
+  ],
+  ['a lease granted over a live one', () => fencesHeld, without('job.retried')],
+  [
+    'an effect under a lease that had ended',
+    () => fencesHeld,
+    sql(
+      `UPDATE audit_tiles SET body = regexp_replace(body, '("kind":"effect.begun","lease_id":")[^"]*', '\\1lease_other') WHERE tenant = $1`,
+    ),
+  ],
+  [
+    'a step that ended another’s lease',
+    () => fencesHeld,
+    sql(
+      `UPDATE audit_tiles SET body = regexp_replace(body, '("ended_lease":")[^"]*', '\\1lease_other') WHERE tenant = $1`,
+    ),
+  ],
+  [
+    'a revoked key that was let through',
+    () => revokedIsOut,
+    async ({ tenant }) => {
+      // As if its commit had been the first of all.
+      const tiles = await plane.db.query<{ writer: string; seq: number }>(
+        `SELECT writer, seq FROM audit_tiles WHERE tenant = $1 AND body LIKE '%"kind":"key.revoked"%'`,
+        [tenant],
+      )
+      for (const { writer, seq } of tiles) plane.db.committed.set(tileName({ tenant, writer, seq }), -1)
+    },
+  ],
+  [
+    'a submit too many for its rate',
+    () => ratesAreHeld,
+    sql(
+      `INSERT INTO decisions SELECT (json_populate_record(d, '{"decision_id": "dec_planted"}')).* FROM decisions d
+     WHERE tenant = $1 AND decision_id = (SELECT max(decision_id) FROM decisions WHERE tenant = $1 AND door = 'submit' AND topic = 'job.idem.it')`,
+    ),
+  ],
+]
+
+describe('a planted violation is found:', () => {
+  test.each(PLANTS)('%s', async (_, checker, plant) => {
+    const { cast } = await lively()
+    expect(await checker(cast)(plane, cast.tenant)).toEqual([])
+    await plant(cast)
+    expect(await checker(cast)(plane, cast.tenant)).not.toEqual([])
+  })
+
+  test('a stale lease that may still act', async () => {
+    const { cast, on } = await lively()
+    expect((await cast.check()).filter((wrong) => !wrong.includes('until'))).toEqual([])
+    await cast.sim.through(cast.activate('open'))
+    on.worker = { ...cast.seen.otherWorker }
+    await cast.sim.through(on.submit())
+    on.attempts = []
+    await cast.sim.through(on.claim())
+    const lease = { lease_id: on.attempt.leased.lease, principal: on.worker.principal }
+    const clock = { ...cast.seen.clock, now: cast.sim.now }
+    const here = cast.seen.on({ ...plane.world, clock })
+    expect((await tryStale(here, [lease])).length).toBe(3)
+  })
+
+  test('work that waits for what never comes', async () => {
+    const sim = new Simulation(plane, 1)
+    await expect(sim.drive(new Promise(() => {}))).rejects.toThrow('nothing is under way')
+  })
+
+  test('a lost commit that is answered as done', async () => {
+    const scene = SCENES.find(({ name }) => name === 'submit: allowed')
+    if (scene === undefined) throw new Error('no such scene')
+    const lie: Trial = {
+      scene,
+      point: 0,
+      fault: 'the store says yes and does nothing',
+      async act(run, call) {
+        if (call.what === 'hint') return
+        call.rows = []
+        run.sim.answer(call)
+      },
+    }
+    const found: string[] = []
+    for (const point of [0, 1, 2, 3, 4]) found.push(...(await runTrial(plane, { ...lie, point })))
+    expect(found.some((wrong) => wrong.startsWith('lost: job'))).toBe(true)
+  })
+})
+
+test('a seed goes the same way again', async () => {
+  const story = async () => {
+    const told: string[] = []
+    const query = plane.db.query
+    plane.db.query = async (text, params, on) => {
+      told.push(text.slice(0, 40))
+      return query.call(plane.db, text, params, on) as never
+    }
+    await runSeed(plane, 7)
+    plane.db.query = query
+    return told
+  }
+  await runSeed(plane, 7)
+  const first = await story()
+  await runSeed(plane, 8)
+  expect(await story()).toEqual(first)
+})

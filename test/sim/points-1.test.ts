@@ -1,0 +1,18 @@
+import { readdirSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { testPoints } from './points.suite.js'
+import { SCENES } from './scenes.js'
+
+testPoints(0, 2)
+
+test('there is a scene for every use case', () => {
+  const files = readdirSync(new URL('../../src/journey', import.meta.url))
+  const named = new Set(SCENES.map(({ name }) => name.split(':')[0]))
+  const missing = files
+    .map((file) => file.replace(/\.ts$/, ''))
+    .filter((file) => !file.endsWith('.test') && !named.has(file) && !READ_ONLY.has(file))
+  expect(missing).toEqual([])
+})
+
+/** They read and write nothing, each in one statement; a fault there is an answer that did not come. */
+const READ_ONLY = new Set(['measure'])

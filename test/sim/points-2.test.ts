@@ -1,0 +1,3 @@
+import { testPoints } from './points.suite.js'
+
+testPoints(1, 2)

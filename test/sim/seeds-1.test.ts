@@ -1,0 +1,3 @@
+import { testSeeds } from './seeds.suite.js'
+
+testSeeds(1, 250)
