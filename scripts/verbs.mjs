@@ -61,6 +61,23 @@ async function test(args) {
   process.exitCode = await node([join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...args])
 }
 
+/** Fault runs for as long as asked; the settings go by the environment, because vitest takes no arguments for its tests. */
+async function soak(args) {
+  const names = { '--minutes': 'MINUTES', '--seed': 'SEED', '--rounds': 'ROUNDS' }
+  for (let at = 0; at < args.length; at += 2) {
+    const [flag, value] = args.slice(at, at + 2)
+    if (!Object.hasOwn(names, flag) || !/^\d+(\.\d+)?$/.test(value ?? ''))
+      throw new Failure(
+        `npm run soak -- --minutes N [--seed S] [--rounds R], each a number; not: ${flag} ${value ?? ''}`,
+      )
+    process.env[`SALLYPORT_SOAK_${names[flag]}`] = value
+  }
+  await systemNeeds()
+  await prepare()
+  const config = join(root, 'test/sim/soak.config.ts')
+  process.exitCode = await node([join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--config', config])
+}
+
 /**
  * Each bench writes its own rows, and they end in one file: `[{work, subject, median, unit, ...}]`. What they compare with is
  * installed here and nowhere else. WORD may be the name of a bench, which then also gets arguments of its own.

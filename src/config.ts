@@ -12,6 +12,8 @@ export interface Config {
   readonly dataDir: string
   /** Null: the embedded engine in the data directory. */
   readonly databaseUrl: string | null
+  /** Connections to it. */
+  readonly databasePool: number
   /** Null: the in-process bus. */
   readonly nats: NatsAccess | null
   /** Policy file or folder. */
@@ -55,7 +57,7 @@ export function loadConfig(env: Record<string, string | undefined>, over: Partia
     throw new ConfigError(
       'SALLYPORT_DATABASE_URL',
       'is not a Postgres URL with a host and a database',
-      'postgresql://sallyport@db.internal:5432/sallyport?sslmode=verify-full',
+      DATABASE_EXAMPLE,
     )
   const signingKey = text('SALLYPORT_SIGNING_KEY')
   if (databaseUrl !== null && signingKey === null)
@@ -82,6 +84,7 @@ export function loadConfig(env: Record<string, string | undefined>, over: Partia
     port: over.port ?? port(text('SALLYPORT_PORT')),
     dataDir,
     databaseUrl,
+    databasePool: over.databasePool ?? pool(text('SALLYPORT_DATABASE_POOL')),
     nats,
     policy: resolve(policy),
     adminKey,
@@ -98,6 +101,17 @@ function port(value: string | null): number {
   const number = Number(value)
   if (!/^\d+$/.test(value) || number > 65_535)
     throw new ConfigError('SALLYPORT_PORT', `is "${value}", not a port from 0 to 65535`, '8080')
+  return number
+}
+
+export const DATABASE_EXAMPLE = 'postgresql://sallyport@db.internal:5432/sallyport?sslmode=verify-full'
+
+/** One for the ledger, one for the names a node holds, at least one for reads. */
+function pool(value: string | null): number {
+  if (value === null) return 6
+  const number = Number(value)
+  if (!/^\d+$/.test(value) || number < 3 || number > 100)
+    throw new ConfigError('SALLYPORT_DATABASE_POOL', `is "${value}", not a number of connections from 3 to 100`, '6')
   return number
 }
 

@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join, relative } from 'node:path'
-import { type Config, ConfigError } from './config.js'
+import { type Config, ConfigError, DATABASE_EXAMPLE } from './config.js'
 import type { Role } from './core/access.js'
 import { originOf } from './core/audit/checkpoint.js'
 import type { AuditSource } from './core/audit/export.js'
@@ -28,6 +28,7 @@ import { closeWriters, WRITER_GRACE_MS } from './journey/integrate.js'
 import { createKey, newKeyText } from './journey/keys.js'
 import { checkpointKeeper } from './loops/checkpoints.js'
 import { Dispatcher } from './loops/dispatcher.js'
+import { DRIFT_MS, drift, sampleTime } from './loops/drift.js'
 import { exposition } from './loops/gauges.js'
 import { type Integrator, integrator } from './loops/integrator.js'
 import type { Loop } from './loops/loop.js'
@@ -35,14 +36,14 @@ import { presence } from './loops/presence.js'
 import { pressure } from './loops/pressure.js'
 import { publisher } from './loops/publisher.js'
 import { revocations } from './loops/revocations.js'
-import { rebinder, sweeper } from './loops/sweeper.js'
+import { closer, rebinder, sweeper } from './loops/sweeper.js'
 import { memoryBus } from './platform/bus/memory.js'
 import { natsBus } from './platform/bus/nats.js'
 import { ServerTooOld } from './platform/bus/nats-line.js'
 import type { Bus } from './platform/bus/seam.js'
-import { type Clock, systemClock } from './platform/clock.js'
+import { type Clock, type StoreClock, storeClock, systemClock } from './platform/clock.js'
 import { lockDirectory } from './platform/db/lock.js'
-import { openPostgres } from './platform/db/pg.js'
+import { DatabaseUrlFault, openPostgres } from './platform/db/pg.js'
 import { openPglite, openPgliteThread } from './platform/db/pglite.js'
 import type { Db } from './platform/db/seam.js'
 import { type Ids, systemIds } from './platform/ids.js'
@@ -55,7 +56,7 @@ import { Census } from './store/census.js'
 import { Granted } from './store/granted.js'
 import { listKeys } from './store/keys.js'
 import { WriterChains } from './store/ledger/chain.js'
-import { Ledger, QUEUE } from './store/ledger/queue.js'
+import { Ledger } from './store/ledger/queue.js'
 import { countCommits } from './store/ledger/tally.js'
 import { migrate } from './store/migrate.js'
 import { Policies } from './store/policies.js'
@@ -112,7 +113,8 @@ export interface Seams {
  * Throws ConfigError, DirectoryLocked, MigrationError, KeyError, Problem `policy_invalid`; then nothing is left running.
  */
 export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
-  const clock = seams.clock ?? systemClock
+  const own = seams.clock ?? systemClock
+  const clock = storeClock(own)
   const ids = seams.ids ?? systemIds()
   const log = seams.log ?? createLog(config.logLevel)
   /** Ways back, run in reverse: by `stop`, and by a start that fails half way. */
@@ -132,9 +134,11 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     const failed = new Promise<Error>((resolve) => {
       died = resolve
     })
-    const opened = await openDb(config, seams, died, clock)
+    const opened = await openDb(config, seams, died, log)
     const db = seams.watch?.(opened) ?? opened
     closing.push(() => db.close())
+    const shared = db.engine === 'postgres'
+    if (shared) await sampleTime(db, own, clock)
     // One start at a time: of several nodes that come up together one migrates, activates the policy and makes the first keys.
     const starting = await hold(db, clock, 'start')
     closing.push(() => starting.release())
@@ -162,7 +166,7 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       ids,
     }
     // The directory of an embedded engine is ours alone: every writer that is still open died without closing its chain.
-    await closeWriters(world, clock.now() - (db.engine === 'pglite' ? 0 : WRITER_GRACE_MS))
+    await closeWriters(world, clock.now() - (shared ? WRITER_GRACE_MS : 0))
     const reloadPolicy = inTurn(() => loadPolicy(world, config, log))
     await firstPolicy(world, reloadPolicy)
     const keyFiles = await firstKeys(world, config)
@@ -173,8 +177,10 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       integrate,
       sweeper(world, clock, log),
       rebinder(world, clock, log),
+      closer(world, clock, log),
       presence(seat, () => writerName(chains.writer), clock, log),
     ]
+    if (shared) loops.push(drift(world, own, clock, log))
     if (config.checkpoints !== null) loops.push(checkpointKeeper(world, clock, log, config.checkpoints))
     if (bus.events !== null) {
       const publish = publisher(world, bus.events, clock, log)
@@ -190,9 +196,9 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     closing.push(() => ending.stop())
     const dispatcher = new Dispatcher(world, log)
     let draining = false
-    const strain = pressure(() => ledger.depth, QUEUE, clock, log)
+    const strain = pressure(() => ledger.strain, clock, log)
     closing.push(() => strain.stop())
-    const health = { unready: async () => (strain.over ? 'overloaded' : unready(world, () => draining)) }
+    const health = { unready: async () => (strain.over ? 'overloaded' : unready(world, clock, () => draining)) }
     const census = new Census(db, clock)
     const ledgerDepth = () => ledger.depth
     const routes = allRoutes({
@@ -254,10 +260,23 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
   }
 }
 
-function openDb(config: Config, seams: Seams, died: (error: Error) => void, clock: Clock): Promise<Db> {
-  if (config.databaseUrl !== null) return openPostgres({ url: config.databaseUrl }, clock)
+/** Whoever starts a node beside its database must not have to start them in order. */
+const PATIENCE_MS = 30_000
+
+function openDb(config: Config, seams: Seams, died: (error: Error) => void, log: Log): Promise<Db> {
+  if (config.databaseUrl !== null) return openShared(config.databaseUrl, config.databasePool, log)
   if (seams.memory) return openPglite(null)
   return seams.thread === false ? openPglite(pgdata(config)) : openPgliteThread(pgdata(config), died)
+}
+
+async function openShared(url: string, pool: number, log: Log): Promise<Db> {
+  const waiting = (why: string) => log.warn(`${why}; waiting for it, ${PATIENCE_MS / 1000} s at most`)
+  try {
+    return await openPostgres({ url, pool, patienceMs: PATIENCE_MS, waiting })
+  } catch (error) {
+    if (!(error instanceof DatabaseUrlFault)) throw error
+    throw new ConfigError('SALLYPORT_DATABASE_URL', error.message, DATABASE_EXAMPLE)
+  }
 }
 
 /** A NATS server that is away does not keep a node from starting: the rows are the truth, the bus only makes them heard sooner. */
@@ -383,8 +402,9 @@ async function firstKeys(world: World, config: Config): Promise<Record<string, s
 
 const isKeyOf = (text: string | null, key_id: string) => text?.startsWith(`sp_${key_id.slice('key_'.length)}_`) ?? false
 
-async function unready(world: World, draining: () => boolean): Promise<string | null> {
+async function unready(world: World, clock: StoreClock, draining: () => boolean): Promise<string | null> {
   if (draining()) return 'draining'
+  if (Math.abs(clock.offset) > DRIFT_MS) return `the clock of this machine is ${clock.offset} ms off the store's`
   try {
     const gates = await listGates(world.db)
     return gates.some((gate) => gate.snapshot !== null) ? null : 'no policy is active'

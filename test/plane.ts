@@ -103,7 +103,8 @@ export interface TestPlane {
   close(): Promise<void>
 }
 
-export type NodeSeams = Partial<Pick<World, 'db' | 'clock' | 'ids' | 'bus'>>
+/** `abreast`: commits on their way at once. */
+export type NodeSeams = Partial<Pick<World, 'db' | 'clock' | 'ids' | 'bus'> & { abreast: number }>
 
 /** @param open the engine to stand on; embedded and in memory unless said */
 export async function openPlane(seed = 1, open: () => Promise<Db> = () => openPglite(null)): Promise<TestPlane> {
@@ -117,9 +118,10 @@ export async function openPlane(seed = 1, open: () => Promise<Db> = () => openPg
   const writers = new WeakMap<World, WriterChains>()
   const own = { db, clock, ids }
   const node = (seams: NodeSeams = {}): World => {
-    const { db, clock, ids } = { ...own, ...seams }
+    const { db, clock, ids, abreast = worlds.length % 2 === 0 ? 1 : 2 } = { ...own, ...seams }
     const chains = new WriterChains(ids.id('wr', clock.now()), key)
-    const ledger = new Ledger(db, chains, clock, ids)
+    // Every second node sends commits behind one another, as on Postgres.
+    const ledger = new Ledger(db, chains, clock, ids, { abreast, second: 1 })
     const world = {
       db,
       ledger,

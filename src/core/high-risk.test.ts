@@ -86,11 +86,9 @@ describe('approved', () => {
     at: 400,
     note: null,
   }
-  const bound_hash = boundHash({
-    ...decision,
-    approval: specs as never,
-    effective: view as never,
-  })
+  const boundOf = (approval: unknown[]) =>
+    boundHash({ ...decision, approval: approval as never, effective: view as never })
+  const bound_hash = boundOf(specs)
   const approval = anApproval({ status: 'approved', specs, answers: [answer], valid_until: 1400, bound_hash })
 
   test('by one that binds it', () => {
@@ -109,7 +107,7 @@ describe('approved', () => {
     ['asked of somebody else', { specs: [{ ...specs[0]!, from: ['team:finance'] }] }],
     ['given after the lease', { answers: [{ ...answer, at: 501 }] }],
     ['given by nobody', { answers: [] }],
-    ['asked of nobody', { specs: [] }],
+    ['asked of nobody', { specs: [], bound_hash: boundOf([]) }],
     ['given by who asked', { answers: [{ ...answer, by: 'agent:bot' }] }],
     ['given by who replayed it', { raised_by: 'person:ann' }],
     ['run out by then', { valid_until: 500 }],

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { openPlane, type Tenancy, type TestPlane } from '../../test/plane.js'
 import { proves } from '../../test/requirements.js'
-import type { MetricName } from '../core/metrics.js'
+import { METRIC_NAMES, type MetricName } from '../core/metrics.js'
 import { idAt } from '../store/metrics.js'
 import { measure } from './measure.js'
 
@@ -163,6 +163,18 @@ describe(`${proves('O2')} high-risk-unapproved`, () => {
   })
 })
 
+test('every lease is judged once, however many pages they fill', async () => {
+  const t = await plane.tenant(ALLOW)
+  await t.fail((await t.lease(REFUND)).lease, 'terminal')
+  await plane.db.query(
+    `INSERT INTO leases SELECT r.* FROM leases l CROSS JOIN generate_series(1, 1234) n CROSS JOIN LATERAL
+       jsonb_populate_record(NULL::leases, to_jsonb(l) || jsonb_build_object(
+         'lease_id', substr(l.lease_id, 1, 16) || lpad(n::text, 16, '0'))) r WHERE l.tenant = $1`,
+    [t.tenant],
+  )
+  expect(await number(t, 'high-risk-unapproved')).toMatchObject({ value: 1235, samples: 1235, sampled: false })
+})
+
 describe(`${proves('O2')} numbers of the window`, () => {
   test('are unknown where nothing happened', async () => {
     const t = await plane.tenant(ALLOW)
@@ -232,9 +244,18 @@ describe(`${proves('O2')} numbers of the window`, () => {
   })
 
   test('are those of one tenant', async () => {
-    const [t, other] = [await plane.tenant(ALLOW), await plane.tenant(ALLOW)]
-    await t.lease(REFUND)
-    expect(await value(other, 'high-risk-unapproved')).toBeNull()
+    const [t, other] = [await plane.tenant(ASK), await plane.tenant(ALLOW)]
+    await t.submit(REFUND)
+    await approvedRefund(t)
+    await t.activate(ALLOW)
+    await t.succeed((await t.lease(REFUND)).lease, PRIVATE_KEY)
+    const lease = await t.lease({ topic: 'job.do.it' })
+    await t.begin(lease.lease, 'pay')
+    await t.fail(lease.lease)
+    for (const { metric, value } of await measure(other.world, other.tenant, METRIC_NAMES, 10 * MINUTE))
+      expect([metric, value]).toEqual([metric, metric.startsWith('approval-backlog') ? 0 : null])
+    for (const { metric, value } of await measure(t.world, t.tenant, METRIC_NAMES, 10 * MINUTE))
+      expect([metric, value]).not.toEqual([metric, null])
   })
 
   test('of a long window are of a sample of all its parts: a bad hour shows behind a busy one', async () => {

@@ -6,7 +6,7 @@ import { pressure } from './pressure.js'
 function watched() {
   const clock = manualClock()
   let depth = 0
-  const strain = pressure(() => depth, 1000, clock, silentLog)
+  const strain = pressure(() => depth / 1000, clock, silentLog)
   return {
     strain,
     /** So many looks at a queue of this depth. */
@@ -37,7 +37,7 @@ test('a burst is none, however often it comes', async () => {
   const { strain, looks } = watched()
   for (let n = 0; n < 5; n++) {
     await looks(7, 1000)
-    await looks(1, 800)
+    await looks(1, 700)
   }
   expect(strain.over).toBe(false)
   await strain.stop()

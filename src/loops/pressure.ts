@@ -6,7 +6,7 @@ const PAUSE_MS = 250
 /** So many looks in a row that found the queue full: two seconds. A burst that is worked off sooner concerns nobody. */
 const LOOKS = 8
 /** Full is near the brim: while it is worked off as fast as it fills, a batch is always missing. */
-const FULL = 7 / 8
+const FULL = 3 / 4
 /** Well below, so that a balancer does not hear yes and no in turn. */
 const EASED = 1 / 2
 
@@ -15,16 +15,19 @@ export interface Pressure extends Loop {
   readonly over: boolean
 }
 
-/** Watches a queue, and says when a node is overloaded, for its readiness: balancers then send work to others. */
-export function pressure(depth: () => number, most: number, clock: Clock, log: Log): Pressure {
+/**
+ * Watches a queue, and says when a node is overloaded, for its readiness: balancers then send work to others.
+ * @param strain how full it is, from 0 to 1
+ */
+export function pressure(strain: () => number, clock: Clock, log: Log): Pressure {
   let full = 0
   let over = false
   const base = loop('pressure', clock, log, PAUSE_MS, async () => {
-    const share = depth() / most
+    const share = strain()
     full = share >= FULL ? full + 1 : 0
     if (!over && full >= LOOKS) {
       over = true
-      log.warn({ queued: depth(), most }, 'overloaded: not ready until the queue is half empty')
+      log.warn('overloaded: not ready until the queue is half empty')
     } else if (over && share < EASED) {
       over = false
       log.info('no longer overloaded')

@@ -1,7 +1,9 @@
+import { closeWriters, WRITER_GRACE_MS } from '../journey/integrate.js'
 import { rebindPending } from '../journey/rebind.js'
 import { CLOCK_STEP_MS, rebaseLeases, sweep } from '../journey/sweep.js'
 import type { Clock } from '../platform/clock.js'
 import type { Log } from '../platform/log.js'
+import { Seat } from '../store/seat.js'
 import { listGates } from '../store/standing.js'
 import type { World } from '../store/world.js'
 import { type Loop, loop } from './loop.js'
@@ -9,10 +11,32 @@ import { type Loop, loop } from './loop.js'
 /** How late a lost lease, an expired approval or an overtaken question may be noticed. */
 const PAUSE_MS = 250
 
+/** A loop that one of the nodes runs. Two at once, as when one was frozen, would only do the same work twice: versions settle it. */
+function seated(
+  world: World,
+  name: string,
+  pauseMs: number,
+  clock: Clock,
+  log: Log,
+  round: () => Promise<unknown>,
+): Loop {
+  const seat = new Seat(world.db, name)
+  const base = loop(name, clock, log, pauseMs, async () => {
+    if (await seat.taken()) await round()
+  })
+  return {
+    ...base,
+    async stop() {
+      await base.stop()
+      await seat.leave()
+    },
+  }
+}
+
 export function sweeper(world: World, clock: Clock, log: Log): Loop {
   /** The latest time seen; below it by more than a step, or at a start, leases may lie ahead of the clock. */
   let latest = Number.POSITIVE_INFINITY
-  return loop('sweeper', clock, log, PAUSE_MS, async () => {
+  return seated(world, 'sweeper', PAUSE_MS, clock, log, async () => {
     const now = clock.now()
     if (now < latest - CLOCK_STEP_MS) await rebaseLeases(world)
     latest = now
@@ -24,7 +48,7 @@ export function sweeper(world: World, clock: Clock, log: Log): Loop {
 export function rebinder(world: World, clock: Clock, log: Log): Loop {
   /** Under which snapshot a tenant's pending approvals were last looked at: they are looked at again only after an activation. */
   const seen = new Map<string, string>()
-  return loop('rebinder', clock, log, PAUSE_MS, async () => {
+  return seated(world, 'rebinder', PAUSE_MS, clock, log, async () => {
     for (const { tenant, snapshot } of await listGates(world.db)) {
       if (snapshot === null || seen.get(tenant) === snapshot) continue
       const done = await rebindPending(world, tenant)
@@ -32,4 +56,9 @@ export function rebinder(world: World, clock: Clock, log: Log): Loop {
       else await world.policies.refresh(tenant)
     }
   })
+}
+
+/** Ends the chains of nodes that are gone; at a start nobody may be left to notice. */
+export function closer(world: World, clock: Clock, log: Log): Loop {
+  return seated(world, 'closer', WRITER_GRACE_MS, clock, log, () => closeWriters(world, clock.now() - WRITER_GRACE_MS))
 }

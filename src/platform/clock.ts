@@ -14,6 +14,21 @@ export const systemClock: Clock = {
   },
 }
 
+/** A clock that runs beside another: what several machines write must be told by one of them, the store's. */
+export interface StoreClock extends Clock {
+  /** How far the store's clock is ahead of this machine's, ms. */
+  offset: number
+}
+
+export function storeClock(own: Clock): StoreClock {
+  const clock: StoreClock = {
+    offset: 0,
+    now: () => own.now() + clock.offset,
+    after: (ms, fn) => own.after(ms, fn),
+  }
+  return clock
+}
+
 /** A clock that moves only when told. `advance` runs due timers in order of their instant. */
 export function manualClock(start = 1_700_000_000_000): Clock & { advance(ms: number): void } {
   let now = start

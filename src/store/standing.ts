@@ -13,6 +13,8 @@ export interface Gate {
 
 const GATE = 'SELECT * FROM gates WHERE tenant = $1'
 const GATES = 'SELECT * FROM gates ORDER BY tenant'
+/** The one place where SQL says what time it is. */
+const TIME = 'SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now'
 const GRANTS = `SELECT approval_id, bound_hash, valid_until FROM approvals
   WHERE tenant = $1 AND approval_id = ANY($2::text[]) AND status = 'approved'`
 const COUNTERS =
@@ -20,6 +22,11 @@ const COUNTERS =
 
 export async function getGate(db: Db, tenant: string): Promise<Gate | null> {
   return (await db.query<Gate>(GATE, [tenant]))[0] ?? null
+}
+
+/** The store's clock, epoch ms. */
+export async function storeTime(db: Db): Promise<number> {
+  return (await db.query<{ now: number }>(TIME))[0]?.now ?? Number.NaN
 }
 
 export function listGates(db: Db): Promise<Gate[]> {

@@ -35,12 +35,12 @@ let stream: EventStream
 let raw: NatsConnection
 
 beforeAll(async () => {
-  server = await startNats()
   plane = await openPlane()
+  server = await startNats() // last: what fails before it leaves no process behind
 })
 afterAll(async () => {
-  await plane.close()
-  server.discard()
+  server?.discard()
+  await plane?.close()
 })
 beforeEach(open)
 afterEach(async () => {

@@ -282,7 +282,7 @@ export class Cast {
     const before = await staleLeases(this.plane, this.tenant)
     const wrong = await tryStale(new Tenancy(this.plane.world, this.seen.clock, this.tenant), before.leases)
     const after = await staleLeases(this.plane, this.tenant)
-    if (before.versions !== after.versions) wrong.push('fence: a stale lease moved a job')
+    if (before.stands !== after.stands) wrong.push('fence: a stale lease moved a job')
     const checkers: Checker[] = [
       ...CHECKERS,
       everyJobEnded,
@@ -323,7 +323,7 @@ function readingOnce(db: TestPlane['db']): TestPlane['db'] {
   return {
     ...db,
     query: (sql, params, on) => {
-      if (!/^SELECT \* FROM \w+ WHERE tenant = \$1$/.test(sql)) return db.query(sql, params, on)
+      if (!/^SELECT [^;]+ FROM \w+ WHERE tenant = \$1$/.test(sql)) return db.query(sql, params, on)
       const rows = read.get(sql) ?? (db.query(sql, params, on) as Promise<never[]>)
       read.set(sql, rows)
       return rows

@@ -1,5 +1,6 @@
 import type { Completion } from '../../src/contract/workers.js'
 import type { Job } from '../../src/core/job.js'
+import type { Lease } from '../../src/core/lease.js'
 import { windowStart } from '../../src/core/limits.js'
 import type { Problem } from '../../src/errors.js'
 import { reproduce } from '../../src/journey/explain.js'
@@ -7,13 +8,14 @@ import { settle } from '../../src/journey/settle.js'
 import type { DecisionRow } from '../../src/store/decisions.js'
 import { type Checker, factsOf } from '../invariants.js'
 import type { Tenancy, TestPlane } from '../plane.js'
+import { tableOf } from '../tables.js'
 import type { History, Log } from './history.js'
 
 const TABLES = ['jobs', 'leases', 'effects', 'decisions'] as const
 
 async function logOf(plane: TestPlane, tenant: string): Promise<Log> {
   const rows = {} as Log['rows']
-  for (const table of TABLES) rows[table] = await plane.db.query(`SELECT * FROM ${table} WHERE tenant = $1`, [tenant])
+  for (const table of TABLES) rows[table] = await tableOf(plane.db, table, tenant)
   return { facts: await factsOf(plane, tenant), rows }
 }
 
@@ -68,11 +70,8 @@ export const revokedIsOut: Checker = async (plane, tenant) => {
 /** No window holds more accepted submits than its rate, nor does the sliding one, give or take the offset between clocks. */
 export const ratesAreHeld: Checker = async (plane, tenant) => {
   const spent = new Map<string, { count: number; period: number; at: number[] }>()
-  const rows = await plane.db.query<DecisionRow>(
-    "SELECT * FROM decisions WHERE tenant = $1 AND door = 'submit' AND decision <> 'DENY'",
-    [tenant],
-  )
-  for (const row of rows) {
+  for (const row of await tableOf<DecisionRow>(plane.db, 'decisions', tenant)) {
+    if (row.door !== 'submit' || row.decision === 'DENY') continue
     const again = row.job_id === null ? null : await reproduce(plane.world, row)
     for (const { key, rate } of again?.decision.evaluation.limits ?? []) {
       if (rate === undefined) continue
@@ -100,14 +99,10 @@ export const CLOCKS_APART_MS = 1000
 
 /** Nothing is under way: no lease is live, so every one that was ever granted is stale. What they may still do is tried. */
 export async function staleLeases(plane: TestPlane, tenant: string) {
-  const [jobs, leases] = await Promise.all([
-    plane.db.query<Job>('SELECT * FROM jobs WHERE tenant = $1 ORDER BY job_id', [tenant]),
-    plane.db.query<{ lease_id: string; principal: string }>(
-      'SELECT lease_id, principal FROM leases WHERE tenant = $1 AND ended_at IS NOT NULL ORDER BY lease_id',
-      [tenant],
-    ),
-  ])
-  return { versions: jobs.map((job) => `${job.job_id} ${job.version} ${job.status}`).join(), leases }
+  const jobs = await tableOf<Job>(plane.db, 'jobs', tenant)
+  const leases = (await tableOf<Lease>(plane.db, 'leases', tenant)).filter((lease) => lease.ended_at !== null)
+  const stands = jobs.map((job) => `${job.job_id} ${job.version} ${job.status}`).sort()
+  return { stands: stands.join(), leases: leases.sort((a, b) => (a.lease_id < b.lease_id ? -1 : 1)) }
 }
 
 /** What each of these leases can still move, which should be nothing. */

@@ -53,7 +53,9 @@ export class History {
     if (earlier !== undefined && earlier !== text) this.strange.push(`two reports of ${lease} were both taken`)
     this.#reports.set(lease, text)
     this.acknowledged(`the report of ${lease} was taken`, ({ rows }) =>
-      rows.leases.some((row) => row.lease_id === lease && row.outcome === outcome && row.report_hash !== null),
+      rows.leases.some(
+        (row) => row.lease_id === lease && row.outcome === outcome && typeof row.report_hash === 'string',
+      ),
     )
     this.expects(`the report of ${lease} was taken`, { ended_lease: lease })
   }

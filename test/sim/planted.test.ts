@@ -4,9 +4,10 @@ import { openPlane, type TestPlane, tileName } from '../plane.js'
 import { Cast } from './cast.js'
 import { acknowledgedIsKept, effectsOnce, fencesHeld, ratesAreHeld, revokedIsOut, tryStale } from './checkers.js'
 import { runTrial, type Trial } from './points.js'
-import { SCENES, Stage } from './scenes.js'
+import { SCENES } from './scenes.js'
 import { runSeed } from './seeds.js'
 import { Simulation } from './simulation.js'
+import { Stage } from './stage.js'
 
 let plane: TestPlane
 beforeAll(async () => {
@@ -50,8 +51,16 @@ const without = (kind: string) => sql(`DELETE FROM audit_tiles WHERE tenant = $1
 const PLANTS: [name: string, checker: (cast: Cast) => Checker, plant: (cast: Cast) => unknown][] = [
   ['a job that was accepted and is gone', kept, sql('DELETE FROM jobs WHERE tenant = $1')],
   ['a denial that left no entry', kept, without('job.denied')],
-  ['a report that was taken and is not there', kept, sql('UPDATE leases SET report_hash = NULL WHERE tenant = $1')],
-  ['a report that became another', kept, sql("UPDATE leases SET outcome = 'lost' WHERE tenant = $1")],
+  [
+    'a report that was taken and is not there',
+    kept,
+    sql("UPDATE leases SET ended = (ended::jsonb - 'report_hash')::json WHERE tenant = $1"),
+  ],
+  [
+    'a report that became another',
+    kept,
+    sql(`UPDATE leases SET ended = jsonb_set(ended::jsonb, '{outcome}', '"lost"')::json WHERE tenant = $1`),
+  ],
   ['an effect that was committed and is not recorded', kept, without('effect.committed')],
   ['an answer of a person that was lost', kept, without('approval.approved')],
   ['an activation that was lost', kept, without('policy.activated')],
@@ -109,8 +118,8 @@ const PLANTS: [name: string, checker: (cast: Cast) => Checker, plant: (cast: Cas
     'a submit too many for its rate',
     () => ratesAreHeld,
     sql(
-      `INSERT INTO decisions SELECT (json_populate_record(d, '{"decision_id": "dec_planted"}')).* FROM decisions d
-     WHERE tenant = $1 AND decision_id = (SELECT max(decision_id) FROM decisions WHERE tenant = $1 AND door = 'submit' AND topic = 'job.idem.it')`,
+      `INSERT INTO jobs SELECT (json_populate_record(j, '{"job_id": "job_planted"}')).* FROM jobs j
+       WHERE tenant = $1 AND job_id = (SELECT max(job_id) FROM jobs WHERE tenant = $1 AND topic = 'job.idem.it')`,
     ),
   ],
 ]

@@ -10,9 +10,9 @@ test('there is a scene for every use case', () => {
   const named = new Set(SCENES.map(({ name }) => name.split(':')[0]))
   const missing = files
     .map((file) => file.replace(/\.ts$/, ''))
-    .filter((file) => !file.endsWith('.test') && !named.has(file) && !READ_ONLY.has(file))
+    .filter((file) => !file.endsWith('.test') && !named.has(file) && !ELSEWHERE.has(file))
   expect(missing).toEqual([])
 })
 
-/** They read and write nothing, each in one statement; a fault there is an answer that did not come. */
-const READ_ONLY = new Set(['measure'])
+/** Left out: `measure` only reads, and `publish` has seams of its own (test/conformance). */
+const ELSEWHERE = new Set(['measure', 'publish'])

@@ -10,7 +10,7 @@ import { SCENES } from './scenes.js'
  */
 export function testPoints(file: number, files: number): void {
   const one = process.env.SALLYPORT_TRIAL
-  const scenes = one === undefined ? SCENES.filter((_, n) => n % files === file) : SCENES
+  const scenes = SCENES.filter(({ name }, n) => (one === undefined ? n % files === file : one.startsWith(`${name} @`)))
   let plane: TestPlane
   beforeAll(async () => {
     plane = await openPlane()
@@ -20,12 +20,11 @@ export function testPoints(file: number, files: number): void {
   test.each(scenes.map((scene) => ({ name: scene.name, scene })))(
     `${proves('L3', 'D10', 'R4', 'R5', 'C1')} $name`,
     async ({ scene }) => {
-      if (one !== undefined && !one.startsWith(`${scene.name} @`)) return
       const { trials } = await trialsOf(plane, scene)
-      expect(trials.length).toBeGreaterThan(0)
-      for (const trial of trials) {
-        const name = `${scene.name} @${trial.point} ${trial.fault}`
-        if (one !== undefined && one !== name) continue
+      const named = trials.map((trial) => ({ trial, name: `${scene.name} @${trial.point} ${trial.fault}` }))
+      const chosen = named.filter(({ name }) => one === undefined || one === name)
+      expect(chosen.length, 'trials of this name').toBeGreaterThan(0)
+      for (const { trial, name } of chosen) {
         const again = `SALLYPORT_TRIAL='${name}' npx vitest run test/sim/points-1.test.ts`
         expect(await runTrial(plane, trial), again).toEqual([])
       }

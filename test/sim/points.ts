@@ -1,7 +1,9 @@
 import { isCommit, isTombstone, type TestPlane } from '../plane.js'
 import { Cast } from './cast.js'
-import { type Scene, STEPS, Stage, type Step } from './scenes.js'
+import type { Scene } from './scenes.js'
 import { type Call, type SimNode, Simulation } from './simulation.js'
+import { Stage } from './stage.js'
+import { STEPS, type Step } from './steps.js'
 
 /** One way in which one point of a scene can go wrong. */
 export interface Trial {
@@ -70,7 +72,8 @@ export async function trialsOf(plane: TestPlane, scene: Scene): Promise<{ trials
   const steps = await counted.count()
   const trials: Trial[] = []
   for (const [point, call] of counted.calls.entries()) {
-    const faults = call.what === 'hint' ? HINT : isWrite(call) ? [...BEFORE, ...AFTER] : [BEFORE[1], BEFORE[2]]
+    // A death before a read leaves what a death before the next write leaves: nothing. It is tried there.
+    const faults = call.what === 'hint' ? HINT : isWrite(call) ? [...BEFORE, ...AFTER] : [BEFORE[1]]
     for (const [fault, act] of faults as typeof BEFORE) trials.push({ scene, point, fault, act })
     if (call.what === 'hint') continue
     for (const step of steps)

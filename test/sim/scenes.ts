@@ -1,14 +1,12 @@
-import type { Caller } from '../../src/core/access.js'
-import type { Approval } from '../../src/core/approval.js'
 import type { Job } from '../../src/core/job.js'
-import type { Effect, Lease } from '../../src/core/lease.js'
 import { activate } from '../../src/journey/activate.js'
 import { decisionWithWhy, evaluateDry } from '../../src/journey/explain.js'
 import { createKey } from '../../src/journey/keys.js'
 import { rebaseLeases } from '../../src/journey/sweep.js'
 import { timeline } from '../../src/journey/timeline.js'
-import { type Attempt, type Cast, done, type Plan } from './cast.js'
+import { done, type Plan } from './cast.js'
 import { MAIL, SECRET } from './policies.js'
+import type { Stage } from './stage.js'
 
 /** One use case in one situation: what was there before, and the request whose every point is tried. */
 export interface Scene {
@@ -16,75 +14,6 @@ export interface Scene {
   name: string
   arrange?(on: Stage): Promise<unknown>
   act(on: Stage): Promise<unknown>
-}
-
-const BY_WORKER = /^(dispatch|effect|heartbeat|settle)/
-
-/** The persons and things of a scene; whoever asks has a key that can be revoked. */
-export class Stage {
-  readonly cast: Cast
-  readonly scene: string
-  agent: Caller
-  worker: Caller
-  approver: Caller
-  job = ''
-  attempts: Attempt[] = []
-
-  constructor(cast: Cast, scene: string) {
-    this.cast = cast
-    this.scene = scene
-    this.agent = cast.seen.agent
-    this.worker = cast.seen.worker
-    this.approver = cast.seen.approver
-  }
-
-  async open(): Promise<void> {
-    const { cast } = this
-    await cast.activate('open')
-    if (/^(submit|keys)/.test(this.scene)) this.agent = await cast.createKey(this.agent)
-    if (BY_WORKER.test(this.scene)) this.worker = await cast.createKey(this.worker)
-    if (this.scene.startsWith('approve')) this.approver = await cast.createKey(this.approver)
-  }
-
-  get attempt(): Attempt {
-    const [first] = this.attempts
-    if (first === undefined) throw new Error('nothing was leased here')
-    return first
-  }
-
-  async submit(topic = 'job.do.it', key: string | null = null): Promise<void> {
-    this.job =
-      (await this.cast.submit({ topic, input: { n: key === null ? this.job.length : 0 } }, key, this.agent)) ?? this.job
-  }
-  async claim(capacity = 1, effects: 'recorded' | 'none' = 'recorded'): Promise<void> {
-    this.attempts.push(...(await this.cast.claim(this.worker, capacity, effects)))
-  }
-  async lease(topic = 'job.do.it', effects: 'recorded' | 'none' = 'recorded'): Promise<void> {
-    await this.submit(topic)
-    await this.claim(1, effects)
-  }
-  async work(plan: Partial<Plan> = {}): Promise<void> {
-    for (const attempt of this.attempts) await this.cast.work(attempt, { keys: [], result: null, ...plan })
-  }
-  async asked(): Promise<void> {
-    await this.submit('job.ask.it')
-  }
-  async answer(yes = true, as = this.approver): Promise<void> {
-    for (const approval of await this.pending()) await this.cast.answer(approval, as, yes)
-  }
-  async pending(): Promise<Approval[]> {
-    return (await this.cast.rows<Approval>('approvals')).filter((each) => each.status === 'pending')
-  }
-  /** A lease that ended with an effect begun, and done or not. */
-  async doubt(stops: number): Promise<void> {
-    await this.lease()
-    await this.work({ keys: ['pay'], stops })
-    this.cast.sim.advance(31_000)
-    await this.cast.sweep()
-  }
-  async only<Row>(table: string): Promise<Row | undefined> {
-    return (await this.cast.rows<Row & Pick<Job, 'job_id'>>(table)).find((row) => row.job_id === this.job)
-  }
 }
 
 const PAY: Partial<Plan> = { keys: ['pay'] }
@@ -184,7 +113,7 @@ export const SCENES: Scene[] = [
   {
     name: 'effect: committed late',
     arrange: (on) => on.doubt(2),
-    act: (on) => late(on),
+    act: (on) => on.late(),
   },
   { name: 'settle: succeeded', arrange: (on) => on.lease(), act: (on) => on.work() },
   { name: 'settle: redacted', arrange: (on) => on.lease(), act: (on) => on.work({ result: MAIL }) },
@@ -405,95 +334,4 @@ function sweeps(): Scene[] {
       )
     }),
   ]
-}
-
-/** The worker that was given up for lost comes back and says that it did it. */
-async function late(on: Stage): Promise<void> {
-  const { lease, job } = on.attempt.leased
-  const committed = await on.cast.ask((t) => t.commit(lease, 'pay', MAIL, on.worker))
-  if (done(committed))
-    on.cast.history.expects('late effect', { kind: ['effect.late', 'effect.committed'], job_id: job.job_id })
-}
-
-/** What somebody else may do in between, on whatever the scene has; `can` says whether it has that. */
-export interface Step {
-  can(on: Stage): Promise<boolean>
-  act(on: Stage): Promise<unknown>
-}
-
-const always = async () => true
-const asks =
-  (...rooms: string[]) =>
-  async (on: Stage) =>
-    rooms.some((room) => on.scene.startsWith(room))
-const job =
-  (...statuses: string[]) =>
-  async (on: Stage) =>
-    statuses.includes((await on.only<Job>('jobs'))?.status ?? '')
-const isAsked = async (on: Stage) => (await on.pending()).length > 0
-const isInDoubt = async (on: Stage) => (await on.only<Effect>('effects'))?.status === 'begun'
-const underLease = (act: (on: Stage, attempt: Attempt) => Promise<unknown>): Step => ({
-  can: async (on) => (await live(on)) !== undefined,
-  act: async (on) => {
-    const attempt = await live(on)
-    if (attempt !== undefined) await act(on, attempt)
-  },
-})
-
-export const STEPS: Record<string, Step> = {
-  'activates a denial': { can: always, act: (on) => on.cast.activate('closed') },
-  'activates the same rules': {
-    can: asks('submit', 'dispatch', 'effect', 'approve', 'replay', 'rebind', 'activate', 'keys'),
-    act: (on) => on.cast.activate('same'),
-  },
-  'activates other questions': { can: always, act: (on) => on.cast.activate('tight') },
-  'revokes the agent’s key': { can: asks('submit'), act: (on) => on.cast.revoke(on.agent) },
-  'revokes the approver’s key': { can: asks('approve'), act: (on) => on.cast.revoke(on.approver) },
-  'revokes the worker’s key': {
-    can: asks('dispatch', 'effect', 'heartbeat', 'settle'),
-    act: (on) => on.cast.revoke(on.worker),
-  },
-  'cancels the job': {
-    can: job('queued', 'retrying', 'pending_approval', 'running'),
-    act: (on) => on.cast.cancel(on.job),
-  },
-  approves: { can: isAsked, act: (on) => on.answer(true, on.cast.seen.otherApprover) },
-  rejects: { can: isAsked, act: (on) => on.answer(false, on.cast.seen.otherApprover) },
-  'puts the questions again': { can: isAsked, act: (on) => on.cast.rebind() },
-  'claims for another worker': {
-    can: job('queued', 'retrying'),
-    act: async (on) => {
-      for (const attempt of await on.cast.claim(on.cast.seen.otherWorker, 2))
-        await on.cast.work(attempt, { keys: ['pay'], result: null, stops: 2 })
-    },
-  },
-  'reports success': underLease((on, attempt) => on.cast.report(attempt, { result: { other: true } })),
-  'reports failure': underLease((on, attempt) => on.cast.report(attempt, { fails: 'transient', result: null })),
-  'begins an effect': underLease((on, attempt) => on.cast.work(attempt, { keys: ['ship'], result: null, stops: 1 })),
-  beats: underLease((on, { leased, as }) => on.cast.ask((t) => t.beat(leased.lease, MAIL, as))),
-  'tells of an effect': { can: job('ambiguous'), act: (on) => on.cast.resolve(on.job) },
-  'comes back with an effect': {
-    can: async (on) => (await isInDoubt(on)) && on.cast.history.happened.size > 0,
-    act: (on) => late(on),
-  },
-  releases: { can: job('quarantined'), act: (on) => on.cast.judge(on.job, 'release') },
-  'throws a result away': { can: job('quarantined'), act: (on) => on.cast.judge(on.job, 'discardResult') },
-  replays: { can: job('dead_letter'), act: (on) => on.cast.judge(on.job, 'replay') },
-  'gives up': { can: job('dead_letter'), act: (on) => on.cast.judge(on.job, 'discard') },
-  integrates: { can: always, act: (on) => on.cast.integrate() },
-  'sweeps 5 s later': { can: job('running', 'ambiguous'), act: (on) => later(on, 5000) },
-  'sweeps 61 s later': { can: always, act: (on) => later(on, 61_000) },
-  'sweeps 11 min later': { can: isAsked, act: (on) => later(on, 660_000) },
-}
-
-/** Whoever was frozen meanwhile goes on with what it had read. */
-async function later(on: Stage, ms: number): Promise<void> {
-  on.cast.sim.advance(ms)
-  await on.cast.sweep()
-}
-
-/** The attempt under way, as its worker knows it. */
-async function live(on: Stage): Promise<Attempt | undefined> {
-  const leases = (await on.cast.rows<Lease>('leases')).filter((lease) => lease.ended_at === null)
-  return on.attempts.find((attempt) => leases.some((lease) => lease.lease_id === attempt.leased.lease))
 }

@@ -34,7 +34,7 @@ export async function runSeed(plane: TestPlane, seed: number): Promise<Ran> {
 }
 
 /** Most faults need few actors to show; now and then a crowd. */
-const SIZES = [0.2, 0.2, 0.3, 0.3, 0.3, 0.5, 0.5, 1, 1, 3]
+const SIZES = [0.2, 0.2, 0.2, 0.3, 0.3, 0.3, 0.5, 0.5, 1, 2]
 
 class Run {
   readonly sim: Simulation
@@ -182,9 +182,16 @@ class Run {
       if (chance < this.#deaths) return this.#kill(call)
       if (chance < this.#deaths + this.#faults) return this.#fault(call)
     }
-    if (call.state === 'waiting') await sim.execute(call)
+    if (call.state === 'waiting')
+      await Promise.all([call, ...this.#along(call, ready)].map((each) => sim.execute(each)))
     // Now and then the answer is slow, and others hear of what was done before its caller does.
     if (call.state === 'executed' && (call.node === null || sim.below(4) !== 0)) sim.answer(call)
+  }
+
+  /** On an engine with several connections some others run at the very same time, and its locks decide who is first. */
+  #along(call: Call, ready: Call[]): Call[] {
+    if (this.sim.plane.db.engine === 'pglite') return []
+    return ready.filter((each) => each !== call && each.state === 'waiting' && this.sim.below(2) === 0)
   }
 
   async #fault(call: Call): Promise<void> {

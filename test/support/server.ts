@@ -215,8 +215,7 @@ export interface Dice {
 }
 
 /** Chance that can be had again: SALLYPORT_SEED=… repeats a run. Says its seed. */
-export function dice(drill: string): Dice {
-  const seed = Number(process.env.SALLYPORT_SEED ?? Date.now() % 1_000_000)
+export function dice(drill: string, seed = Number(process.env.SALLYPORT_SEED ?? Date.now() % 1_000_000)): Dice {
   console.log(`${drill}: SALLYPORT_SEED=${seed}`)
   let state = seed >>> 0
   const fraction = () => {

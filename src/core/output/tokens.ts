@@ -49,14 +49,14 @@ function shape(
 }
 
 function hasDigitAndLetter(text: string, from: number, to: number): boolean {
-  let digits = 0
-  let letters = 0
-  for (let i = from; i < to; i++) {
+  let digit = false
+  let letter = false
+  for (let i = from; i < to && !(digit && letter); i++) {
     const c = codeAt(text, i)
-    if (isDigit(c)) digits++
-    else if (isLetter(c)) letters++
+    digit ||= isDigit(c)
+    letter ||= isLetter(c)
   }
-  return digits > 0 && letters > 0
+  return digit && letter
 }
 
 function hasThreeKinds(text: string, from: number, to: number): boolean {
@@ -67,7 +67,8 @@ function hasThreeKinds(text: string, from: number, to: number): boolean {
 
 /** Random base64url or hex: `sp_addextendedproperty` and other snake_case names are neither. */
 function looksRandom(text: string, from: number, to: number): boolean {
-  return hasThreeKinds(text, from, to) || hasRandomStretch(text, from, to)
+  // Asked first because names fail it: all else is asked of what has a digit.
+  return hasDigitAndLetter(text, from, to) && (hasThreeKinds(text, from, to) || hasRandomStretch(text, from, to))
 }
 
 function hasRandomStretch(text: string, from: number, to: number): boolean {

@@ -172,7 +172,7 @@ function headersOf({ unknown, samples, sampled }: Measured): Record<string, stri
 /** Measurements under way at once on this node; each reads up to some hundred thousand rows. */
 const AT_ONCE = 8
 /** A store that takes longer than this does not answer, and a gate that waits for ever decides nothing. */
-const LONGEST_MS = 30_000
+const LONGEST_MS = 60_000
 
 /** Lets equal questions share one answer while it is worked out, and only so many be worked out at once. */
 class Measurer {

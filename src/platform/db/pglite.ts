@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
-import { type messages, PGlite, protocol } from '@electric-sql/pglite'
+import { PGlite, protocol } from '@electric-sql/pglite'
 import { DbError } from '../../errors.js'
+import { type Answers, readAnswers } from './pglite-wire.js'
 import type { Db, Hold, Param } from './seam.js'
 import { asDbError, asText, parserOf, SETTINGS } from './values.js'
 
@@ -17,12 +18,21 @@ export async function openPglite(dir: string | null): Promise<Db> {
     throw new DbError(`The embedded database could not be opened${dir === null ? '' : ` at ${dir}`}`, '58030', cause)
   }
   const statements = new Map<string, Promise<Statement>>()
+  let closed = false
+  const open = () => {
+    if (closed) throw new DbError('The embedded database is closed', '08001')
+  }
   const send = (...messages: Uint8Array[]) =>
-    pg.runExclusive(() => pg.execProtocol(Buffer.concat([...messages, serialize.sync()])))
+    pg.runExclusive(async () => {
+      open()
+      const answers = readAnswers(await pg.execProtocolRaw(Buffer.concat([...messages, serialize.sync()])))
+      if (answers.fault !== null) throw asDbError(answers.fault)
+      return answers
+    })
   const prepare = async (sql: string): Promise<Statement> => {
     const name = `s${statements.size}`
-    const { messages } = await send(serialize.parse({ text: sql, name }), serialize.describe({ type: 'S', name }))
-    return { name, fields: fieldsOf(messages) }
+    const { fields } = await send(serialize.parse({ text: sql, name }), serialize.describe({ type: 'S', name }))
+    return { name, fields: fields.map((field) => ({ name: field.name, parse: parserOf(field.oid) })) }
   }
   return {
     engine: 'pglite',
@@ -35,20 +45,21 @@ export async function openPglite(dir: string | null): Promise<Db> {
           statement.catch(() => statements.delete(sql))
         }
         const { name, fields } = await statement
-        const { messages } = await send(
+        const { rows } = await send(
           serialize.bind({ statement: name, values: params.map(asText) }),
           serialize.execute({}),
         )
         // The query blocked this thread and answers in a microtask: without a turn for I/O in between, callers that wait on
         // sockets never get to queue anything, and every batch is a batch of one.
         await new Promise((turn) => setImmediate(turn))
-        return rowsOf<Row>(messages, fields)
+        return rowsOf<Row>(rows, fields)
       } catch (cause) {
         throw asDbError(cause)
       }
     },
     async script(sql) {
       try {
+        open()
         await pg.transaction(async (tx) => {
           await tx.exec(sql)
         })
@@ -57,7 +68,13 @@ export async function openPglite(dir: string | null): Promise<Db> {
       }
     },
     hold: holds(),
-    close: () => pg.close(),
+    async close() {
+      if (closed) return
+      closed = true
+      // What is under way may end; closing within its turn would wait for itself.
+      await pg.runExclusive(async () => {})
+      await pg.close()
+    },
   }
 }
 
@@ -70,6 +87,7 @@ function holds(): Db['hold'] {
     const hold: Hold & { held: boolean } = {
       held: true,
       release: async () => {
+        if (!hold.held) return
         hold.held = false
         taken.delete(name)
       },
@@ -89,23 +107,15 @@ interface Statement {
   fields: Field[]
 }
 
-function fieldsOf(answers: readonly messages.BackendMessage[]): Field[] {
-  const description = answers.find((m) => m.name === 'rowDescription') as messages.RowDescriptionMessage | undefined
-  return (description?.fields ?? []).map((field) => ({ name: field.name, parse: parserOf(field.dataTypeID) }))
-}
-
-function rowsOf<Row>(answers: readonly messages.BackendMessage[], fields: readonly Field[]): Row[] {
-  const rows: Row[] = []
-  for (const answer of answers) {
-    if (answer.name !== 'dataRow') continue
+function rowsOf<Row>(answers: Answers['rows'], fields: readonly Field[]): Row[] {
+  return answers.map((values) => {
     const row: Record<string, unknown> = {}
-    for (const [i, value] of (answer as messages.DataRowMessage).fields.entries()) {
+    for (const [i, value] of values.entries()) {
       const field = fields[i] as Field
       row[field.name] = value === null ? null : field.parse(value)
     }
-    rows.push(row as Row)
-  }
-  return rows
+    return row as Row
+  })
 }
 
 export type ToThread =
@@ -119,12 +129,12 @@ export function openPgliteThread(dir: string, died: (error: Error) => void): Pro
   const worker = new Worker(new URL('./pglite-thread.js', import.meta.url), { workerData: { dir } })
   const open = new Map<number, { resolve: (rows: unknown[]) => void; reject: (error: Error) => void }>()
   let dead: DbError | null = null
-  let closing = false
   let next = 1
-  const die = (error: Error) => {
-    if (dead !== null || closing) return
-    dead = new DbError(`The embedded database stopped: ${error.message}`, '08006', error)
-    died(dead)
+  const end = (error: Error) => {
+    if (dead === null) {
+      dead = new DbError(`The embedded database stopped: ${error.message}`, '08006', error)
+      died(dead)
+    }
     for (const call of open.values()) call.reject(dead)
     open.clear()
   }
@@ -134,15 +144,21 @@ export function openPgliteThread(dir: string, died: (error: Error) => void): Pro
     if ('error' in message) call?.reject(new DbError(message.error.message, message.error.state))
     else call?.resolve(message.rows)
   })
-  worker.on('error', die)
-  worker.on('exit', (code) => die(new Error(`thread ended with ${code}`)))
-  const call = (build: (n: number) => ToThread): Promise<unknown[]> =>
+  worker.on('error', end)
+  worker.on('exit', (code) => end(new Error(`thread ended with ${code}`)))
+  const under = new Set<Promise<unknown>>()
+  const post = (build: (n: number) => ToThread): Promise<unknown[]> =>
     new Promise((resolve, reject) => {
-      if (dead !== null) return reject(dead)
       const n = next++
       open.set(n, { resolve, reject })
       worker.postMessage(build(n))
     })
+  const call = async (build: (n: number) => ToThread): Promise<unknown[]> => {
+    if (dead !== null) throw dead
+    const answer = post(build)
+    under.add(answer)
+    return answer.finally(() => under.delete(answer))
+  }
   const db: Db = {
     engine: 'pglite',
     query: async <Row>(sql: string, params: readonly Param[] = []) =>
@@ -151,8 +167,10 @@ export function openPgliteThread(dir: string, died: (error: Error) => void): Pro
     hold: holds(),
     close: async () => {
       if (dead !== null) return
-      closing = true
-      await call((n) => ({ n, kind: 'close' }))
+      // What is under way is answered first: an answer on its way when the thread ends would never come.
+      const closed = Promise.allSettled(under).then(() => post((n) => ({ n, kind: 'close' })))
+      dead = new DbError('The embedded database is closed', '08001')
+      await closed
       await worker.terminate()
     },
   }

@@ -18,7 +18,8 @@ export class WriterChains {
     this.#key = key
   }
 
-  seal(at: number, facts: readonly Fact[]): TileWrites {
+  /** @param ahead sealed and sent, oldest first, and not known to be written yet: these tiles follow theirs */
+  seal(at: number, facts: readonly Fact[], ahead: readonly TileWrites[] = []): TileWrites {
     const byTenant = new Map<string, Fact[]>()
     for (const fact of facts) {
       const list = byTenant.get(fact.tenant)
@@ -27,7 +28,8 @@ export class WriterChains {
     }
     const writes: TileWrites = { tiles: [], writers: [] }
     for (const [tenant, list] of byTenant) {
-      let chain = this.#chains.get(tenant)
+      const before = ahead.flatMap((each) => each.tiles).findLast((tile) => tile.tenant === tenant)
+      let chain = before === undefined ? this.#chains.get(tenant) : chainAfter(before)
       const lines = list.map(entryLine)
       if (chain === undefined) {
         chain = startChain(tenant, this.writer, this.#key.publicKey)
@@ -49,6 +51,8 @@ export class WriterChains {
   }
 
   advance(writes: TileWrites): void {
-    for (const tile of writes.tiles) this.#chains.set(tile.tenant, chainAfter(tile))
+    // Two may be on their way, and the second be known to be written before the first is.
+    for (const tile of writes.tiles)
+      if (tile.seq >= (this.#chains.get(tile.tenant)?.seq ?? 0)) this.#chains.set(tile.tenant, chainAfter(tile))
   }
 }

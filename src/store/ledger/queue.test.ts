@@ -149,6 +149,71 @@ describe('a conflict', () => {
   })
 })
 
+describe('two commits on their way', () => {
+  /** The first commit is held; what comes then is sent behind it. */
+  async function behind(first: Intent[], second: Intent[], later?: (sent: number) => void) {
+    const { ledger } = plane.node({ abreast: 2 })
+    const sent: (() => void)[] = []
+    plane.db.tap = async (sql, send) => {
+      if (!isCommit(sql)) return send()
+      const place = sent.length
+      await new Promise<void>((go) => sent.push(go))
+      later?.(place)
+      return send()
+    }
+    const one = first.map((intent) => ledger.commit(intent))
+    await turns(() => sent.length === 1)
+    const two = second.map((intent) => ledger.commit(intent))
+    await turns(() => sent.length === 2)
+    plane.db.tap = null
+    for (const go of sent) go()
+    return { one: await Promise.allSettled(one), two: await Promise.allSettled(two) }
+  }
+  const ok = (n: number) => Array.from({ length: n }, () => ({ status: 'fulfilled', value: { ok: true } }))
+
+  test('are both written, and the chain holds', async () => {
+    const t = await plane.tenant(ALLOW)
+    const notes = () => Array.from({ length: 3 }, () => note(t.tenant))
+    expect(await behind(notes(), notes())).toEqual({ one: ok(3), two: ok(3) })
+    await held(t)
+  })
+
+  test('when somebody in the first loses, the second is sent again behind what is left of it', async () => {
+    const t = await plane.tenant(ALLOW)
+    const stale = note(t.tenant, { gate: { snapshot: 'another', epoch: 77 } })
+    const { one, two } = await behind([note(t.tenant), stale, note(t.tenant)], [note(t.tenant), note(t.tenant)])
+    expect(one[1]).toEqual({ status: 'fulfilled', value: { ok: false, why: 'gate' } })
+    expect([one[0], one[2], ...two]).toEqual(ok(4))
+    expect((await t.kinds()).filter((kind) => kind === 'drill.run')).toHaveLength(4)
+    await held(t)
+  })
+
+  test('when the answer to the first is lost, both are settled', async () => {
+    const t = await plane.tenant(ALLOW)
+    const lost = (place: number) => {
+      if (place === 0) throw new DbError('no connection', '08006')
+    }
+    const { one, two } = await behind([note(t.tenant)], [note(t.tenant)], lost)
+    expect(one[0]).toMatchObject({ status: 'rejected', reason: { code: 'store_unavailable' } })
+    expect(two).toEqual(ok(1))
+    expect((await t.kinds()).filter((kind) => kind === 'drill.run')).toHaveLength(1)
+    await held(t)
+  })
+
+  test('never hold the same thing alone', async () => {
+    const t = await plane.tenant(ALLOW)
+    const { ledger } = plane.node({ abreast: 2 })
+    const hold = holdCommits(plane.db)
+    const both = [ledger.commit(note(t.tenant, { alone: ['it'] }))]
+    await turns(() => hold.waiting() === 1)
+    both.push(ledger.commit(note(t.tenant, { alone: ['it'] })))
+    await turns(() => hold.waiting() > 1, 50).catch(() => {})
+    expect(hold.waiting()).toBe(1)
+    hold.release()
+    expect(await Promise.all(both)).toEqual([{ ok: true }, { ok: true }])
+  })
+})
+
 describe('bounds', () => {
   test(`${proves('D10')} a full queue says overloaded at once and writes nothing of it`, async () => {
     const t = await plane.tenant(ALLOW)

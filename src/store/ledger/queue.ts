@@ -10,6 +10,7 @@ import {
   type Conflict,
   type Entry,
   type GateView,
+  type Loser,
   type Rows,
   type Spend,
   type TileWrites,
@@ -37,16 +38,41 @@ export type Receipt = { ok: true } | { ok: false; why: Conflict }
 
 interface Waiting {
   intent: Intent
+  tries: number
+  /** Since when it waits. */
+  at: number
   resolve(receipt: Receipt): void
   reject(error: Error): void
 }
 
+interface Doubt {
+  batchId: string
+  at: number
+  audit: TileWrites
+}
+
+/** A batch on its way. */
+interface Flight extends Doubt {
+  batch: Waiting[]
+  landed: Promise<Landed>
+  committed: ((intents: readonly Intent[]) => void) | undefined
+}
+
+type Landed = { losers: Loser[] } | { error: unknown }
+
 /** A batch of more gains nothing (the statement's cost is linear by then) and makes its first caller wait. */
 const BATCH = 256
+/** So many must wait before a second commit is sent behind the first: smaller ones cost more than the waiting they save. */
+const SECOND = 32
 /** A batch that other nodes overtook is sent again as it is, this often. */
 const TRIES = 5
 /** About a second of work at 4,000 a second: beyond it a caller is told at once instead of waiting to time out. */
-export const QUEUE = 4096
+const QUEUE = 4096
+/**
+ * On a slow machine that second is many. A tenant whose oldest step has waited for so long gets no more submits in: they would only
+ * make all of its callers late. Its own oldest, because tenants take turns: who asks little is not behind who asks much.
+ */
+const WAIT_MS = 2_000_000
 
 /**
  * The only writer of this node. Arrivals during a commit form the next batch and an idle queue flushes at once: a fixed
@@ -60,8 +86,11 @@ export class Ledger {
   readonly #queues = new Map<string, Waiting[]>()
   /** Activations, revocations: rare, and from their return nothing may commit under the old, so no backlog keeps them waiting. */
   readonly #admin: Waiting[] = []
-  /** A batch whose answer was lost and whose fate could not be asked yet: until it is known nothing may follow it in the chain. */
-  #doubt: { batchId: string; at: number; audit: TileWrites } | null = null
+  /** Batches whose answer was lost and whose fate could not be asked yet: until it is known nothing may follow them in the chain. */
+  #doubts: Doubt[] = []
+  readonly #flights: Flight[] = []
+  readonly #abreast: number
+  readonly #second: number
   readonly #by = new Map<string, number>()
   #size = 0
   #running: Promise<void> | null = null
@@ -69,7 +98,19 @@ export class Ledger {
   /** Asked before every commit; what it returns is told which steps the commit made true, and not called for one that failed. */
   observe: (() => (committed: readonly Intent[]) => void) | null = null
 
-  constructor(db: Db, chains: WriterChains, clock: Clock, ids: Ids) {
+  /**
+   * @param abreast commits on their way at once; each after the first is sealed on what the one before it will leave
+   * @param second so many must wait before one is sent behind another
+   */
+  constructor(
+    db: Db,
+    chains: WriterChains,
+    clock: Clock,
+    ids: Ids,
+    { abreast = db.engine === 'postgres' ? 2 : 1, second = SECOND } = {},
+  ) {
+    this.#abreast = abreast
+    this.#second = second
     this.#db = db
     this.#chains = chains
     this.#clock = clock
@@ -80,23 +121,40 @@ export class Ledger {
     return this.#size
   }
 
+  /** How full it is, from 0 to 1, by number or by time, whichever is worse. */
+  get strain(): number {
+    const now = this.#clock.now()
+    let share = this.#size / QUEUE
+    for (const [head] of this.#queues.values())
+      share = Math.max(share, head === undefined ? 0 : (now - head.at) / WAIT_MS)
+    return Math.min(1, share)
+  }
+
   /**
    * Resolves when the commit is durable as the engine defines it.
    * Throws Problem `overloaded` (nothing written), `outcome_unknown`, `store_unavailable`, `draining`.
    */
   commit(intent: Intent): Promise<Receipt> {
     if (this.#closed) return Promise.reject(new Problem('draining'))
-    if (this.#size >= QUEUE || (intent.by !== undefined && (this.#by.get(intent.by) ?? 0) >= QUEUE / 2))
+    if (this.#size >= QUEUE || (intent.by !== undefined && this.#isFullFor(intent.tenant, intent.by)))
       return Promise.reject(new Problem('overloaded', undefined, { retry_after_ms: 1000 }))
     return new Promise((resolve, reject) => {
-      const waiting = { intent, resolve, reject }
+      const waiting: Waiting = { intent, tries: 0, at: this.#clock.now(), resolve, reject }
       const queue = intent.admin ? this.#admin : this.#queues.get(intent.tenant)
       if (queue) queue.push(waiting)
       else this.#queues.set(intent.tenant, [waiting])
       this.#enter(intent)
       // A microtask later, so that the intents of one tick share the first batch.
       this.#running ??= Promise.resolve().then(() => this.#drain())
+      if (this.#flights.length > 0) this.#launch()
     })
+  }
+
+  /** Only for new work: what ends work that was taken is let in while there is room at all. */
+  #isFullFor(tenant: string, by: string): boolean {
+    const oldest = this.#queues.get(tenant)?.[0]
+    const isLate = oldest !== undefined && this.#clock.now() - oldest.at > WAIT_MS
+    return isLate || (this.#by.get(by) ?? 0) >= QUEUE / 2
   }
 
   #enter({ by }: Intent): void {
@@ -120,10 +178,43 @@ export class Ledger {
 
   async #drain(): Promise<void> {
     try {
-      for (let batch = this.#next(); batch.length > 0; batch = this.#next()) await this.#flush(batch)
+      for (;;) {
+        this.#launch()
+        const first = this.#flights[0]
+        if (first === undefined) return
+        const landed = await first.landed
+        if (isClean(landed)) {
+          this.#flights.shift()
+          await this.#land(first, landed)
+          continue
+        }
+        // What was sent behind it is let land before anything follows: the chain must be known to whoever comes next.
+        const all = await Promise.all(this.#flights.map(async (flight) => ({ flight, landed: await flight.landed })))
+        this.#flights.length = 0
+        const rest: Waiting[] = []
+        for (const each of [...all.filter((e) => isClean(e.landed)), ...all.filter((e) => !isClean(e.landed))])
+          rest.push(...(await this.#land(each.flight, each.landed)))
+        await this.#flush(rest)
+      }
     } finally {
       this.#running = null
     }
+  }
+
+  /** Sends as much as may be on its way at once. */
+  #launch(): void {
+    while (this.#flights.length < this.#abreast) {
+      const ahead = this.#flights[0]
+      if (ahead !== undefined && (this.#size < this.#second || this.#isAlone(ahead))) return
+      const batch = this.#next()
+      if (batch.length === 0) return
+      this.#flights.push(this.#fly(batch))
+    }
+  }
+
+  /** Nothing goes beside an activation, nor behind what is still in doubt. */
+  #isAlone(ahead: Flight): boolean {
+    return this.#admin.length > 0 || this.#doubts.length > 0 || ahead.batch[0]?.intent.admin !== undefined
   }
 
   /** One admin intent by itself; else up to BATCH intents, tenants in turn, none of which shares what must be alone. */
@@ -134,7 +225,7 @@ export class Ledger {
       return [admin]
     }
     const batch: Waiting[] = []
-    const taken = new Set<string>()
+    const taken = new Set(this.#flights.flatMap((flight) => flight.batch.flatMap((w) => w.intent.alone)))
     for (const [tenant, queue] of this.#queues) {
       const at = queue.findIndex((w) => !w.intent.alone.some((name) => taken.has(name)))
       if (at === -1) continue
@@ -150,96 +241,125 @@ export class Ledger {
     return batch
   }
 
+  /** One after another until each is answered. */
   async #flush(batch: Waiting[]): Promise<void> {
-    let rest = batch
-    while (rest.length > 0) {
-      let losers: { n: number; why: Conflict }[]
-      const committed = this.observe?.()
-      try {
-        losers = await this.#send(rest)
-      } catch (error) {
-        // One poisonous intent (a row no table takes, a fact that cannot be written) must not fail its neighbours: alone it
-        // fails alone. A Problem is about the store, so it is everybody's.
-        if (rest.length > 1 && !(error instanceof Problem) && !isAbsent(error))
-          for (const waiting of rest) await this.#flush([waiting])
-        else if (isRace(error)) for (const waiting of rest) waiting.resolve({ ok: false, why: 'version' })
-        else for (const waiting of rest) waiting.reject(asProblem(error))
-        return
-      }
-      if (losers.length === 0) {
-        committed?.(rest.map((waiting) => waiting.intent))
-        for (const waiting of rest) waiting.resolve({ ok: true })
-        return
-      }
-      const why = new Map(losers.map((l) => [l.n, l.why]))
-      for (const [n, waiting] of rest.entries()) {
-        const reason = why.get(n)
-        if (reason !== undefined) waiting.resolve({ ok: false, why: reason })
-      }
-      rest = rest.filter((_, n) => !why.has(n))
+    for (let rest = batch; rest.length > 0; ) {
+      const flight = this.#fly(rest)
+      rest = await this.#land(flight, await flight.landed)
     }
   }
 
-  async #send(batch: Waiting[], tries = 0): Promise<{ n: number; why: Conflict }[]> {
-    if (this.#doubt !== null) await this.#settleDoubt(new Problem('store_unavailable'))
+  /** Seals and sends. Never throws: what goes wrong lands. */
+  #fly(batch: Waiting[]): Flight {
     const at = this.#clock.now()
-    const batchId = this.#ids.id('batch', at)
-    const audit = this.#chains.seal(
+    const ahead = this.#flights.map((flight) => flight.audit)
+    const flight: Flight = {
+      batch,
+      batchId: this.#ids.id('batch', at),
       at,
-      batch.flatMap((w) => w.intent.facts),
-    )
-    const admin = batch[0]?.intent.admin
-    try {
-      const losers = admin
-        ? await writeAdmin(this.#db, batchId, at, admin, audit)
-        : await writeBatch(
-            this.#db,
-            batchId,
-            at,
-            batch.map(
-              ({ intent }, n): Entry => ({
-                n,
-                tenant: intent.tenant,
-                gate: intent.gate,
-                rows: intent.rows,
-                spends: intent.spends ?? [],
-                facts: intent.facts,
-              }),
-            ),
-            audit,
-          )
-      if (losers.some((loser) => loser.n < 0)) {
-        // Taken for dead, e.g. frozen for longer than the others wait: nothing was written, and this process begins anew.
-        this.#chains.renew(this.#ids.id('wr', at))
-        return await this.#send(batch, tries)
-      }
-      if (losers.length === 0) this.#chains.advance(audit)
-      return losers as { n: number; why: Conflict }[]
-    } catch (error) {
-      if (!(error instanceof DbError)) throw error
-      if (isOvertaken(error) && tries < TRIES) return await this.#send(batch, tries + 1)
-      if (!isLost(error)) throw error
-      this.#doubt = { batchId, at, audit }
-      if (await this.#settleDoubt(new Problem('outcome_unknown', undefined, {}, error))) return []
-      // Not this batch's poison, so its parts are not tried one by one: each would wait for the same dead connection.
-      throw new Problem('store_unavailable', undefined, {}, error)
+      audit: { tiles: [], writers: [] },
+      committed: this.observe?.(),
+      landed: Promise.resolve({ losers: [] }),
     }
+    const send = async () => {
+      flight.audit = this.#chains.seal(
+        at,
+        batch.flatMap((w) => w.intent.facts),
+        ahead,
+      )
+      return this.#send(flight)
+    }
+    // Where a chain stands is known only once every doubt about it is settled.
+    const sent = this.#doubts.length === 0 ? send() : this.#settleAll().then(send)
+    flight.landed = sent.then(
+      (losers) => ({ losers }),
+      (error: unknown) => ({ error }),
+    )
+    return flight
+  }
+
+  #send({ batch, batchId, at, audit }: Flight): Promise<Loser[]> {
+    const admin = batch[0]?.intent.admin
+    if (admin) return writeAdmin(this.#db, batchId, at, admin, audit)
+    const entries = batch.map(
+      ({ intent }, n): Entry => ({
+        n,
+        tenant: intent.tenant,
+        gate: intent.gate,
+        rows: intent.rows,
+        spends: intent.spends ?? [],
+        facts: intent.facts,
+      }),
+    )
+    return writeBatch(this.#db, batchId, at, entries, audit)
+  }
+
+  /** Answers who can be answered; returns who is to be sent again. */
+  async #land(flight: Flight, landed: Landed): Promise<Waiting[]> {
+    if ('error' in landed) return this.#fault(flight, landed.error)
+    const { batch, audit } = flight
+    const { losers } = landed
+    if (losers.length === 0) {
+      this.#chains.advance(audit)
+      flight.committed?.(batch.map((waiting) => waiting.intent))
+      for (const waiting of batch) waiting.resolve({ ok: true })
+      return []
+    }
+    // Taken for dead, e.g. frozen for longer than the others wait: nothing was written, and this process begins anew.
+    if (losers.some((loser) => loser.why === 'fenced')) this.#chains.renew(this.#ids.id('wr', flight.at))
+    if (losers.some((loser) => loser.n < 0)) return batch
+    const why = new Map(losers.map((loser) => [loser.n, loser.why as Conflict]))
+    for (const [n, waiting] of batch.entries()) {
+      const reason = why.get(n)
+      if (reason !== undefined) waiting.resolve({ ok: false, why: reason })
+    }
+    return batch.filter((_, n) => !why.has(n))
+  }
+
+  async #fault(flight: Flight, error: unknown): Promise<Waiting[]> {
+    const { batch } = flight
+    if (isLost(error)) {
+      const doubt = { batchId: flight.batchId, at: flight.at, audit: flight.audit }
+      this.#doubts.push(doubt)
+      const applied = await this.#settle(doubt, new Problem('outcome_unknown', undefined, {}, error)).catch(
+        (unknown: Problem) => unknown,
+      )
+      if (applied === true) flight.committed?.(batch.map((waiting) => waiting.intent))
+      // Not this batch's poison, so its parts are not tried one by one: each would wait for the same dead connection.
+      const fault = applied instanceof Problem ? applied : new Problem('store_unavailable', undefined, {}, error)
+      for (const waiting of batch) applied === true ? waiting.resolve({ ok: true }) : waiting.reject(fault)
+      return []
+    }
+    const tries = Math.max(...batch.map((waiting) => ++waiting.tries))
+    if (isOvertaken(error) && tries <= TRIES) return batch
+    // One poisonous intent (a row no table takes, a fact that cannot be written) must not fail its neighbours: alone it
+    // fails alone. A Problem is about the store, so it is everybody's.
+    if (batch.length > 1 && !(error instanceof Problem) && !isAbsent(error))
+      for (const waiting of batch) await this.#flush([waiting])
+    else if (isRace(error)) for (const waiting of batch) waiting.resolve({ ok: false, why: 'version' })
+    else for (const waiting of batch) waiting.reject(asProblem(error))
+    return []
+  }
+
+  async #settleAll(): Promise<void> {
+    for (const doubt of this.#doubts) await this.#settle(doubt, new Problem('store_unavailable'))
   }
 
   /** Learns whether the batch in doubt was applied, and moves the chain accordingly. Throws `unknown` when nobody can say. */
-  async #settleDoubt(unknown: Problem): Promise<boolean> {
-    const { batchId, at, audit } = this.#doubt as { batchId: string; at: number; audit: TileWrites }
+  async #settle(doubt: Doubt, unknown: Problem): Promise<boolean> {
     let applied: boolean
     try {
-      applied = await wasApplied(this.#db, batchId, at)
+      applied = await wasApplied(this.#db, doubt.batchId, doubt.at)
     } catch {
       throw unknown
     }
-    if (applied) this.#chains.advance(audit)
-    this.#doubt = null
+    if (applied) this.#chains.advance(doubt.audit)
+    this.#doubts = this.#doubts.filter((each) => each !== doubt)
     return applied
   }
 }
+
+const isClean = (landed: Landed) => 'losers' in landed && landed.losers.length === 0
 
 /**
  * A unique index saw what the checks could not, because another node committed in between: the same as a conflict, and the
@@ -250,13 +370,13 @@ function isRace(error: unknown): boolean {
 }
 
 /** Rolled back because of what another node did at the same moment: a deadlock, or a counter that both made (a division by zero). */
-function isOvertaken({ state }: DbError): boolean {
-  return state === '40P01' || state === '40001' || state === '22012'
+function isOvertaken(error: unknown): boolean {
+  return error instanceof DbError && ['40P01', '40001', '22012'].includes(error.state)
 }
 
 /** Class 08: the connection is gone, and with it the answer. 08001 never had one. */
-function isLost(error: DbError): boolean {
-  return error.state.startsWith('08') && error.state !== '08001'
+function isLost(error: unknown): boolean {
+  return error instanceof DbError && error.state.startsWith('08') && error.state !== '08001'
 }
 
 function asProblem(error: unknown): Error {

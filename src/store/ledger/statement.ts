@@ -39,10 +39,10 @@ const CHAIN = `own AS (
   SELECT w.tenant, w.writer FROM json_to_recordset({chain}::json) AS x(tenant text, writer text)
   JOIN audit_writers w ON w.tenant = x.tenant AND w.writer = x.writer WHERE w.fenced_at IS NULL FOR SHARE OF w)`
 const CHAIN_LOSERS = `SELECT -1 AS n, CASE WHEN o.writer IS NULL THEN 'fenced' ELSE 'chain' END AS why
-  FROM json_to_recordset({chain}::json) AS x(tenant text, writer text, seq bigint)
+  FROM json_to_recordset({chain}::json) AS x(tenant text, writer text, seq bigint, prev_hash text)
   LEFT JOIN own o ON o.tenant = x.tenant AND o.writer = x.writer
   WHERE x.seq > 0 AND (o.writer IS NULL OR NOT EXISTS (
-    SELECT 1 FROM audit_tiles a WHERE a.tenant = x.tenant AND a.writer = x.writer AND a.seq = x.seq - 1))`
+    SELECT 1 FROM audit_tiles a WHERE a.tenant = x.tenant AND a.writer = x.writer AND a.seq = x.seq - 1 AND a.hash = x.prev_hash))`
 
 /** A counter more than one window ahead of a rate that is spent now: left by a clock that was put right. */
 const AHEAD = `(t.window_start > excluded.window_start + (SELECT max(s.period_ms) FROM spends s WHERE s.tenant = t.tenant AND s.key = t.key AND s.kind = 'rate'))`

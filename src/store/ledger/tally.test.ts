@@ -77,7 +77,10 @@ describe('what is counted', () => {
     plane.clock.advance(90_000)
     await t.approve(approval_id as string)
     expect(await series('sallyport_approval_wait_seconds_sum')).toEqual({ approved: 90 })
-    await t.activate(ALLOW)
+    // Overtaken afterwards by a rule that asks again: the answer it had got is not counted a second time.
+    await t.activate(ASK.replace('id: ask', 'id: again'))
+    expect(await t.claim(['job.a'])).toEqual([])
+    expect((await t.approval(approval_id)).status).toBe('void')
     expect(await series('sallyport_approval_wait_seconds_count')).toEqual({ approved: 1 })
   })
 

@@ -140,7 +140,7 @@ const HOLDS: Record<PartName, readonly string[]> = {
 
 const tileRows = ({ tiles, writers }: TileWrites) => ({
   tiles: tiles.map((tile) => ({ ...tile, first_index: null })),
-  chain: tiles.map(({ tenant, writer, seq }) => ({ tenant, writer, seq })),
+  chain: tiles.map(({ tenant, writer, seq, prev_hash }) => ({ tenant, writer, seq, prev_hash })),
   writers,
 })
 
