@@ -49,6 +49,7 @@ import type { Db } from './platform/db/seam.js'
 import { type Ids, systemIds } from './platform/ids.js'
 import { createLog, type Log } from './platform/log.js'
 import { Metrics } from './platform/metrics.js'
+import { openThreads } from './platform/threads.js'
 import { watchPath } from './platform/watch.js'
 import { auditTenants, newestHead, writerKeys } from './store/audit.js'
 import { auditSource } from './store/audit-source.js'
@@ -61,6 +62,7 @@ import { countCommits } from './store/ledger/tally.js'
 import { migrate } from './store/migrate.js'
 import { Policies } from './store/policies.js'
 import { Refusals } from './store/refusals.js'
+import { type Screened, Screener, type Task } from './store/screener.js'
 import { Sealer } from './store/sealer.js'
 import { hold, Seat, writerName } from './store/seat.js'
 import { getSnapshot } from './store/snapshots.js'
@@ -75,6 +77,9 @@ const DEFAULT_TENANT = 'default'
 const FIRST_START = 'system:first-start'
 /** One key of each at first start, so that a newcomer can submit, work and approve as three different principals. */
 const FIRST_KEYS: Role[] = ['admin', 'agent', 'worker', 'approver']
+
+/** Threads for large results: 2 MiB takes one about 0.1 s, so what waits behind sixteen others still ends within its caller's patience. */
+const SCREENING = { threads: 2, waiting: 16, timeoutMs: 5_000, memoryMb: 256 }
 
 /** What is under way when a stop is asked for gets this long: a reader that stopped reading must not hold it up for ever. */
 const DRAIN_MS = 10_000
@@ -154,13 +159,17 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     const metrics = new Metrics()
     metrics.build.set({ version, node: process.versions.node, engine: db.engine }, 1)
     countCommits(ledger, metrics, log)
+    const sealer = new Sealer(pem, ids)
+    const threads = seams.memory || seams.thread === false ? null : screeners(clock)
+    closing.push(async () => threads?.close())
     const world: World = {
       db,
       ledger,
       granted: new Granted(),
       policies: new Policies(db),
       refusals: new Refusals(),
-      sealer: new Sealer(pem, ids),
+      sealer,
+      screener: new Screener(ids, sealer, threads),
       bus,
       clock,
       ids,
@@ -291,6 +300,8 @@ async function openBus({ nats }: Config, log: Log): Promise<Bus> {
 }
 
 const isEmbedded = (config: Config, seams: Seams) => config.databaseUrl === null && !seams.memory
+const screeners = (clock: Clock) =>
+  openThreads<Task, Screened>(new URL('./store/screener-thread.js', import.meta.url), SCREENING, clock)
 const pgdata = (config: Config) => join(config.dataDir, 'pgdata')
 
 function makeDataDir(dir: string): void {

@@ -37,6 +37,7 @@ import { COMMIT_ADMIN } from '../src/store/ledger/statement.js'
 import { migrate } from '../src/store/migrate.js'
 import { Policies } from '../src/store/policies.js'
 import { Refusals } from '../src/store/refusals.js'
+import { Screener } from '../src/store/screener.js'
 import { Sealer } from '../src/store/sealer.js'
 import type { World } from '../src/store/world.js'
 import { tableOf } from './tables.js'
@@ -122,13 +123,15 @@ export async function openPlane(seed = 1, open: () => Promise<Db> = () => openPg
     const chains = new WriterChains(ids.id('wr', clock.now()), key)
     // Every second node sends commits behind one another, as on Postgres.
     const ledger = new Ledger(db, chains, clock, ids, { abreast, second: 1 })
+    const sealer = new Sealer(pem, ids)
     const world = {
       db,
       ledger,
       granted: new Granted(),
       policies: new Policies(db),
       refusals: new Refusals(),
-      sealer: new Sealer(pem, ids),
+      sealer,
+      screener: new Screener(ids, sealer, null),
       bus: seams.bus ?? memoryBus(),
       clock,
       ids,

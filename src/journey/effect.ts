@@ -1,6 +1,5 @@
 import type { EffectAnswer, Effect as EffectRequest } from '../contract/workers.js'
 import type { Caller } from '../core/access.js'
-import { canonical } from '../core/canonical.js'
 import { decide, type Standing } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
 import { claimOf, type Job, type Moved, move, touch } from '../core/job.js'
@@ -13,7 +12,7 @@ import { activeFor, gateMoved } from '../store/keys.js'
 import { effectsOfJob, getLease } from '../store/leases.js'
 import { getPayload } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
-import { keep, outputRules } from '../store/results.js'
+import { outputRules } from '../store/results.js'
 import { loadGrants } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
@@ -150,7 +149,7 @@ async function commit(
   if (found.status === 'committed') return recorded(world, lease, job, found, now)
   const live = lease.ended_at === null && job.lease_id === lease.lease_id
   const raw = (request.result ?? null) as Json
-  const kept = keep(world, job, 'effect', raw, canonical(raw), await outputRules(world, job), now)
+  const kept = await world.screener.keep(job, 'effect', raw, await outputRules(world, job), now)
   const row: Effect = {
     ...found,
     version: found.version + 1,

@@ -1,6 +1,5 @@
 import type { ResolveJob } from '../contract/jobs.js'
 import type { Caller } from '../core/access.js'
-import { canonical } from '../core/canonical.js'
 import { jobFact } from '../core/facts.js'
 import { type Job, type Moved, move, touch } from '../core/job.js'
 import type { Json } from '../core/json.js'
@@ -11,7 +10,7 @@ import { getJob } from '../store/jobs.js'
 import { effectsOfJob } from '../store/leases.js'
 import type { Rows } from '../store/ledger/write.js'
 import type { PayloadRow } from '../store/payloads.js'
-import { keep, outputRules } from '../store/results.js'
+import { outputRules } from '../store/results.js'
 import type { World } from '../store/world.js'
 
 const TRIES = 6
@@ -84,13 +83,13 @@ async function next(
   const result = (body.result ?? null) as Json
   const policy = await outputRules(world, job)
   if (body.happened && body.result !== undefined) {
-    const kept = keep(world, job, 'effect', result, canonical(result), policy, now)
+    const kept = await world.screener.keep(job, 'effect', result, policy, now)
     payloads.push(kept.payload)
     effect = { ...settled, result_ptr: kept.payload.ptr, verdict: kept.verdict }
   }
   if (!last) return { moved: touch(job, now), effect, payloads }
   if (then === 'finish') {
-    const kept = keep(world, job, 'result', result, canonical(result), policy, now)
+    const kept = await world.screener.keep(job, 'result', result, policy, now)
     payloads.push(kept.payload)
     const patch = {
       verdict: kept.verdict,

@@ -1,7 +1,7 @@
 import type { Completion } from '../contract/workers.js'
 import type { Caller } from '../core/access.js'
 import type { Fact } from '../core/audit.js'
-import { canonical } from '../core/canonical.js'
+import { canonical, sha256 } from '../core/canonical.js'
 import { jobFact } from '../core/facts.js'
 import type { Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
@@ -13,7 +13,7 @@ import { getJobs } from '../store/jobs.js'
 import { effectsOfJobs, getLeases } from '../store/leases.js'
 import { releases } from '../store/ledger/write.js'
 import type { PayloadRow } from '../store/payloads.js'
-import { keep, outputRules, screenedText } from '../store/results.js'
+import { outputRules, screenedText } from '../store/results.js'
 import type { World } from '../store/world.js'
 
 export interface Settlement {
@@ -58,16 +58,16 @@ interface Read {
 /** @param first what this node granted itself is taken as it was then; who loses with that reads the rows */
 async function load(world: World, caller: Caller, lease_ids: readonly string[], first: boolean): Promise<Read> {
   const read: Read = { leases: new Map(), jobs: new Map(), effects: [] }
-  const keep = (lease: Lease) => lease.tenant === caller.tenant && lease.principal === caller.principal
+  const isOwn = (lease: Lease) => lease.tenant === caller.tenant && lease.principal === caller.principal
   const wanted = lease_ids.filter((lease_id) => {
     const granted = first ? world.granted.take(lease_id) : null
-    if (granted === null || !keep(granted.lease)) return true
+    if (granted === null || !isOwn(granted.lease)) return true
     read.leases.set(lease_id, granted.lease)
     read.jobs.set(granted.job.job_id, granted.job)
     return false
   })
   if (wanted.length === 0) return read
-  const leases = (await getLeases(world.db, caller.tenant, wanted)).filter(keep)
+  const leases = (await getLeases(world.db, caller.tenant, wanted)).filter(isOwn)
   const ids = leases.map((l) => l.job_id)
   // Jobs first: their versions then vouch for the effects. Side by side an effect begun between the two reads would be missed.
   const jobs = await getJobs(world.db, caller.tenant, ids)
@@ -83,12 +83,11 @@ async function one(world: World, caller: Caller, completion: Completion, read: R
   const job = lease === undefined ? undefined : read.jobs.get(lease.job_id)
   if (lease === undefined || job === undefined)
     return { lease: completion.lease, answer: 'lost', job_id: null, status: null }
-  const report_hash = world.sealer.mark(completion as unknown as Json)
-  if (lease.ended_at !== null) return stale(world, caller, lease, job, report_hash)
+  if (lease.ended_at !== null) return stale(world, caller, lease, job, completion)
   // Read before and after the commit that ended it: the lease row will say how.
   if (job.lease_id !== lease.lease_id) return null
   const now = world.clock.now()
-  const { report, payloads, facts } = await screened(world, job, completion, now)
+  const { report, payloads, facts, digest } = await screened(world, job, completion, now)
   const effects = read.effects.filter((e) => e.job_id === job.job_id)
   const result = step(job, lease, effects, report, now, caller.principal, world.ids.fraction())
   const receipt = await world.ledger.commit({
@@ -97,7 +96,7 @@ async function one(world: World, caller: Caller, completion: Completion, read: R
     alone: [job.job_id, lease.lease_id],
     rows: {
       updateJobs: [result.job],
-      updateLeases: [{ ...result.lease, report_hash }],
+      updateLeases: [{ ...result.lease, report_hash: reportHash(world, completion, digest) }],
       // A result that ended in doubt is nobody's result yet: nothing points at it.
       payloads: payloads.filter((p) => p.ptr === result.job.result_ptr),
       effects: result.effect === null ? [] : [result.effect],
@@ -112,8 +111,9 @@ async function one(world: World, caller: Caller, completion: Completion, read: R
 }
 
 /** A report from a lease that has ended moves nothing. The same report again is answered as before; another one is evidence. */
-function stale(world: World, caller: Caller, lease: Lease, job: Job, report_hash: string): Settlement {
-  if (lease.report_hash === report_hash)
+function stale(world: World, caller: Caller, lease: Lease, job: Job, completion: Completion): Settlement {
+  const digest = completion.outcome === 'succeeded' ? sha256(canonical((completion.result ?? null) as Json)) : ''
+  if (lease.report_hash === reportHash(world, completion, digest))
     return { lease: lease.lease_id, answer: 'ok', job_id: job.job_id, status: job.status }
   // Counted, not written one by one: a worker may report a lost lease as often as it likes.
   const refused = {
@@ -132,12 +132,17 @@ function stale(world: World, caller: Caller, lease: Lease, job: Job, report_hash
   }
 }
 
+/** Tells a repeat from another report. By the digest of its result, which was worked out where that was screened. */
+function reportHash(world: World, completion: Completion, digest: string): string {
+  return world.sealer.mark({ ...completion, result: digest } as unknown as Json)
+}
+
 async function screened(
   world: World,
   job: Job,
   completion: Completion,
   now: number,
-): Promise<{ report: Report; payloads: PayloadRow[]; facts: Fact[] }> {
+): Promise<{ report: Report; payloads: PayloadRow[]; facts: Fact[]; digest: string }> {
   const policy = await outputRules(world, job)
   const usage = { tokens: completion.usage?.tokens ?? null, cost: completion.usage?.cost ?? null }
   if (completion.outcome === 'failed') {
@@ -151,12 +156,12 @@ async function screened(
       report: { outcome: 'failed', class: error.class, code, message: screenedText(error.message, policy), usage },
       payloads: [],
       facts: [],
+      digest: '',
     }
   }
   const limit = job.constraints.max_output_bytes
-  const raw = (completion.result ?? null) as Json
-  const body = canonical(raw)
-  const bytes = Buffer.byteLength(body)
+  const kept = await world.screener.keep(job, 'result', (completion.result ?? null) as Json, policy, now)
+  const { bytes, digest } = kept
   if (typeof limit === 'number' && bytes > limit)
     return {
       report: {
@@ -168,8 +173,8 @@ async function screened(
       },
       payloads: [],
       facts: [],
+      digest,
     }
-  const kept = keep(world, job, 'result', raw, body, policy, now)
   const facts =
     kept.verdict === 'REDACT' ? [jobFact('result.redacted', job, now, 'system:screen', { findings: kept.summary })] : []
   return {
@@ -182,5 +187,6 @@ async function screened(
     },
     payloads: [kept.payload],
     facts,
+    digest,
   }
 }

@@ -6,6 +6,7 @@ import type { Granted } from './granted.js'
 import type { Ledger } from './ledger/queue.js'
 import type { Policies } from './policies.js'
 import type { Refusals } from './refusals.js'
+import type { Screener } from './screener.js'
 import type { Sealer } from './sealer.js'
 
 /** What every use case is given: the store, the ledger that alone writes to it, and the seams. Built once, in main.ts. */
@@ -16,6 +17,7 @@ export interface World {
   policies: Policies
   refusals: Refusals
   sealer: Sealer
+  screener: Screener
   bus: Bus
   clock: Clock
   ids: Ids

@@ -38,7 +38,7 @@ test(`${proves('R8')} new work of a tenant whose oldest waits for two seconds is
   taken.push(ledger.commit(note(late.tenant, 'k')))
   expect(ledger.strain).toBe(1)
   plane.clock.advance(1)
-  expect(await codeOf(() => ledger.commit(note(late.tenant, 'k')))).toBe('overloaded')
+  expect(await codeOf(ledger.commit(note(late.tenant, 'k')))).toBe('overloaded')
   taken.push(ledger.commit(note(late.tenant)))
   taken.push(ledger.commit(note(quick.tenant, 'q')))
   hold.release()

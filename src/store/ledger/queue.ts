@@ -72,7 +72,7 @@ const QUEUE = 4096
  * On a slow machine that second is many. A tenant whose oldest step has waited for so long gets no more submits in: they would only
  * make all of its callers late. Its own oldest, because tenants take turns: who asks little is not behind who asks much.
  */
-const WAIT_MS = 2_000_000
+const WAIT_MS = 2_000
 
 /**
  * The only writer of this node. Arrivals during a commit form the next batch and an idle queue flushes at once: a fixed
