@@ -73,10 +73,14 @@ export async function startPlane({ databaseUrl, natsUrl, nodes = 1, settings = {
 }
 
 async function startNode(dataDir, env, log) {
-  const child = spawn(process.execPath, [MAIN, 'up', '--port', '0', '--data-dir', dataDir, '--json'], {
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
+  const child = spawn(
+    process.execPath,
+    ['--max-semi-space-size=32', MAIN, 'up', '--port', '0', '--data-dir', dataDir, '--json'],
+    {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  )
   createInterface({ input: child.stderr }).on('line', (line) => {
     log.count++
     if (log.lines.length < KEPT_LINES) log.lines.push(line)

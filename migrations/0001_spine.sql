@@ -274,3 +274,12 @@ CREATE TABLE batches (
   at       bigint NOT NULL
 );
 CREATE INDEX batches_age ON batches (at);
+
+-- Texts of some KB: compressing them the old way took 55 µs of the engine for a result of 4 KB, and most of a tile's insert. Engines
+-- that were built without lz4 keep the old way.
+DO $$ BEGIN
+  ALTER TABLE jobs ALTER COLUMN input SET COMPRESSION lz4, ALTER COLUMN context SET COMPRESSION lz4, ALTER COLUMN result SET COMPRESSION lz4;
+  ALTER TABLE payloads ALTER COLUMN body SET COMPRESSION lz4;
+  ALTER TABLE audit_tiles ALTER COLUMN body SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN NULL;
+END $$;

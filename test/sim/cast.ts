@@ -125,6 +125,7 @@ export class Cast {
     if (!done(leases)) return []
     for (const { lease, job } of leases)
       this.history.expects(`lease ${lease}`, { kind: 'job.leased', lease_id: lease, job_id: job.job_id })
+    this.history.takenUp += leases.filter(({ effects }) => effects.length > 0).length
     return leases.map((leased) => ({ leased, effects, as, ends: asked + leased.remaining_ms }))
   }
 

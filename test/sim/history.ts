@@ -17,7 +17,10 @@ export class History {
   readonly answers: Acknowledged[] = []
   /** How often each outside action was done, by its idempotency key. Nothing outside removes a repeat: two is two. */
   readonly done = new Map<string, number>()
+  /** What was done, as a person who looks would call it. */
   readonly happened = new Set<string>()
+  /** Leases that came with effects an earlier attempt had committed. */
+  takenUp = 0
   /** Answers that no state of the plane explains. */
   readonly strange: string[] = []
   readonly #jobs = new Map<string, string>()

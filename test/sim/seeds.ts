@@ -80,7 +80,10 @@ class Run {
       this.#repeat(6, async () => sim.advance(sim.pick([0, 1, 300, 1000, 4000, 30_000]))),
     ]
     await sim.drive(Promise.all(actors), (ready) => this.#next(ready))
+    // People come once more, to what has piled up.
+    await sim.through(this.#operate())
     await sim.through(cast.calm())
+    if (cast.history.takenUp > 0) this.seen.add('work taken up')
     for (const { status } of await sim.through(cast.rows<Job>('jobs'))) this.seen.add(status)
   }
 
@@ -116,7 +119,6 @@ class Run {
   async #work(as: Caller): Promise<void> {
     const { sim, cast } = this
     const attempts = await cast.claim(as, 1 + sim.below(3), sim.below(4) === 0 ? 'none' : 'recorded')
-    for (const { leased } of attempts) this.seen.add(leased.effects.length > 0 ? 'work taken up' : 'work begun')
     await Promise.all(
       attempts.map((attempt) => {
         const plan: Plan = {
@@ -147,7 +149,7 @@ class Run {
     }
     const [doubtful, dead, held] = [some('ambiguous'), some('dead_letter'), some('quarantined')]
     if (doubtful !== undefined) await cast.resolve(doubtful, sim.pick([undefined, 'retry', 'dead_letter']))
-    if (dead !== undefined) await cast.judge(dead, sim.pick(['replay', 'replay', 'discard']))
+    if (dead !== undefined) await cast.judge(dead, sim.pick(['replay', 'discard']))
     if (held !== undefined) await cast.judge(held, sim.pick(['release', 'discardResult']))
   }
 

@@ -146,7 +146,8 @@ export class Simulation {
     const along = call.lane === null ? [call] : this.#held.filter((c) => c.lane === call.lane)
     for (const each of along) {
       this.#drop(each)
-      each.reject(new DbError('the connection is gone', state))
+      // Of what was sent before it on the same connection nobody knows whether it ran.
+      each.reject(new DbError('the connection is gone', each === call ? state : '08006'))
     }
   }
 
