@@ -60,6 +60,43 @@ describe('the NATS URL', () => {
   })
 })
 
+describe('how long jobs are kept', () => {
+  const DAY = 86_400_000
+  const kept = (value?: string) => loadConfig({ SALLYPORT_KEEP_JOBS: value }).keepJobsMs
+
+  test.each([
+    [undefined, null],
+    ['', null],
+    ['1d', DAY],
+    ['24h', DAY],
+    ['90d', 90 * DAY],
+    ['26w', 182 * DAY],
+    ['1y', 366 * DAY],
+    ['7y', 7 * 366 * DAY],
+  ])('%s', (value, ms) => {
+    expect(kept(value)).toBe(ms)
+  })
+
+  test.each([
+    '0',
+    '90',
+    '0d',
+    '23h',
+    '86399999ms',
+    '0y',
+    '1y6w',
+    '400d',
+    '-90d',
+    '90 d',
+    '90D',
+    'for ever',
+    '100y',
+    '1e3d',
+  ])('%s stops the start: what is removed cannot be had back', (value) => {
+    expect(() => kept(value)).toThrow(`SALLYPORT_KEEP_JOBS is "${value}", not a duration of a day or more. Example: `)
+  })
+})
+
 describe('NATS credentials', () => {
   const file = place.at('sallyport.creds')
   const text = '-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------\n-----BEGIN USER NKEY SEED-----\ny\n'

@@ -3,6 +3,7 @@ import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Type } from 'typebox'
 import { Compile } from 'typebox/compile'
+import { parseDuration } from './core/policy/duration.js'
 import type { NatsAccess } from './platform/bus/nats-access.js'
 
 /** Everything a node is told from outside, parsed once. */
@@ -23,6 +24,8 @@ export interface Config {
   readonly signingKey: string
   /** File outside the database that gets a signed head a minute; null: none. */
   readonly checkpoints: string | null
+  /** Finished jobs are removed after so long; null: never. */
+  readonly keepJobsMs: number | null
   /** Who may read metrics without a key: whoever is on this machine while bound to loopback, anybody, nobody. */
   readonly metrics: 'loopback' | 'open' | 'key'
   readonly logLevel: 'silent' | 'fatal' | 'error' | 'warn' | 'info' | 'debug'
@@ -90,6 +93,7 @@ export function loadConfig(env: Record<string, string | undefined>, over: Partia
     adminKey,
     signingKey: resolve(signingKey ?? join(dataDir, 'signing.key')),
     checkpoints: text('SALLYPORT_CHECKPOINTS'),
+    keepJobsMs: over.keepJobsMs === undefined ? keepJobs(text('SALLYPORT_KEEP_JOBS')) : over.keepJobsMs,
     metrics: metrics as Config['metrics'],
     logLevel: level as Config['logLevel'],
     packageRoot: PACKAGE_ROOT,
@@ -113,6 +117,21 @@ function pool(value: string | null): number {
   if (!/^\d+$/.test(value) || number < 3 || number > 100)
     throw new ConfigError('SALLYPORT_DATABASE_POOL', `is "${value}", not a number of connections from 3 to 100`, '6')
   return number
+}
+
+const DAY_MS = 86_400_000
+
+/**
+ * As durations are written in a policy, and whole years: a policy has none, because their length depends on the calendar, but what
+ * must be kept for a year may be kept a day longer. At least a day: an Idempotency-Key is answered with its job for as long.
+ */
+function keepJobs(value: string | null): number | null {
+  if (value === null) return null
+  const years = /^([1-9][0-9]?)y$/.exec(value)?.[1]
+  const ms = years === undefined ? parseDuration(value) : Number(years) * 366 * DAY_MS
+  if (ms === null || ms < DAY_MS)
+    throw new ConfigError('SALLYPORT_KEEP_JOBS', `is "${value}", not a duration of a day or more`, '90d')
+  return ms
 }
 
 const NATS_EXAMPLE = 'nats://user:password@nats.internal:4222'

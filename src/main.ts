@@ -34,6 +34,7 @@ import { type Integrator, integrator } from './loops/integrator.js'
 import type { Loop } from './loops/loop.js'
 import { presence } from './loops/presence.js'
 import { pressure } from './loops/pressure.js'
+import { pruner } from './loops/pruner.js'
 import { publisher } from './loops/publisher.js'
 import { revocations } from './loops/revocations.js'
 import { closer, rebinder, sweeper } from './loops/sweeper.js'
@@ -190,6 +191,13 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       presence(seat, () => writerName(chains.writer), clock, log),
     ]
     if (shared) loops.push(drift(world, own, clock, log))
+    // Also where everything is kept: the embedded engine makes room for new rows only when it is told to.
+    if (config.keepJobsMs !== null || !shared)
+      loops.push(
+        pruner(world, config.keepJobsMs, clock, log, (name, n) =>
+          metrics.jobsPruned.inc({ tenant: metrics.labels.tenant(name) }, n),
+        ),
+      )
     if (config.checkpoints !== null) loops.push(checkpointKeeper(world, clock, log, config.checkpoints))
     if (bus.events !== null) {
       const publish = publisher(world, bus.events, clock, log)

@@ -49,6 +49,7 @@ export const FACT_KINDS = [
   'key.refused',
   'limit.refused', // in aggregate: `count` refusals between `from` and `at`
   'payload.erased', // its retention ended
+  'jobs.pruned', // in aggregate: `count` finished jobs, no longer kept; `jobs_hash` over their sorted ids, a line each
   'audit.exported',
   'drill.run',
   'writer.started',

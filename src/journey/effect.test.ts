@@ -43,6 +43,16 @@ async function doubted(t: Tenancy): Promise<{ job_id: string; lease: string }> {
 }
 
 describe('an effect', () => {
+  test('begun twice is asked about twice, also by a node that has not heard of the policy that now denies it', async () => {
+    const t = await plane.tenant(POLICY)
+    const elsewhere = t.on(plane.node())
+    const { lease } = await t.lease({ topic: 'job.do.it' })
+    expect(await t.begin(lease, 'pay')).toMatchObject({ status: 'begun' })
+    expect(await t.begin(lease, 'pay')).toMatchObject({ status: 'begun' })
+    await elsewhere.activate(POLICY.replace('decision: ALLOW', 'decision: DENY'))
+    expect(await codeOf(t.begin(lease, 'pay'))).toBe('effect_refused')
+  })
+
   test(`${proves('R5', 'L3')} that is committed is not done again by the next attempt: its recorded result is the answer`, async () => {
     const t = await plane.tenant(POLICY)
     const first = await t.lease({ topic: 'job.do.it' })

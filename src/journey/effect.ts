@@ -59,7 +59,13 @@ async function begin(
   // Another snapshot than the one the lease was granted under: what was allowed then may be denied now.
   if (gate.snapshot !== job.snapshot && !(await stillAllowed(world, caller, active, job, now))) return null
   // Begun by this very lease: the first answer was lost, or the handler asks twice; it may go on either way.
-  if (found?.status === 'begun' && found.lease_id === lease.lease_id) return begun(world, lease, job, request.key, now)
+  // Nothing is written, yet the gate is asked in the store: this node may not have heard of an activation elsewhere.
+  if (found?.status === 'begun' && found.lease_id === lease.lease_id) {
+    const asked = await world.ledger.commit({ tenant: job.tenant, gate, alone: [], rows: {}, facts: [] })
+    if (asked.ok) return begun(world, lease, job, request.key, now)
+    await gateMoved(world, caller)
+    return null
+  }
   const moved = touch(job, now)
   const row: Effect = {
     tenant: job.tenant,

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { violations } from '../../test/invariants.js'
 import { codeOf, openPlane, type Tenancy, type TestPlane } from '../../test/plane.js'
 import { proves } from '../../test/requirements.js'
-import { QUARANTINE_KEPT_MS } from '../store/results.js'
+import { QUARANTINE_KEPT_MS } from '../store/screener.js'
 
 const POLICY = `
 version: v1

@@ -12,7 +12,7 @@ import { type Loop, loop } from './loop.js'
 const PAUSE_MS = 250
 
 /** A loop that one of the nodes runs. Two at once, as when one was frozen, would only do the same work twice: versions settle it. */
-function seated(
+export function seated(
   world: World,
   name: string,
   pauseMs: number,

@@ -89,6 +89,12 @@ export class Metrics {
     help: 'Audit entries committed by this node, by kind',
     labelNames: ['kind'],
   })
+  readonly jobsPruned = new Counter({
+    ...this.#own,
+    name: 'sallyport_jobs_pruned_total',
+    help: 'Finished jobs removed by this node because they are no longer kept',
+    labelNames: ['tenant'],
+  })
   readonly jobSeconds = new Histogram({
     ...this.#own,
     name: 'sallyport_job_duration_seconds',

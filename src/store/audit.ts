@@ -60,12 +60,14 @@ const OF_RUN = `SELECT tiles FROM jobs WHERE tenant = $1 AND run_id = $2
   UNION ALL SELECT tile AS tiles FROM decisions WHERE tenant = $1 AND run_id = $2`
 /**
  * What the integrator writes in one statement. A second integrator that placed some of the same tiles makes it divide by zero, the
- * only way a statement can take itself back; the row locks of `u_tiles` make it wait for the first before it counts.
+ * only way a statement can take itself back; the row locks of `found` make it wait for the first before it counts.
  */
 const INTEGRATE = `
 WITH placed AS (SELECT * FROM json_to_recordset($2::json) AS x(tenant text, writer text, seq bigint, first_index bigint)),
 nodes AS (SELECT level, idx, decode(hashes, 'base64') AS hashes FROM json_to_recordset($3::json) AS x(level int, idx bigint, hashes text)),
-u_tiles AS (UPDATE audit_tiles t SET first_index = p.first_index FROM placed p WHERE t.tenant = p.tenant AND t.writer = p.writer AND t.seq = p.seq AND (t.first_index IS NULL) IS TRUE RETURNING 1),
+found AS (SELECT p.first_index, t.place FROM placed p CROSS JOIN LATERAL (
+  SELECT a.ctid AS place FROM audit_tiles a WHERE a.tenant = p.tenant AND a.writer = p.writer AND a.seq = p.seq AND (a.first_index IS NULL) IS TRUE FOR UPDATE) t),
+u_tiles AS (UPDATE audit_tiles t SET first_index = f.first_index FROM found f WHERE t.ctid = f.place RETURNING 1),
 w_nodes AS (INSERT INTO audit_nodes (tenant, level, idx, hashes) SELECT $1, level, idx, hashes FROM nodes
   ON CONFLICT (tenant, level, idx) DO UPDATE SET hashes = excluded.hashes),
 w_head AS (INSERT INTO audit_heads SELECT * FROM json_populate_recordset(NULL::audit_heads, $4::json)),

@@ -1,11 +1,6 @@
 import { claimOf, type Job } from '../core/job.js'
-import type { Json } from '../core/json.js'
 import { type OutputPolicy, outputPolicyFor, screenText, type Verdict } from '../core/output.js'
-import type { PayloadRow } from './payloads.js'
 import type { World } from './world.js'
-
-/** Raw of a quarantined result is kept sealed for a person to look at, this long. */
-export const QUARANTINE_KEPT_MS = 7 * 86_400_000
 
 /** What the output rules of the snapshot that let the job out say about its results. */
 export async function outputRules(world: World, job: Job): Promise<OutputPolicy> {
@@ -21,16 +16,6 @@ export async function outputRules(world: World, job: Job): Promise<OutputPolicy>
 
 const ORDER: readonly Verdict[] = ['ALLOW', 'REDACT', 'QUARANTINE']
 const severest = (a: Verdict, b: Verdict): Verdict => (ORDER.indexOf(a) >= ORDER.indexOf(b) ? a : b)
-
-export interface Kept {
-  verdict: 'ALLOW' | 'REDACT' | 'QUARANTINE'
-  findings: Json
-  /** Detectors and counts for the log, e.g. `github_token×2`. */
-  summary: string
-  payload: PayloadRow
-  /** Salted hash of what is kept readable. */
-  result_hash: string
-}
 
 /** Error texts and codes are results too. A text that would be quarantined is dropped: nobody needs the raw of a message. */
 export function screenedText(text: string, policy: OutputPolicy): string {

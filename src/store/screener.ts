@@ -6,8 +6,10 @@ import { Problem } from '../errors.js'
 import type { Ids } from '../platform/ids.js'
 import type { Threads } from '../platform/threads.js'
 import { type PayloadRow, pointerTo } from './payloads.js'
-import { type Kept, QUARANTINE_KEPT_MS } from './results.js'
 import type { Sealer } from './sealer.js'
+
+/** Raw of a quarantined result is kept sealed for a person to look at, this long. */
+export const QUARANTINE_KEPT_MS = 7 * 86_400_000
 
 export interface Screened {
   verdict: Verdict
@@ -82,7 +84,14 @@ export function isLarge(value: Json, limit = LARGE): boolean {
 }
 
 /** A result as it is kept, with what the caller may want to know of the raw one. */
-export interface KeptResult extends Kept {
+export interface Kept {
+  verdict: 'ALLOW' | 'REDACT' | 'QUARANTINE'
+  findings: Json
+  /** Detectors and counts for the log, e.g. `github_token×2`. */
+  summary: string
+  payload: PayloadRow
+  /** Salted hash of what is kept readable. */
+  result_hash: string
   /** UTF-8 length of the raw value's canonical text, and its SHA-256. */
   bytes: number
   digest: string
@@ -114,7 +123,7 @@ export class Screener {
     raw: Json,
     policy: OutputPolicy,
     now: number,
-  ): Promise<KeptResult> {
+  ): Promise<Kept> {
     const salt = Buffer.from(this.#ids.bytes(16)).toString('hex')
     const { verdict, findings, body, bytes, digest, shown, hash } = await this.#screened(raw, policy, salt)
     const own = kind === 'result' && verdict !== 'QUARANTINE'

@@ -64,7 +64,7 @@ export const ROOMS: Record<string, Room> = {
 
   // Files at the root of src/. sdk.ts is part of the room sdk.
   errors: { may: [], types: [], packages: [], builtins: [] },
-  config: { may: ['errors'], types: ['platform'], packages: ['typebox'], builtins: 'all' },
+  config: { may: ['core', 'errors'], types: ['platform'], packages: ['typebox'], builtins: 'all' },
   policy: { may: ['core', 'errors'], types: ['contract'], packages: [], builtins: [] },
 }
 

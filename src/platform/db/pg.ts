@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { DbError } from '../../errors.js'
 import { type Clock, systemClock } from '../clock.js'
 import { ConnectError } from './pg-faults.js'
@@ -78,7 +79,7 @@ export async function openPostgres(options: PostgresOptions, clock: Clock = syst
   }
   try {
     // Every connection, so that a pool the server has no room for is told of now and not under load.
-    await patiently(options, clock, () => Promise.all(all.map((each) => each.query('SELECT 1', []))))
+    await patiently(options, () => Promise.all(all.map((each) => each.query('SELECT 1', []))))
     return db
   } catch (error) {
     await db.close()
@@ -92,7 +93,7 @@ function leastBusy(lines: readonly Line[]): Line {
   return lines.reduce((least, each) => (rank(each) < rank(least) ? each : least))
 }
 
-async function patiently(options: PostgresOptions, clock: Clock, work: () => Promise<unknown>): Promise<void> {
+async function patiently(options: PostgresOptions, work: () => Promise<unknown>): Promise<void> {
   const end = performance.now() + (options.patienceMs ?? 0)
   let told = ''
   for (;;) {
@@ -104,7 +105,8 @@ async function patiently(options: PostgresOptions, clock: Clock, work: () => Pro
       if (hopeless || performance.now() + AGAIN_MS > end) throw error
       if (error.message !== told) options.waiting?.(error.message)
       told = error.message
-      await new Promise<void>((again) => clock.after(AGAIN_MS, again))
+      // Not by the clock: its timers let a process end, and while it waits there is nothing else that keeps this one.
+      await setTimeout(AGAIN_MS)
     }
   }
 }

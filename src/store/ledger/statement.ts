@@ -42,11 +42,11 @@ const update = (table: string, mutable: string, key: string, param: string) =>
 /** Tiles follow their chain: the writer is not fenced, and what the tile follows is there. Two commits may be on their way. */
 const CHAIN = `own AS (
   SELECT w.tenant, w.writer FROM json_to_recordset({chain}::json) AS x(tenant text, writer text)
-  JOIN audit_writers w ON w.tenant = x.tenant AND w.writer = x.writer WHERE w.fenced_at IS NULL FOR SHARE OF w)`
+  CROSS JOIN LATERAL (SELECT * FROM audit_writers a WHERE a.tenant = x.tenant AND a.writer = x.writer AND a.fenced_at IS NULL FOR SHARE) w)`
 const CHAIN_LOSERS = `SELECT -1 AS n, CASE WHEN (x.tenant, x.writer) IN (SELECT tenant, writer FROM own) THEN 'chain' ELSE 'fenced' END AS why
   FROM json_to_recordset({chain}::json) AS x(tenant text, writer text, seq bigint, prev_hash text)
-  WHERE x.seq > 0 AND ((x.tenant, x.writer) NOT IN (SELECT tenant, writer FROM own) OR NOT EXISTS (
-    SELECT 1 FROM audit_tiles a WHERE a.tenant = x.tenant AND a.writer = x.writer AND a.seq = x.seq - 1 AND a.hash = x.prev_hash))`
+  WHERE x.seq > 0 AND ((x.tenant, x.writer) NOT IN (SELECT tenant, writer FROM own) OR x.prev_hash IS DISTINCT FROM (
+    SELECT a.hash FROM audit_tiles a WHERE a.tenant = x.tenant AND a.writer = x.writer AND a.seq = x.seq - 1))`
 
 /** A counter more than one window ahead of a rate that is spent now: left by a clock that was put right. */
 const AHEAD = `(t.window_start > excluded.window_start + (SELECT max(s.period_ms) FROM spends s WHERE s.tenant = t.tenant AND s.key = t.key AND s.kind = 'rate'))`

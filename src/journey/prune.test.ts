@@ -1,0 +1,361 @@
+import fc from 'fast-check'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import {
+  auditVerifies,
+  decisionsReproduce,
+  effectsAreNotLost,
+  factsFoldToRows,
+  leasesWereAllowed,
+  limitsAreHeld,
+  oneLiveLease,
+  violations,
+} from '../../test/invariants.js'
+import { breakCommit, codeOf, openPlane, type Tenancy, type TestPlane } from '../../test/plane.js'
+import { database } from '../../test/support/engines.js'
+import { sha256 } from '../core/canonical.js'
+import { isFinished, JOB_STATUSES, type Job } from '../core/job.js'
+import { openPostgres } from '../platform/db/pg.js'
+import { openPglite } from '../platform/db/pglite.js'
+import { oldJobs, removeJobs } from '../store/prune.js'
+import { type Places, prune, ROUND } from './prune.js'
+
+const DAY = 86_400_000
+const KEEP = 30 * DAY
+const POLICY = `
+version: v1
+default_decision: DENY
+job_classes:
+  - { topic: job.do.*, attempts: 1, timeout_ms: 20000 }
+rules:
+  - { id: do, match: { topic: job.do.* }, decision: ALLOW, limits: { concurrent: 99, per: topic } }
+  - { id: wait, match: { topic: job.wait.* }, decision: ALLOW }
+  - { id: ask, match: { topic: job.ask.* }, decision: REQUIRE_APPROVAL, approval: { from: [role:approver], within: 1h } }
+`
+const KEY = `-----BEGIN PRIVATE KEY-----\n${'MIIEvQIBADANBgkqhkiG9w0BAQEFAASC'.repeat(4)}\n-----END PRIVATE KEY-----`
+/** Everything that speaks of a job, but for the log. */
+const TABLES = ['jobs', 'leases', 'effects', 'approvals', 'decisions', 'payloads']
+
+/** A job brought to a status; the worker may have recorded an effect on the way. Returns its id. */
+const MADE: Record<string, (t: Tenancy, effect: boolean) => Promise<string>> = {
+  queued: async (t) => (await t.submit({ topic: 'job.wait.it', input: { n: 1 } })).job_id,
+  pending_approval: async (t) => (await t.submit({ topic: 'job.ask.it', input: { n: 1 } })).job_id,
+  running: (t, effect) => leased(t, effect),
+  succeeded: (t, effect) => ended(t, effect, (lease) => t.succeed(lease, { done: 'yes' })),
+  quarantined: (t, effect) => ended(t, effect, (lease) => t.succeed(lease, KEY)),
+  dead_letter: (t, effect) => ended(t, effect, (lease) => t.fail(lease, 'terminal')),
+  ambiguous: async (t) => {
+    const { job, lease } = await t.lease({ topic: 'job.do.it' })
+    await t.begin(lease, 'pay')
+    await t.fail(lease, 'terminal')
+    return job.job_id
+  },
+  cancelled: async (t) => {
+    const job_id = await MADE.queued?.(t, false)
+    await t.cancel(job_id as string)
+    return job_id as string
+  },
+  rejected: async (t) => {
+    const { job_id, approval_id } = await t.submit({ topic: 'job.ask.it', context: { why: 'so' } })
+    await t.reject(approval_id as string)
+    return job_id
+  },
+  discarded: async (t, effect) => {
+    const job_id = await MADE[effect ? 'quarantined' : 'dead_letter']?.(t, effect)
+    await (effect ? t.discardResult(job_id as string) : t.discard(job_id as string))
+    return job_id as string
+  },
+  approved: async (t) => {
+    const { job_id, approval_id } = await t.submit({ topic: 'job.ask.it', context: { why: 'so' } })
+    await t.approve(approval_id as string)
+    const [mine] = await t.claim(['job.ask.it'])
+    await t.succeed(mine?.lease as string, { done: 'yes' })
+    return job_id
+  },
+}
+const KINDS = Object.keys(MADE)
+const made = (t: Tenancy, kind: string, effect = false) => (MADE[kind] as (typeof MADE)[string])(t, effect)
+
+async function leased(t: Tenancy, effect: boolean): Promise<string> {
+  return (await withEffect(t, effect)).job.job_id
+}
+async function ended(t: Tenancy, effect: boolean, end: (lease: string) => Promise<unknown>): Promise<string> {
+  const { job, lease } = await withEffect(t, effect)
+  await end(lease)
+  return job.job_id
+}
+async function withEffect(t: Tenancy, effect: boolean) {
+  const mine = await t.lease({ topic: 'job.do.it', input: { n: 1 } })
+  if (effect) {
+    await t.begin(mine.lease, 'pay')
+    await t.commit(mine.lease, 'pay', { receipt: 7 })
+  }
+  return mine
+}
+
+const idsIn = async (t: Tenancy, table: string) =>
+  new Set((await t.rows<{ job_id: string | null }>(table)).flatMap(({ job_id }) => job_id ?? []))
+const jobsOf = async (t: Tenancy) => new Map((await t.rows<Job>('jobs')).map((job) => [job.job_id, job]))
+const prunedFacts = async (t: Tenancy) => (await t.facts()).filter((fact) => fact.kind === 'jobs.pruned')
+
+describe.each([
+  ['embedded', () => openPglite(null)],
+  ['Postgres', async () => openPostgres({ url: await database() })],
+] as const)('%s', (_, open) => {
+  let plane: TestPlane
+  beforeAll(async () => {
+    plane = await openPlane(1, open)
+  })
+  afterAll(() => plane.close())
+  // A look is at every tenant: none may have something left of the test before.
+  afterEach(() => prune(plane.world, -1, new Map()))
+  const pruned = (t: Tenancy, keepMs = KEEP, places: Places = new Map()) =>
+    prune(t.world, keepMs, places).then((done) => done.removed.get(t.tenant) ?? 0)
+
+  test('an old job goes with all that stands under it; the log says so, stays whole and verifies', async () => {
+    const t = await plane.tenant(POLICY)
+    const finished_at = plane.clock.now()
+    const ids = [await made(t, 'succeeded', true), await made(t, 'approved'), await made(t, 'discarded', true)]
+    for (const table of TABLES) expect((await idsIn(t, table)).size).toBeGreaterThan(0)
+    const before = await t.facts()
+    plane.clock.advance(KEEP + 1)
+    expect(await pruned(t)).toBe(3)
+    for (const table of TABLES) expect(await t.rows(table), table).toEqual([])
+    expect(await t.facts()).toEqual([
+      ...before,
+      {
+        kind: 'jobs.pruned',
+        tenant: t.tenant,
+        at: plane.clock.now(),
+        actor: 'system:pruner',
+        count: 3,
+        oldest_finished_at: finished_at,
+        newest_finished_at: finished_at,
+        jobs_hash: sha256([...ids].sort().join('\n')),
+      },
+    ])
+    expect(await auditVerifies(plane, t.tenant)).toEqual([])
+    expect(await pruned(t)).toBe(0)
+    expect(await prunedFacts(t)).toHaveLength(1)
+  })
+
+  test('what may still happen stays, however old: only statuses that nothing leaves go', async () => {
+    const t = await plane.tenant(POLICY)
+    const ids = new Map<string, string>()
+    for (const kind of KINDS) ids.set(kind, await made(t, kind))
+    plane.clock.advance(4000 * DAY)
+    expect(await pruned(t)).toBe(5)
+    const left = await jobsOf(t)
+    const kept = ['queued', 'pending_approval', 'running', 'quarantined', 'dead_letter', 'ambiguous']
+    expect([...left.values()].map((job) => job.status).sort()).toEqual(kept.sort())
+    // What stays can go on, and goes when it has ended for good.
+    const dead = ids.get('dead_letter') as string
+    expect((await t.replay(dead)).status).toBe('queued')
+    await t.cancel(dead)
+    await t.discardResult(ids.get('quarantined') as string)
+    expect(await pruned(t)).toBe(0)
+    plane.clock.advance(KEEP + 1)
+    expect(await pruned(t)).toBe(2)
+  })
+
+  test('a look that begins behind what it passed over still sees it go when it ends', async () => {
+    const t = await plane.tenant(POLICY)
+    const dead = await made(t, 'dead_letter')
+    await made(t, 'succeeded')
+    const places: Places = new Map()
+    plane.clock.advance(KEEP + 1)
+    expect(await pruned(t, KEEP, places)).toBe(1)
+    expect(await pruned(t, KEEP, places)).toBe(0)
+    await t.discard(dead)
+    plane.clock.advance(KEEP + 1)
+    expect(await pruned(t, KEEP, places)).toBe(1)
+  })
+
+  test('exactly as long as it is kept, a job is kept', async () => {
+    const t = await plane.tenant(POLICY)
+    await made(t, 'succeeded')
+    plane.clock.advance(KEEP)
+    expect(await pruned(t)).toBe(0)
+    plane.clock.advance(1)
+    expect(await pruned(t)).toBe(1)
+  })
+
+  test('a finished job with something live under it stays, should that ever be', async () => {
+    const t = await plane.tenant(POLICY)
+    const [lease, approval, effect] = [
+      await made(t, 'succeeded'),
+      await made(t, 'approved'),
+      await made(t, 'succeeded', true),
+    ]
+    const before = plane.clock.now() + 1
+    plane.clock.advance(KEEP + 1)
+    for (const [sql, job_id] of [
+      ['UPDATE leases SET ended_at = NULL WHERE job_id = $1', lease],
+      ["UPDATE approvals SET status = 'pending' WHERE job_id = $1", approval],
+      ["UPDATE effects SET status = 'begun' WHERE job_id = $1", effect],
+    ] as const)
+      await plane.db.query(sql, [job_id])
+    expect(await pruned(t)).toBe(0)
+    // Also when it came to be after the look.
+    expect(await removeJobs(plane.db, t.tenant, [lease, approval, effect], before)).toBe(0)
+    expect((await jobsOf(t)).size).toBe(3)
+    expect(await prunedFacts(t)).toEqual([])
+  })
+
+  test('another tenant, whose job has the same id, loses nothing', async () => {
+    const [t, other] = [await plane.tenant(POLICY), await plane.tenant(POLICY)]
+    const job_id = await made(t, 'succeeded', true)
+    for (const table of ['jobs', 'leases', 'effects', 'payloads'])
+      await plane.db.query(
+        `INSERT INTO ${table} SELECT r.* FROM ${table} s
+           CROSS JOIN LATERAL jsonb_populate_record(NULL::${table}, to_jsonb(s) || jsonb_build_object('tenant', $2::text)) r
+         WHERE s.tenant = $1 AND s.job_id = $3`,
+        [t.tenant, other.tenant, job_id],
+      )
+    const count = async () =>
+      Promise.all(['leases', 'effects', 'payloads'].map(async (table) => (await other.rows(table)).length))
+    const had = await count()
+    plane.clock.advance(KEEP + 1)
+    expect(await removeJobs(plane.db, t.tenant, [job_id], plane.clock.now())).toBe(1)
+    expect(await count()).toEqual(had)
+    expect([...(await jobsOf(other)).keys()]).toEqual([job_id])
+  })
+
+  test('nothing goes unsaid: without the fact everything stays, and after a fault in between it is said again', async () => {
+    const t = await plane.tenant(POLICY)
+    await made(t, 'succeeded')
+    plane.clock.advance(KEEP + 1)
+    breakCommit(plane.db, 'before')
+    expect(await codeOf(prune(t.world, KEEP, new Map()))).toBe('store_unavailable')
+    expect((await jobsOf(t)).size).toBe(1)
+    plane.db.tap = async (sql, send) => {
+      if (sql.includes('DELETE FROM jobs')) throw new Error('the node died here')
+      return send()
+    }
+    const places: Places = new Map()
+    await expect(prune(t.world, KEEP, places)).rejects.toThrow('the node died here')
+    plane.db.tap = null
+    expect(await pruned(t, KEEP, places)).toBe(1)
+    const [first, second, ...more] = await prunedFacts(t)
+    expect([first?.jobs_hash, first?.count, more]).toEqual([second?.jobs_hash, 1, []])
+  })
+
+  test('rounds are bounded, and go on behind what has to stay', async () => {
+    const t = await plane.tenant(POLICY)
+    const [dead, done] = [await made(t, 'dead_letter'), await made(t, 'succeeded')]
+    for (const [job_id, many] of [
+      [dead, ROUND + 20],
+      [done, ROUND],
+    ] as const)
+      await plane.db.query(
+        `INSERT INTO jobs SELECT r.* FROM jobs j CROSS JOIN generate_series(1, $3::int) n CROSS JOIN LATERAL
+           jsonb_populate_record(NULL::jobs, to_jsonb(j) || jsonb_build_object('job_id', $2::text || n, 'finished_at', j.finished_at + n / 2)) r
+         WHERE j.tenant = $1 AND j.job_id = $2`,
+        [t.tenant, job_id, many],
+      )
+    plane.clock.advance(KEEP + 1000)
+    const places: Places = new Map()
+    let gone = 0
+    let rounds = 0
+    for (let more = true; more; rounds++) {
+      const done = await prune(t.world, KEEP, places)
+      gone += done.removed.get(t.tenant) ?? 0
+      more = done.more
+    }
+    expect([gone, rounds]).toEqual([ROUND + 1, 3])
+    const said = (await prunedFacts(t)).map((fact) => Number(fact.count))
+    expect(Math.max(...said)).toBeLessThanOrEqual(ROUND + 1)
+    expect([...(await jobsOf(t)).values()].every((job) => job.status === 'dead_letter')).toBe(true)
+  })
+
+  test('both statements find rows by their indexes, also when planned on empty tables', async () => {
+    const sent = new Map<string, string>()
+    const watching = {
+      ...plane.db,
+      query: async (sql: string, params?: readonly never[]) => {
+        const plan = await plane.db.query<{ 'QUERY PLAN': string }>(`EXPLAIN (COSTS OFF) ${sql}`, params)
+        sent.set(sql, plan.map((row) => row['QUERY PLAN']).join('\n'))
+        return []
+      },
+    } as never
+    await oldJobs(watching, 't', 0, 1, 5)
+    await removeJobs(watching, 't', ['job_x'], 1)
+    for (const plan of sent.values()) {
+      expect(plan).not.toMatch(/Seq Scan/)
+      expect(plan).not.toMatch(/Index Cond: \(tenant = [^)]*\)$/m)
+    }
+    expect([...sent.values()][0]).toContain('jobs_finished')
+    for (const index of ['jobs_pkey', 'leases_by_job', 'approvals_by_job', 'decisions_by_job', 'payloads_by_job'])
+      expect([...sent.values()][1]).toContain(index)
+    expect([...sent.values()][1]?.match(/Tid Scan/g)).toHaveLength(5)
+  })
+})
+
+/** Ages of jobs at the end, around what is kept. */
+const AGES = [0, 1, KEEP - 1, KEEP, KEEP + 1, 3 * KEEP]
+const mix = fc.record({
+  jobs: fc.array(fc.record({ kind: fc.constantFrom(...KINDS), effect: fc.boolean(), age: fc.constantFrom(...AGES) }), {
+    maxLength: 14,
+  }),
+  looks: fc.integer({ min: 1, max: 3 }),
+})
+
+describe('after pruning any mix of jobs', () => {
+  let plane: TestPlane
+  beforeAll(async () => {
+    plane = await openPlane(2)
+  })
+  afterAll(() => plane.close())
+
+  test('exactly the old ones that are over are gone, nothing hangs, and every invariant holds', async () => {
+    const seen = new Set<string>()
+    await fc.assert(
+      fc.asyncProperty(mix, async ({ jobs, looks }) => {
+        const t = await plane.tenant(POLICY)
+        let age = Math.max(0, ...AGES)
+        for (const job of [...jobs].sort((a, b) => b.age - a.age)) {
+          plane.clock.advance(age - job.age)
+          age = job.age
+          await made(t, job.kind, job.effect)
+        }
+        plane.clock.advance(age)
+        expect(await violations(plane, t.tenant)).toEqual([])
+        const before = await jobsOf(t)
+        const log = await t.facts()
+        const leases = new Map(
+          (await t.rows<{ lease_id: string; job_id: string }>('leases')).map((l) => [l.lease_id, l.job_id]),
+        )
+        const places: Places = new Map()
+        for (let look = 0; look < looks; look++) await prune(t.world, KEEP, places)
+
+        const after = await jobsOf(t)
+        const end = plane.clock.now() - KEEP
+        const parked = ['dead_letter', 'quarantined']
+        for (const [job_id, job] of before) {
+          seen.add(job.status)
+          const goes = isFinished(job.status) && !parked.includes(job.status) && (job.finished_at ?? 0) < end
+          expect(after.has(job_id), `${job.status}, finished ${job.finished_at}, kept from ${end}`).toBe(!goes)
+          if (!goes) expect(after.get(job_id)).toEqual(job)
+        }
+        for (const table of TABLES)
+          for (const job_id of await idsIn(t, table)) expect(after.has(job_id), `${table} of ${job_id}`).toBe(true)
+        expect((await t.facts()).filter((fact) => fact.kind !== 'jobs.pruned')).toEqual(log)
+        const gone = before.size - after.size
+        expect((await prunedFacts(t)).reduce((sum, fact) => sum + Number(fact.count), 0)).toBe(gone)
+        const still = [
+          auditVerifies,
+          factsFoldToRows,
+          decisionsReproduce,
+          oneLiveLease,
+          limitsAreHeld,
+          effectsAreNotLost,
+        ]
+        expect(await violations(plane, t.tenant, still)).toEqual([])
+        // The log speaks of leases whose decision went with them; of all others it still has to hold.
+        const isGone = (sentence: string) => !after.has(leases.get(sentence.split(' ')[1] as string) ?? '')
+        expect((await leasesWereAllowed(plane, t.tenant)).filter((sentence) => !isGone(sentence))).toEqual([])
+      }),
+      { numRuns: 25 },
+    )
+    expect(JOB_STATUSES.filter((status) => !seen.has(status))).toEqual(['retrying', 'expired', 'denied'])
+  })
+})
