@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -217,10 +217,14 @@ function killGroup(child, signal) {
   }
 }
 
+/** From /proc where there is one: a minimal Debian has no `ps`. */
 function childrenOf(pid) {
-  const { stdout } = spawnSync('ps', ['-o', 'pid=', '--ppid', String(pid)], { encoding: 'utf8' })
-  return (stdout ?? '')
-    .split('\n')
+  const list = `/proc/${pid}/task/${pid}/children`
+  const text = existsSync(list)
+    ? readFileSync(list, 'utf8')
+    : spawnSync('ps', ['-o', 'pid=', '--ppid', String(pid)], { encoding: 'utf8' }).stdout
+  return (text ?? '')
+    .split(/\s+/)
     .map(Number)
     .filter((n) => n > 0)
 }

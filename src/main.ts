@@ -183,21 +183,16 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     await starting.release()
 
     const integrate = integrator(world, key, clock, log)
+    const pruned = (name: string, n: number) => metrics.jobsPruned.inc({ tenant: metrics.labels.tenant(name) }, n)
     const loops: Loop[] = [
       integrate,
       sweeper(world, clock, log),
       rebinder(world, clock, log),
       closer(world, clock, log),
+      pruner(world, config.keepJobsMs, clock, log, pruned),
       presence(seat, () => writerName(chains.writer), clock, log),
     ]
     if (shared) loops.push(drift(world, own, clock, log))
-    // Also where everything is kept: the embedded engine makes room for new rows only when it is told to.
-    if (config.keepJobsMs !== null || !shared)
-      loops.push(
-        pruner(world, config.keepJobsMs, clock, log, (name, n) =>
-          metrics.jobsPruned.inc({ tenant: metrics.labels.tenant(name) }, n),
-        ),
-      )
     if (config.checkpoints !== null) loops.push(checkpointKeeper(world, clock, log, config.checkpoints))
     if (bus.events !== null) {
       const publish = publisher(world, bus.events, clock, log)

@@ -131,7 +131,8 @@ async function eraseExpired(world: World): Promise<void> {
   }
 }
 
-async function writeRefusals(world: World): Promise<void> {
+/** What this node refused and counted, as entries of the log. */
+export async function writeRefusals(world: World): Promise<void> {
   const refusals = world.refusals.take(world.clock.now())
   for (const tenant of new Set(refusals.map((fact) => fact.tenant))) {
     await world.ledger.commit({

@@ -1,6 +1,6 @@
 import { closeWriters, WRITER_GRACE_MS } from '../journey/integrate.js'
 import { rebindPending } from '../journey/rebind.js'
-import { CLOCK_STEP_MS, rebaseLeases, sweep } from '../journey/sweep.js'
+import { CLOCK_STEP_MS, rebaseLeases, sweep, writeRefusals } from '../journey/sweep.js'
 import type { Clock } from '../platform/clock.js'
 import type { Log } from '../platform/log.js'
 import { Seat } from '../store/seat.js'
@@ -19,10 +19,12 @@ export function seated(
   clock: Clock,
   log: Log,
   round: () => Promise<unknown>,
+  /** What the others do meanwhile. */
+  others: () => Promise<unknown> = async () => {},
 ): Loop {
   const seat = new Seat(world.db, name)
   const base = loop(name, clock, log, pauseMs, async () => {
-    if (await seat.taken()) await round()
+    await ((await seat.taken()) ? round() : others())
   })
   return {
     ...base,
@@ -36,12 +38,14 @@ export function seated(
 export function sweeper(world: World, clock: Clock, log: Log): Loop {
   /** The latest time seen; below it by more than a step, or at a start, leases may lie ahead of the clock. */
   let latest = Number.POSITIVE_INFINITY
-  return seated(world, 'sweeper', PAUSE_MS, clock, log, async () => {
+  const round = async () => {
     const now = clock.now()
     if (now < latest - CLOCK_STEP_MS) await rebaseLeases(world)
     latest = now
     await sweep(world)
-  })
+  }
+  // What a node refused is in its own memory: nobody else can write it down.
+  return seated(world, 'sweeper', PAUSE_MS, clock, log, round, () => writeRefusals(world))
 }
 
 /** A loop of its own: after an activation thousands of questions may have to be put again, and no lost lease should wait for that. */

@@ -73,6 +73,11 @@ describe('limits hold exactly across nodes', () => {
     const counted = (status: number) => answers.filter((answer) => answer.status === status).length
     expect([counted(202), counted(429)]).toEqual([40, 110])
     for (const { status, headers } of answers) if (status === 429) expect(headers['retry-after']).toMatch(/^\d+$/)
+    // Each node counts what it refused and writes it down after some seconds, whichever of them sweeps.
+    await until('every refusal is in the log', async () => {
+      const { items } = await a.client('admin').audit.list({ kind: 'limit.refused', limit: 50 })
+      return items.reduce((sum, { facts }) => sum + Number((facts as { count?: number }).count), 0) === 110
+    })
   })
 
   test(`${proves('D7')} a number of leases at a time is never exceeded, and its places are given again`, async () => {

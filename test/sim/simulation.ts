@@ -204,7 +204,7 @@ export class Simulation {
 }
 
 /** A run has some thousand steps; one that goes on beyond this turns in a circle. */
-const MOST_STEPS = 100_000
+const MOST_STEPS = 20_000
 
 /** One call over a seam. */
 export interface Call {
