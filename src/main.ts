@@ -82,6 +82,12 @@ const FIRST_KEYS: Role[] = ['admin', 'agent', 'worker', 'approver']
 /** Threads for large results: 2 MiB takes one about 0.1 s, so what waits behind sixteen others still ends within its caller's patience. */
 const SCREENING = { threads: 2, waiting: 16, timeoutMs: 5_000, memoryMb: 256 }
 
+/**
+ * Connections that wait to be accepted. With Node's 511 a rush of 6,000 callers, as workers that all come back at once, found it full:
+ * the kernel let their connections stand half made, and they were answered 23 s later or reset.
+ */
+const BACKLOG = 4096
+
 /** What is under way when a stop is asked for gets this long: a reader that stopped reading must not hold it up for ever. */
 const DRAIN_MS = 10_000
 
@@ -189,10 +195,11 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       sweeper(world, clock, log),
       rebinder(world, clock, log),
       closer(world, clock, log),
-      pruner(world, config.keepJobsMs, clock, log, pruned),
       presence(seat, () => writerName(chains.writer), clock, log),
     ]
     if (shared) loops.push(drift(world, own, clock, log))
+    // Also where everything is kept: the embedded engine makes room for new rows only when it is told to.
+    if (config.keepJobsMs !== null || !shared) loops.push(pruner(world, config.keepJobsMs, clock, log, pruned))
     if (config.checkpoints !== null) loops.push(checkpointKeeper(world, clock, log, config.checkpoints))
     if (bus.events !== null) {
       const publish = publisher(world, bus.events, clock, log)
@@ -251,7 +258,7 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     })
     // Long polls end before the server waits for its requests: their workers ask another node.
     closing.push(() => dispatcher.stop())
-    const address = await app.listen({ host: config.host, port: config.port })
+    const address = await app.listen({ host: config.host, port: config.port, backlog: BACKLOG })
     const stop = async () => {
       draining = true
       await unwind()

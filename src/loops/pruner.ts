@@ -8,7 +8,7 @@ import { seated } from './sweeper.js'
 
 /** Jobs are kept for days; a minute more is nothing. */
 const PAUSE_MS = 60_000
-/** Between rounds while there is more: what comes in goes first. Some 6,000 jobs a second go at this pace, more than are made. */
+/** Between rounds while there is more: what comes in goes first. Some 6,000 jobs a second of a tenant go at this pace. */
 const BREATH_MS = 50
 
 /**
