@@ -84,7 +84,7 @@ function stopSignals(terminal: Terminal): { asked: Promise<void>; off(): void } 
   return { asked, off: () => off() }
 }
 
-type Running = Pick<Plane, 'url' | 'dataDir' | 'keyFiles' | 'policy'>
+type Running = Pick<Plane, 'url' | 'dataDir' | 'keyFiles' | 'policy' | 'world'>
 
 function documentOf({ url, dataDir, keyFiles, policy }: Running): unknown {
   return {
@@ -98,7 +98,7 @@ function documentOf({ url, dataDir, keyFiles, policy }: Running): unknown {
   }
 }
 
-function welcome({ url, dataDir, keyFiles, policy }: Running, { color }: Terminal): string {
+function welcome({ url, dataDir, keyFiles, policy, world }: Running, { color }: Terminal): string {
   const keys = Object.entries(keyFiles).map(([role, file]): Pair => [`  ${role}`, resolve(file)])
   return [
     color.bold('Sallyport is running.'),
@@ -115,7 +115,9 @@ function welcome({ url, dataDir, keyFiles, policy }: Running, { color }: Termina
       color,
     ),
     '',
-    'The embedded store survives a crash of this process, not a power cut.',
+    world.db.engine === 'pglite'
+      ? 'The embedded store survives a crash of this process, not a power cut.'
+      : 'The state is in Postgres, and so as durable as that is.',
     color.dim('Ctrl-C drains and stops. In another terminal:'),
     ...(url === DEFAULT_URL ? [] : [color.dim(`  export SALLYPORT_URL=${url}`)]),
     color.dim(`  ${self()} jobs submit --topic job.repo.read`),

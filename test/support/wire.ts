@@ -50,8 +50,10 @@ export async function startWire(to: number): Promise<Wire> {
     }
     let fate: Fate | null = null
     let tail = ''
-    onward.on('error', () => {}).on('close', end)
-    client.on('close', end)
+    // A dead network does not carry the end of a connection either.
+    const ended = () => void (isSilent || fate === 'silent after' || end())
+    onward.on('error', () => {}).on('close', ended)
+    client.on('close', ended)
     client.on('data', (chunk) => {
       if (isSilent || fate !== null) return
       recent = (recent + chunk.toString('latin1')).slice(-100_000)
@@ -75,7 +77,11 @@ export async function startWire(to: number): Promise<Wire> {
   const { port } = server.address() as AddressInfo
   const cut = () => {
     isSilent = false
-    for (const [client] of pairs) client.resetAndDestroy()
+    for (const [client, onward] of pairs) {
+      client.resetAndDestroy()
+      onward.destroy()
+    }
+    pairs.clear()
   }
   return {
     port,
