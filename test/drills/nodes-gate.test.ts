@@ -63,6 +63,7 @@ async function overtaken<T extends Answer | Answer[]>(
   work: () => Promise<T>,
   meanwhile: () => Promise<unknown>,
   ms = 200,
+  held: () => Promise<unknown> = async () => {},
 ): Promise<T> {
   const hold: Hold = cable.holdAt(text)
   const answer = work()
@@ -71,6 +72,7 @@ async function overtaken<T extends Answer | Answer[]>(
     Promise.reject(new Error(`answered before its commit was seen: ${JSON.stringify(got)}`)),
   )
   await Promise.race([hold.reached, early])
+  await held()
   a.freeze()
   await meanwhile()
   await pause(ms) // the time itself is what is tested
@@ -213,21 +215,23 @@ test(
     expect((await submit(a, mark('known'), 'job.other', key.key)).status).toBe(202)
     const [run, other, worker, effect] = [mark('submit'), mark('other'), mark('worker'), mark('effect')]
     let behind: Promise<Answer[]> | undefined
-    const work = async () => {
-      const first = submit(a, run)
-      // These are decided too, and wait in the node for the connection that is held.
+    // Sent when the connection is held already: these are decided too, and wait in the node for it.
+    const held = async () => {
       behind = Promise.all([
         claim(a, cluster.key('worker'), worker),
         post(a, '/leases/effects', cluster.key('worker'), { lease: leased.lease, key: effect, phase: 'begin' }),
         submit(a, other, 'job.other', key.key),
       ])
-      return first
+      await until('all three wait', async () => {
+        const { body } = await call(a.url, 'GET', '/metrics')
+        return Number(/sallyport_ledger_queue_depth (\d+)/.exec(body)?.[1]) >= 3
+      })
     }
     const meanwhile = async () => {
       await cluster.activate(SHUT, b)
       await b.client('admin').keys.revoke(key.key_id)
     }
-    const answer = await overtaken(run, work, meanwhile, FROZEN_MS)
+    const answer = await overtaken(run, () => submit(a, run), meanwhile, FROZEN_MS, held)
     const [claimed, begun, revoked] = (await behind) as [Answer, Answer, Answer]
     // After a minute the connection itself may be gone, and with it the word of what became of the statement: 503, never 202.
     expect([403, 503]).toContain(answer.status)
