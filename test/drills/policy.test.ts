@@ -198,7 +198,7 @@ describe('a first start', () => {
     ['SALLYPORT_LOG_LEVEL', 'loud', 'info'],
     ['SALLYPORT_ADMIN_KEY', 'secret', 'sp_'],
     ['SALLYPORT_POLICY', '/no/such/file', './policy.yaml'],
-    ['SALLYPORT_DATABASE_URL', 'postgres://db', '(unset)'],
+    ['SALLYPORT_DATABASE_URL', 'postgres://db', 'postgresql://sallyport@'],
     ['SALLYPORT_NATS_URL', 'http://bus', 'nats://'],
   ])('with %s=%s names it, its fault and an example', (name, value, example) => {
     const fault = expect.stringMatching(new RegExp(`^${name} .+\\. Example: ${name}=`))
