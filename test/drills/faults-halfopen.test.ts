@@ -96,7 +96,8 @@ describe.concurrent('a half-open connection', () => {
       )
     expect(jobs.size).toBe(runs.length)
     for (const run of runs) expect((await get(plain, `/api/v1/jobs?run_id=${run}`)).body.items).toHaveLength(1)
-    expect((await get(toStore, '/readyz')).status).toBe(200)
+    // Its queue was full for seconds, so it may say `overloaded` until its next look.
+    await until('it is ready again', async () => ((await get(toStore, '/readyz')).status === 200 ? true : null))
   }, 120_000)
 
   test(`${proves('L1', 'L3')} between a node and NATS costs a worker that waits there seconds`, async () => {
