@@ -15,7 +15,7 @@ import { type DueJob, dueJobs, getJobs } from '../store/jobs.js'
 import { activeFor, gateMoved } from '../store/keys.js'
 import { effectsOfJobs, leasesOfClaim } from '../store/leases.js'
 import type { Spend } from '../store/ledger/write.js'
-import { loadTexts, loadValues } from '../store/payloads.js'
+import { loadTexts, loadValues, smallTexts } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
 import { loadCounters, loadGrants } from '../store/standing.js'
 import type { World } from '../store/world.js'
@@ -44,6 +44,8 @@ const LOOK_AHEAD = 4
 const LOOK_MAX = 1000
 /** Payload text in one answer: past it the claim gets what it has. 300 jobs of 2 MiB once made an answer no string could hold. */
 const ANSWER_BYTES = 16 * 1024 * 1024
+/** Recorded effects sent along with a lease, for all leases of an answer: 280 results of 2 MB took a node's memory. */
+const EFFECTS_SHOWN = { count: 1000, bytes: 8192 }
 /** Jobs decided together: enough to share the reads, few enough not to read payloads that no room is left for. */
 const CHUNK = 32
 
@@ -140,13 +142,19 @@ async function shown(world: World, tenant: string, granted: readonly Granted[]):
   const again = granted
     .filter(({ lease, job }) => lease.attempt > 1 || job.budget_from > 0)
     .map(({ job }) => job.job_id)
-  const effects =
+  const committed =
     again.length === 0 ? [] : (await effectsOfJobs(world.db, tenant, again)).filter((e) => e.status === 'committed')
-  const values = await loadValues(
+  const texts = await smallTexts(
     world.db,
     tenant,
-    effects.map((e) => (e.verdict === 'QUARANTINE' ? null : e.result_ptr)),
+    committed.map((e) => (e.verdict === 'QUARANTINE' ? null : e.result_ptr)),
+    EFFECTS_SHOWN,
   )
+  // What is left out is not forgotten: a worker that begins it is answered with what was recorded.
+  const effects = committed.filter(
+    (e) => e.verdict === 'QUARANTINE' || e.result_ptr === null || texts.has(e.result_ptr),
+  )
+  const values = new Map([...texts].map(([ptr, text]) => [ptr, JSON.parse(text) as Json]))
   const now = world.clock.now()
   return granted.map(({ lease, job, input, context }) => ({
     lease: lease.lease_id,

@@ -43,6 +43,33 @@ async function doubted(t: Tenancy): Promise<{ job_id: string; lease: string }> {
 }
 
 describe('an effect', () => {
+  test('has no name of an attempt: under that a person decides about the whole of it', async () => {
+    const t = await plane.tenant(POLICY)
+    const { lease } = await t.lease({ topic: 'job.do.it' })
+    expect(await codeOf(t.begin(lease, 'attempt:1'))).toBe('invalid')
+    expect(await t.begin(lease, 'attempt:one')).toMatchObject({ status: 'begun' })
+  })
+
+  test('whose result is large is not sent along with the next lease, and is answered when it is begun', async () => {
+    const t = await plane.tenant(POLICY)
+    const first = await t.lease({ topic: 'job.do.it' })
+    for (const [key, result] of [
+      ['small', 'x'],
+      ['large', 'x'.repeat(20_000)],
+    ] as const) {
+      await t.begin(first.lease, key)
+      await t.commit(first.lease, key, result)
+    }
+    await t.fail(first.lease)
+    plane.clock.advance(30_000)
+    const [second] = await t.claim(IT)
+    expect(second?.effects).toEqual([{ key: 'small', status: 'committed', result: 'x' }])
+    expect(await t.begin(second?.lease as string, 'large')).toMatchObject({
+      status: 'committed',
+      result: 'x'.repeat(20_000),
+    })
+  })
+
   test('begun twice is asked about twice, also by a node that has not heard of the policy that now denies it', async () => {
     const t = await plane.tenant(POLICY)
     const elsewhere = t.on(plane.node())

@@ -17,6 +17,7 @@ import { loadGrants } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 const TRIES = 6
+const OF_ATTEMPT = /^attempt:\d+$/
 
 /**
  * `begin` records that an outside action is about to happen, under the lease and the gate row; `commit` records that it did.
@@ -49,6 +50,11 @@ async function begin(
   request: EffectRequest,
 ): Promise<EffectAnswer | null> {
   const now = world.clock.now()
+  // The name under which an attempt itself is put before a person.
+  if (OF_ATTEMPT.test(request.key))
+    throw new Problem('invalid', undefined, {
+      faults: [{ path: '/key', message: 'attempt:N names the attempt itself' }],
+    })
   if (found?.status === 'committed') return recorded(world, lease, job, found, now)
   if (lease.ended_at !== null || job.lease_id !== lease.lease_id || isLost(lease, now)) throw new Problem('lease_lost')
   if (job.cancel_requested) throw new Problem('effect_refused', 'The job is to be cancelled')

@@ -254,6 +254,15 @@ describe('a fence', () => {
 })
 
 describe('what a worker sends', () => {
+  test('as progress is a word on how far it is: more is not kept, and the beat counts all the same', async () => {
+    const t = await plane.tenant(POLICY)
+    const { lease, job } = await t.lease({ topic: 'job.do.it' })
+    expect(await t.beat(lease, { log: 'x'.repeat(9000) })).toMatchObject({ answer: 'ok' })
+    const [row] = await t.rows<{ progress: string }>('leases')
+    expect(row?.progress).toContain('9010 bytes of progress')
+    expect((await t.job(job.job_id)).status).toBe('running')
+  })
+
   test(`${proves('L5')} a secret is redacted, and its raw is nowhere in the database`, async () => {
     const t = await plane.tenant(POLICY)
     const { lease, job } = await t.lease({ topic: 'job.do.it' })

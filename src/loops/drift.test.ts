@@ -30,10 +30,15 @@ test('a node tells the time as its store does, whatever its own clock says and h
   }
 })
 
-test('an answer that took too long changes nothing that is known', async () => {
+test('an answer that took too long says nothing about a clock that may be right', async () => {
   const own = manualClock()
   const clock = storeClock(own)
+  await sampleTime(store(own, 0, 2500), own, clock)
+  expect(clock.offset).toBe(0)
   await sampleTime(store(own, 300, 5), own, clock)
-  await sampleTime(store(own, 9000, 400), own, clock)
+  await sampleTime(store(own, 500, 400), own, clock)
   expect(clock.offset).toBe(300)
+  // Wrong by more than the way can explain.
+  await sampleTime(store(own, 9000, 400), own, clock)
+  expect(clock.offset).toBe(9000)
 })

@@ -238,7 +238,7 @@ const LIST_PARKED = list(
 const PARKED: JobStatus[] = ['pending_approval', 'ambiguous', 'dead_letter', 'quarantined']
 /** Sorts after every id. */
 const LAST = '~'
-/** Bytes as stored, so nothing is read to find out: larger payloads are loaded only for jobs that there is room for. */
+/** Bytes, as the text's header says them: larger payloads are loaded only for jobs that there is room for. */
 const SENT_ALONG = 8192
 /**
  * Due work of some topics, with its payloads where they are small. One topic's backlog must not hide another's, and a job behind a full limit or for
@@ -246,8 +246,8 @@ const SENT_ALONG = 8192
  */
 const DUE = `SELECT j.* FROM json_array_elements_text($2::json) AS topics(topic)
   CROSS JOIN LATERAL (
-    SELECT ${J}, CASE WHEN pg_column_size(input) <= ${SENT_ALONG} THEN input END AS input,
-      CASE WHEN pg_column_size(context) <= ${SENT_ALONG} THEN context END AS context FROM jobs q WHERE q.tenant = $1 AND q.topic = topics.topic AND q.status IN ('queued', 'retrying') AND q.due_at <= $3
+    SELECT ${J}, CASE WHEN octet_length(input) <= ${SENT_ALONG} THEN input END AS input,
+      CASE WHEN octet_length(context) <= ${SENT_ALONG} THEN context END AS context FROM jobs q WHERE q.tenant = $1 AND q.topic = topics.topic AND q.status IN ('queued', 'retrying') AND q.due_at <= $3
     AND NOT (q.job_id = ANY($5::text[])) AND (q.limit_keys IS NULL OR NOT (q.limit_keys ?| $6::text[]))
     ORDER BY q.priority DESC, q.due_at, q.job_id LIMIT $4) j
   ORDER BY j.priority DESC, j.due_at, j.job_id`

@@ -42,6 +42,8 @@ const GET = 'SELECT * FROM payloads WHERE tenant = $1 AND ptr = $2'
 const OF_JOB = 'SELECT input, context, result, created_at, updated_at FROM jobs WHERE tenant = $1 AND job_id = $2'
 const MANY = `SELECT p.ptr, p.body FROM unnest($2::text[]) AS wanted(ptr)
   CROSS JOIN LATERAL (SELECT ptr, body FROM payloads WHERE tenant = $1 AND ptr = wanted.ptr OFFSET 0) p`
+const SMALL = `SELECT p.ptr, p.body FROM unnest($2::text[]) AS wanted(ptr)
+  CROSS JOIN LATERAL (SELECT ptr, body FROM payloads WHERE tenant = $1 AND ptr = wanted.ptr AND octet_length(body) <= $3 OFFSET 0) p`
 const MANY_OF_JOBS = `SELECT j.* FROM unnest($2::text[]) AS wanted(id)
   CROSS JOIN LATERAL (SELECT job_id, input, context, result FROM jobs WHERE tenant = $1 AND job_id = wanted.id OFFSET 0) j`
 const EXPIRED =
@@ -91,7 +93,20 @@ export async function loadTexts(
   return found
 }
 
-/** The same, parsed. */
+/** Of rows of their own, the first so many texts that are no longer than that. */
+export async function smallTexts(
+  db: Db,
+  tenant: string,
+  ptrs: readonly (string | null)[],
+  { count, bytes }: { count: number; bytes: number },
+): Promise<Map<string, string>> {
+  const wanted = ptrs.filter((ptr): ptr is string => ptr !== null).slice(0, count)
+  if (wanted.length === 0) return new Map()
+  const rows = await db.query<{ ptr: string; body: string }>(SMALL, [tenant, textArray(wanted), bytes])
+  return new Map(rows.map(({ ptr, body }) => [ptr, body]))
+}
+
+/** As `loadTexts`, parsed. */
 export async function loadValues(db: Db, tenant: string, ptrs: readonly (string | null)[]): Promise<Map<string, Json>> {
   return new Map([...(await loadTexts(db, tenant, ptrs))].map(([ptr, text]) => [ptr, JSON.parse(text) as Json]))
 }

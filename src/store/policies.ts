@@ -11,8 +11,8 @@ export interface Active {
   policy: CompiledPolicy
 }
 
-/** Compiled snapshots by digest; several tenants and old decisions may use one. */
-const KEPT = 64
+/** Compiled snapshots, the least lately used go: with 64 and 70 tenants every decision compiled its policy, 67 ms a submit. */
+const KEPT = 1024
 
 /**
  * The active policy of each tenant, from memory. It may be stale, and that is harmless: the commit carries the gate's values,
@@ -46,7 +46,11 @@ export class Policies {
     // Content-addressed, yet asked per tenant: a digest another tenant stored is not this tenant's.
     const key = `${tenant}/${digest}`
     const found = this.#compiled.get(key)
-    if (found) return found
+    if (found) {
+      this.#compiled.delete(key)
+      this.#compiled.set(key, found)
+      return found
+    }
     const row = await getSnapshot(this.#db, tenant, digest)
     if (row === null) throw new Problem('no_policy', `Snapshot ${digest} is not in the store`)
     const { document, faults } = parsePolicy(row.files)

@@ -39,7 +39,8 @@ export function postgresAccess(text: string): PostgresAccess {
     )
   for (const name of url.searchParams.keys())
     if (!KNOWN.includes(name as never))
-      throw new DatabaseUrlFault(`has the parameter ${name}, which is not one of ${KNOWN.join(', ')}`)
+      // Not by its name: behind a `?` that belongs to a password stands the rest of the password.
+      throw new DatabaseUrlFault(`has a parameter that is not one of ${KNOWN.join(', ')}`)
   const parameter = (name: (typeof KNOWN)[number]) => url.searchParams.get(name) || null
   const host = parameter('host') ?? decoded(url.hostname).replace(/^\[(.*)\]$/, '$1')
   const database = decoded(url.pathname.slice(1))
@@ -64,7 +65,7 @@ type Files = Record<'ca' | 'cert' | 'key', string | undefined>
 /** The modes mean what they mean to libpq. Those of its modes that fall back to plain text without a word are not taken. */
 function tls(host: string, mode: string | null, files: Files): ConnectionOptions | false {
   if (mode !== null && !MODES.includes(mode))
-    throw new DatabaseUrlFault(`has sslmode=${mode}, which is not one of ${MODES.join(', ')}`)
+    throw new DatabaseUrlFault(`has an sslmode that is not one of ${MODES.join(', ')}`)
   if (mode === null && !isLocal(host))
     throw new DatabaseUrlFault(
       'names another machine and no sslmode: add ?sslmode=verify-full (with &sslrootcert=FILE for a CA of your own), ' +

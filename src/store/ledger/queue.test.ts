@@ -214,6 +214,51 @@ describe('two commits on their way', () => {
   })
 })
 
+test('a doubt that nobody asked about until its row was pruned ends the chain, and the next step is written once', async () => {
+  const t = await plane.tenant(ALLOW)
+  const { ledger } = plane.node()
+  await ledger.commit(note(t.tenant))
+  plane.db.tap = async (sql, send) => {
+    if (!isCommit(sql) && !isTombstone(sql)) return send()
+    if (isCommit(sql)) await send()
+    throw new DbError('no connection', '08006')
+  }
+  expect(await codeOf(ledger.commit(note(t.tenant)))).toBe('outcome_unknown')
+  plane.db.tap = null
+  plane.clock.advance(3_600_000)
+  await plane.db.query('DELETE FROM batches')
+  expect(await ledger.commit(note(t.tenant))).toEqual({ ok: true })
+  expect((await t.kinds()).filter((kind) => kind === 'drill.run')).toHaveLength(3)
+  await held(t)
+})
+
+test('a store that was set back ends the chain and not the node: it goes on under another name', async () => {
+  const [t, other] = [await plane.tenant(ALLOW), await plane.tenant(ALLOW)]
+  const { ledger } = plane.node()
+  await ledger.commit(note(t.tenant))
+  await ledger.commit(note(t.tenant))
+  let commits = 0
+  plane.db.tap = (sql, send) => {
+    if (isCommit(sql)) commits++
+    return send()
+  }
+  // What a failover to a replica that was a commit behind leaves.
+  await plane.db.query(
+    'DELETE FROM audit_tiles a WHERE tenant = $1 AND at = $2 AND seq = (SELECT max(seq) FROM audit_tiles b WHERE b.tenant = a.tenant AND b.writer = a.writer)',
+    [t.tenant, plane.clock.now()],
+  )
+  expect(await Promise.all([ledger.commit(note(t.tenant)), ledger.commit(note(other.tenant))])).toEqual([
+    { ok: true },
+    { ok: true },
+  ])
+  expect(commits).toBeLessThan(6)
+  const writers = await plane.db.query<{ n: number }>(
+    'SELECT count(DISTINCT writer)::int AS n FROM audit_tiles WHERE tenant = $1',
+    [t.tenant],
+  )
+  expect(writers[0]?.n).toBe(2)
+})
+
 describe('bounds', () => {
   test(`${proves('D10')} a full queue says overloaded at once and writes nothing of it`, async () => {
     const t = await plane.tenant(ALLOW)

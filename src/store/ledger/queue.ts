@@ -4,7 +4,7 @@ import type { Clock } from '../../platform/clock.js'
 import type { Db } from '../../platform/db/seam.js'
 import type { Ids } from '../../platform/ids.js'
 import type { WriterChains } from './chain.js'
-import { wasApplied } from './resolve.js'
+import { BATCH_KEPT_MS, wasApplied } from './resolve.js'
 import {
   type AdminRows,
   type Conflict,
@@ -306,7 +306,12 @@ export class Ledger {
       return []
     }
     // Taken for dead, e.g. frozen for longer than the others wait: nothing was written, and this process begins anew.
-    if (losers.some((loser) => loser.why === 'fenced')) this.#chains.renew(this.#ids.id('wr', flight.at))
+    const fenced = losers.some((loser) => loser.why === 'fenced')
+    // Once is the fate of a batch behind one that lost. Sent again by itself, what it follows is not in the store: a store that was
+    // set back, or lost its newest commits. The chain ends there, and this process goes on under another name.
+    const follows = losers.some((loser) => loser.why === 'chain')
+    const torn = follows && Math.max(...batch.map((waiting) => ++waiting.tries)) > 1
+    if (fenced || torn) this.#chains.renew(this.#ids.id('wr', flight.at))
     if (losers.some((loser) => loser.n < 0)) return batch
     const why = new Map(losers.map((loser) => [loser.n, loser.why as Conflict]))
     for (const [n, waiting] of batch.entries()) {
@@ -347,6 +352,12 @@ export class Ledger {
 
   /** Learns whether the batch in doubt was applied, and moves the chain accordingly. Throws `unknown` when nobody can say. */
   async #settle(doubt: Doubt, unknown: Problem): Promise<boolean> {
+    // So late its row may be pruned, and nobody can say any more: taken for not applied, its tile would be written twice.
+    if (this.#clock.now() - doubt.at > BATCH_KEPT_MS / 2) {
+      this.#doubts = this.#doubts.filter((each) => each !== doubt)
+      this.#chains.renew(this.#ids.id('wr', this.#clock.now()))
+      return false
+    }
     let applied: boolean
     try {
       applied = await wasApplied(this.#db, doubt.batchId, doubt.at)

@@ -4,7 +4,7 @@ const TOMBSTONE = `WITH mine AS (INSERT INTO batches (batch_id, at) VALUES ($1, 
 INSERT INTO batches (batch_id, at) SELECT batch_id || '/void', $2 FROM mine`
 const IS_VOID = `SELECT batch_id FROM batches WHERE batch_id = $1 || '/void'`
 
-/** A lost answer is resolved within seconds; an hour is far beyond any doubt. */
+/** A lost answer is resolved within seconds. A doubt that is older than half of this is given up with its chain: the row may be gone. */
 export const BATCH_KEPT_MS = 3_600_000
 /** At least ten minutes' worth go at once, so that this runs a few times an hour and not at every sweep. */
 const PRUNE = 'DELETE FROM batches WHERE at < $1'
