@@ -3,7 +3,7 @@ import { type Claim, decisionIdOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import type { Db } from '../platform/db/seam.js'
 import { getJobRow, type JobRow, type Verdict } from './jobs.js'
-import { getLeaseRow, type LeaseRow, leaseRowsOfJob } from './leases.js'
+import { getLeaseRow, type LeaseRow } from './leases.js'
 
 export interface DecisionRow {
   tenant: string
@@ -75,7 +75,6 @@ export function verdictOf(row: DecisionRow): Verdict {
 const DECISION = `tenant, decision_id, door, job_id, at, agent, topic, decision, reason, rules, constraints, high_risk, snapshot, job_hash,
   standing, claim, input_ptr, context_ptr, run_id`
 const GET = `SELECT ${DECISION} FROM decisions WHERE tenant = $1 AND decision_id = $2`
-const OF_JOB = `SELECT ${DECISION} FROM decisions WHERE tenant = $1 AND job_id = $2`
 
 export async function getDecision(db: Db, tenant: string, decision_id: string): Promise<DecisionRow | null> {
   const own = (await db.query<DecisionRow>(GET, [tenant, decision_id]))[0]
@@ -86,18 +85,6 @@ export async function getDecision(db: Db, tenant: string, decision_id: string): 
   const lease = await getLeaseRow(db, tenant, `lease_${id}`)
   const leased = lease === null ? null : await getJobRow(db, tenant, lease.job_id)
   return lease === null || leased === null ? null : decisionOfLease(lease, leased)
-}
-
-/** Every decision about a job, in order of time. */
-export async function decisionsOfJob(db: Db, tenant: string, job_id: string): Promise<DecisionRow[]> {
-  const job = await getJobRow(db, tenant, job_id)
-  if (job === null) return []
-  const rows = [
-    decisionOfJob(job),
-    ...(await leaseRowsOfJob(db, tenant, job_id)).map((lease) => decisionOfLease(lease, job)),
-    ...(await db.query<DecisionRow>(OF_JOB, [tenant, job_id])),
-  ]
-  return rows.sort((a, b) => a.at - b.at || (a.decision_id < b.decision_id ? -1 : 1))
 }
 
 /** The decision of the first door, which stands with its job. */

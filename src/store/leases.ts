@@ -67,7 +67,6 @@ const GET = `SELECT ${L} FROM leases WHERE tenant = $1 AND lease_id = $2`
 const MANY = `SELECT l.* FROM unnest($2::text[]) AS wanted(id)
   CROSS JOIN LATERAL (SELECT ${L} FROM leases WHERE tenant = $1 AND lease_id = wanted.id OFFSET 0) l`
 const OF_CLAIM = `SELECT ${L} FROM leases WHERE tenant = $1 AND principal = $2 AND claim_id = $3 AND ended_at IS NULL`
-const OF_JOB = `SELECT ${L} FROM leases WHERE tenant = $1 AND job_id = $2 ORDER BY attempt`
 const ENDED = `SELECT ${L} FROM leases WHERE ended_at IS NULL AND expires_at <= $1 ORDER BY expires_at LIMIT 200`
 const AHEAD = `SELECT ${L} FROM leases WHERE ended_at IS NULL AND beat_at > $1`
 const EFFECTS = 'SELECT * FROM effects WHERE tenant = $1 AND job_id = $2 ORDER BY begun_at, effect_key'
@@ -94,14 +93,6 @@ export async function getLeases(db: Db, tenant: string, ids: readonly string[]):
 /** The live leases a claim was answered with, for a repeat of it. */
 export async function leasesOfClaim(db: Db, tenant: string, principal: string, claim_id: string): Promise<Lease[]> {
   return leases(await db.query<LeaseRow>(OF_CLAIM, [tenant, principal, claim_id]))
-}
-
-export function leaseRowsOfJob(db: Db, tenant: string, job_id: string): Promise<LeaseRow[]> {
-  return db.query<LeaseRow>(OF_JOB, [tenant, job_id])
-}
-
-export async function leasesOfJob(db: Db, tenant: string, job_id: string): Promise<Lease[]> {
-  return leases(await leaseRowsOfJob(db, tenant, job_id))
 }
 
 /** Live by their row, lost by the clock: expires_at is never past the hard end, so one index serves both ends. */
