@@ -98,7 +98,11 @@ describe('up, when its database', () => {
   test.each<[string, Partial<URL>, RegExp]>([
     ['does not exist', { pathname: '/missing' }, /no database of this name/],
     ['is on another machine and no mode is named', { hostname: 'db.internal' }, /sslmode=verify-full/],
-    ['is named by a wrong URL', { search: '?sslmode=prefer' }, /SALLYPORT_DATABASE_URL has an sslmode that is not one of/],
+    [
+      'is named by a wrong URL',
+      { search: '?sslmode=prefer' },
+      /SALLYPORT_DATABASE_URL has an sslmode that is not one of/,
+    ],
   ])('%s, ends at once with what to mend', async (_, spoiled, why) => {
     const url = Object.assign(new URL(await database()), { password: 'hunter2-4711' }, spoiled)
     const { ended, err, out } = spawnUp(settings(url.href))
