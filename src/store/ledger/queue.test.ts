@@ -200,6 +200,28 @@ describe('two commits on their way', () => {
     await held(t)
   })
 
+  test('what comes in the moment in which the first is found to have losers is answered like all else', async () => {
+    const t = await plane.tenant(ALLOW)
+    const { ledger } = plane.node({ abreast: 2 })
+    for (let ticks = 0; ticks < 16; ticks++) {
+      const late: Promise<unknown>[] = []
+      plane.db.tap = async (sql, send) => {
+        const rows = await send()
+        if (isCommit(sql) && late.length === 0) {
+          let soon = Promise.resolve()
+          for (let tick = 0; tick < ticks; tick++) soon = soon.then(() => {})
+          late.push(soon.then(() => ledger.commit(note(t.tenant))))
+        }
+        return rows
+      }
+      const stale = note(t.tenant, { gate: { snapshot: 'another', epoch: 77 } })
+      const first = await Promise.all([ledger.commit(note(t.tenant)), ledger.commit(stale)])
+      expect(first).toEqual([{ ok: true }, { ok: false, why: 'gate' }])
+      expect(await Promise.all(late), `${ticks} ticks`).toEqual([{ ok: true }])
+    }
+    await held(t)
+  })
+
   test('never hold the same thing alone', async () => {
     const t = await plane.tenant(ALLOW)
     const { ledger } = plane.node({ abreast: 2 })

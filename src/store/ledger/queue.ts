@@ -189,8 +189,9 @@ export class Ledger {
           continue
         }
         // What was sent behind it is let land before anything follows: the chain must be known to whoever comes next.
-        const all = await Promise.all(this.#flights.map(async (flight) => ({ flight, landed: await flight.landed })))
-        this.#flights.length = 0
+        // Taken out first: with one of them left in sight, what comes meanwhile would be sent behind it and be forgotten here.
+        const flights = this.#flights.splice(0)
+        const all = await Promise.all(flights.map(async (flight) => ({ flight, landed: await flight.landed })))
         const rest: Waiting[] = []
         for (const each of [...all.filter((e) => isClean(e.landed)), ...all.filter((e) => !isClean(e.landed))])
           rest.push(...(await this.#land(each.flight, each.landed)))
