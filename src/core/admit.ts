@@ -9,7 +9,9 @@ import type { Json } from './json.js'
 /** A submitted body as a claim: one shape, nothing missing, tags in one order, so that hashing and matching agree. */
 export function claimFrom(by: Pick<Claim, 'tenant' | 'agent' | 'team'>, body: SubmitJob): Claim {
   return {
-    ...by,
+    tenant: by.tenant,
+    agent: by.agent,
+    team: by.team,
     agent_version: null,
     topic: body.topic,
     labels: body.labels ?? {},
@@ -105,8 +107,8 @@ export function admit(
     finished_at: null,
   }
   const submitted = jobFact('job.submitted', job, now, made.requested_by, {
-    ...birth(job),
     agent: job.agent,
+    ...birth(job),
     job_hash: job.job_hash,
     rules: joined(job.rules),
     reason: job.reason,

@@ -94,17 +94,17 @@ export function dispatch(
   }
   lease.expires_at = expiryAfterBeat(lease, now)
   const moved = move(job, 'lease', now, {
-    ...verdict,
-    ...budget,
     attempt,
     lease_id: lease.lease_id,
     held_limits: verdict.limit_keys,
     queue_deadline: null,
+    ...verdict,
+    ...budget,
   })
   const fact = jobFact('job.leased', moved.job, now, waiter.principal, {
-    ...moved.changed,
     worker: waiter.worker,
     hard_end,
+    ...moved.changed,
     // The grant that let a REQUIRE_APPROVAL job through: "who approved it" is answered from this entry alone.
     ...(decision.decision === 'REQUIRE_APPROVAL' && standing.grant ? { granted_by: standing.grant.approval_id } : {}),
   })

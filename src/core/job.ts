@@ -303,7 +303,9 @@ export function touch(job: Job, at: number, patch: Partial<Job> = {}): Moved {
 
 /** What a fact of a new job carries: every lifecycle column. */
 export function birth(job: Job): Record<string, string | number | boolean | null> {
-  return { version: job.version, ...Object.fromEntries(LIFECYCLE.map((column) => [column, job[column]])) }
+  const born: ReturnType<typeof birth> = { version: job.version }
+  for (const column of LIFECYCLE) born[column] = job[column]
+  return born
 }
 
 function changes(before: Job, after: Job): Record<string, string | number | boolean | null> {

@@ -59,10 +59,10 @@ export function settle(
     return doubt(job, lease, report, now, actor, usage, unrecorded && open.length === 0)
   if (report.outcome === 'succeeded') {
     const patch = {
-      ...usage,
       verdict: report.verdict,
       findings: report.findings,
       result_ptr: report.result_ptr,
+      ...usage,
       ...NO_ERROR,
     }
     return end(job, lease, report.verdict === 'QUARANTINE' ? 'quarantine' : 'succeed', patch, report, now, actor)
@@ -178,9 +178,9 @@ function end(
     )
   facts.push(
     jobFact(KIND[event], moved.job, now, actor, {
-      ...moved.changed,
       ended_lease: lease.lease_id,
       worker: lease.worker,
+      ...moved.changed,
       ...(moved.job.result_ptr === null ? {} : { result_ptr: moved.job.result_ptr }),
     }),
   )

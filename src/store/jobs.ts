@@ -184,7 +184,7 @@ export function jobOf(row: JobRow): Job {
 /** The row of a new job, without its payloads. */
 export function jobRow(job: Job, first: Verdict): JobRow {
   const { tenant, job_id, run_id, agent, requested_by, topic, priority, not_before, created_at } = job
-  const claim = { ...said(job, CLAIM), first }
+  const claim = { first, ...said(job, CLAIM) }
   return { tenant, job_id, run_id, agent, requested_by, topic, priority, not_before, created_at, claim, ...moved(job) }
 }
 
@@ -198,8 +198,8 @@ function moved(job: Job) {
   const limit_keys = job.limit_keys.length === 0 ? null : job.limit_keys
   const state = said(job, STATE)
   return {
-    ...{ version, status, due_at, queue_deadline, high_risk, limit_keys, lease_id, verdict, updated_at, finished_at },
     state,
+    ...{ version, status, due_at, queue_deadline, high_risk, limit_keys, lease_id, verdict, updated_at, finished_at },
   }
 }
 

@@ -49,8 +49,8 @@ export function leaseRow(lease: Lease, decided: LeaseRow['made']['decided']): Le
   const { tenant, lease_id, job_id, attempt, principal, claim_id, granted_at, beat_at, expires_at, progress } = lease
   const { topic, worker, effects, heartbeat_ms, hard_end } = lease
   return {
-    ...{ tenant, lease_id, job_id, attempt, principal, claim_id, granted_at, beat_at, expires_at, progress },
     made: { topic, worker, effects, heartbeat_ms, hard_end, decided },
+    ...{ tenant, lease_id, job_id, attempt, principal, claim_id, granted_at, beat_at, expires_at, progress },
     ...leaseEnd(lease),
   }
 }

@@ -132,12 +132,12 @@ export class Screener {
     const payload: PayloadRow =
       verdict === 'QUARANTINE'
         ? {
-            ...row,
             kind: 'sealed',
+            ...row,
             body: this.#sealer.seal(body, `${job.tenant}/${ptr}`),
             expires_at: now + QUARANTINE_KEPT_MS,
           }
-        : { ...row, kind, body: shown, expires_at: null }
+        : { kind, body: shown, expires_at: null, ...row }
     const summary = findings.map((f) => `${f.detector}×${f.count}`).join(', ')
     return { verdict, findings: findings as unknown as Json, summary, payload, result_hash: hash, bytes, digest }
   }

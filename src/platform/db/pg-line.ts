@@ -4,7 +4,7 @@ import type { Clock } from '../clock.js'
 import { asLost, cannotConnect } from './pg-faults.js'
 import type { PostgresAccess } from './pg-url.js'
 import type { Param } from './seam.js'
-import { asText, parserOf, SETTINGS } from './values.js'
+import { onWire, parserOf, SETTINGS } from './values.js'
 
 /** How long things may take on one connection, ms. */
 export interface Limits {
@@ -38,6 +38,8 @@ const SESSION: Record<string, string | number> = {
   datestyle: 'ISO',
   extra_float_digits: 1,
   default_transaction_isolation: 'read committed',
+  // Off, a commit is acknowledged before it is on disk: jobs and audit entries that somebody was told of are gone with the power.
+  synchronous_commit: 'on',
   idle_session_timeout: 0,
   tcp_keepalives_idle: 10,
   tcp_keepalives_interval: 5,
@@ -86,7 +88,7 @@ export class Line {
     this.open++
     try {
       const client = await this.#ready()
-      const values = params.map(asText)
+      const values = params.map(onWire)
       try {
         return (await this.#answered(client, { name: this.#nameOf(text), text, values })) as Row[]
       } catch (cause) {

@@ -3,7 +3,7 @@ import { PGlite, protocol } from '@electric-sql/pglite'
 import { DbError } from '../../errors.js'
 import { type Answers, readAnswers } from './pglite-wire.js'
 import type { Db, Hold, Param } from './seam.js'
-import { asDbError, asText, parserOf, SETTINGS } from './values.js'
+import { asDbError, onWire, parserOf, SETTINGS } from './values.js'
 
 /**
  * Postgres in this process (WASM). A query blocks its thread, so the server runs it in a worker thread; tests may run it
@@ -46,7 +46,7 @@ export async function openPglite(dir: string | null): Promise<Db> {
         }
         const { name, fields } = await statement
         const { rows } = await send(
-          serialize.bind({ statement: name, values: params.map(asText) }),
+          serialize.bind({ statement: name, values: params.map(onWire) }),
           serialize.execute({}),
         )
         // The query blocked this thread and answers in a microtask: without a turn for I/O in between, callers that wait on

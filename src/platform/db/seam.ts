@@ -5,7 +5,7 @@
  */
 export interface Db {
   readonly engine: 'pglite' | 'postgres'
-  /** One statement, a constant: it is prepared once. Parameters go as text, number, boolean or null; lists and rows as JSON text. */
+  /** One statement, a constant: it is prepared once. Parameters go as text, number, boolean or null; rows as JSON text, lists of texts as bytes. */
   query<Row>(sql: string, params?: readonly Param[], on?: On): Promise<Row[]>
   /** Several statements in one transaction, no two of these at once on any node; for migrations only. */
   script(sql: string): Promise<void>
@@ -25,7 +25,8 @@ export interface DbStats {
   open: number
 }
 
-export type Param = string | number | boolean | null
+/** Bytes go as they are, in the engine's binary form of the parameter's type (`textArray`). */
+export type Param = string | number | boolean | Uint8Array | null
 
 /**
  * `reads`: whichever connection is least busy. `ledger`: one connection, statements sent in order without waiting for one

@@ -35,8 +35,10 @@ export function parserOf(oid: number): (text: string) => unknown {
   return PARSERS[oid] ?? asIs
 }
 
-export function asText(param: Param): string | null {
-  return param === null || typeof param === 'string' ? param : String(param)
+/** As the wire takes it: text, or bytes that are in binary form already. */
+export function onWire(param: Param): string | Buffer | null {
+  if (param === null || typeof param === 'string') return param
+  return param instanceof Uint8Array ? Buffer.from(param.buffer, param.byteOffset, param.length) : String(param)
 }
 
 function toSafeInteger(text: string): number {

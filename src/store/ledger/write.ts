@@ -3,7 +3,7 @@ import type { Tile } from '../../core/audit/tile.js'
 import type { Fact } from '../../core/audit.js'
 import { decisionIdOf, type Job } from '../../core/job.js'
 import type { Effect, Lease } from '../../core/lease.js'
-import type { Db } from '../../platform/db/seam.js'
+import type { Db, Param } from '../../platform/db/seam.js'
 import { type DecisionRow, verdictOf } from '../decisions.js'
 import type { IdempotencyRow } from '../idempotency.js'
 import { jobRow, jobUpdate } from '../jobs.js'
@@ -11,6 +11,7 @@ import type { KeyRow } from '../keys.js'
 import { leaseEnd, leaseRow } from '../leases.js'
 import { ownPayload, type PayloadRow, pointerTo, salted } from '../payloads.js'
 import type { SnapshotRow } from '../snapshots.js'
+import { textArray } from '../text-array.js'
 import { COMMIT_ADMIN, commitOf, PART_NAMES, type PartName, type Statement } from './statement.js'
 
 /** Rows one step wants written. An update carries version = the one it read + 1; another version in the table loses. */
@@ -98,8 +99,9 @@ export function writeBatch(
   const all = <Name extends keyof Rows>(name: Name) =>
     entries.flatMap((e): NonNullable<Rows[Name]>[number][] => (e.rows[name] ?? []) as never)
   const tiles = new Map(audit.tiles.map((tile) => [tile.tenant, `${tile.writer}/${tile.seq} `]))
+  const texts = new Texts()
   const rows: Record<string, readonly unknown[]> = {
-    ...placed(entries, (tenant) => tiles.get(tenant) ?? ''),
+    ...placed(entries, texts, (tenant) => tiles.get(tenant) ?? ''),
     versions: entries.flatMap((e) =>
       (e.rows.updateJobs ?? []).map((j) => ({ n: e.n, tenant: j.tenant, job_id: j.job_id, version: j.version - 1 })),
     ),
@@ -117,10 +119,10 @@ export function writeBatch(
       snapshot: gate?.snapshot ?? null,
       epoch: gate?.epoch ?? null,
     })),
-    ...tileRows(audit),
+    ...tileRows(audit, texts),
   }
   const statement = commitOf(PART_NAMES.filter((part) => HOLDS[part].some((name) => rows[name]?.length)))
-  return send(db, statement, batchId, at, rows)
+  return send(db, statement, batchId, at, rows, texts)
 }
 
 /** What a part writes: it is left out where there is none of it. */
@@ -138,8 +140,22 @@ const HOLDS: Record<PartName, readonly string[]> = {
   rare: ['writers', 'spoken', 'erase'],
 }
 
-const tileRows = ({ tiles, writers }: TileWrites) => ({
-  tiles: tiles.map((tile) => ({ ...tile, first_index: null })),
+/** Texts of any length, sent beside the rows: a row has the place of its text. */
+class Texts {
+  readonly #texts: string[] = []
+
+  /** Counted from 1, as the engine does. */
+  place(text: string | null): number | null {
+    return text === null ? null : this.#texts.push(text)
+  }
+
+  get param(): Uint8Array {
+    return textArray(this.#texts)
+  }
+}
+
+const tileRows = ({ tiles, writers }: TileWrites, texts: Texts) => ({
+  tiles: tiles.map((tile) => ({ first_index: null, ...tile, body: texts.place(tile.body) })),
   chain: tiles.map(({ tenant, writer, seq, prev_hash }) => ({ tenant, writer, seq, prev_hash })),
   writers,
 })
@@ -150,26 +166,26 @@ function send(
   batchId: string,
   at: number,
   rows: Record<string, readonly unknown[]>,
+  texts: Texts,
 ): Promise<Loser[]> {
-  const values = params.map((name) =>
-    name === 'batch' ? batchId : name === 'at' ? at : rows[name]?.length ? JSON.stringify(rows[name]) : '[]',
-  )
+  const own: Record<string, Param> = { batch: batchId, at, texts: texts.param }
+  const values = params.map((name) => own[name] ?? (rows[name]?.length ? JSON.stringify(rows[name]) : '[]'))
   return db.query<Loser>(sql, values, 'ledger')
 }
 
 /** Rows where they stand: payloads and decisions with the job or lease they belong to, where there is one. */
-function placed(entries: readonly Entry[], tileOf: (tenant: string) => string) {
+function placed(entries: readonly Entry[], sent: Texts, tileOf: (tenant: string) => string) {
   const jobs: object[] = []
   const moved: object[] = []
   const leases: object[] = []
-  const payloads: PayloadRow[] = []
+  const payloads: object[] = []
   const decisions: object[] = []
   const spoken = new Map<string, object>()
   for (const { rows, facts } of entries) {
-    const texts = new Map<string, string | null>()
+    const texts = new Map<string, number | null>()
     for (const payload of rows.payloads ?? []) {
-      if (ownPayload(payload.ptr) === null) payloads.push(payload)
-      else texts.set(payload.ptr, salted(payload))
+      if (ownPayload(payload.ptr) === null) payloads.push({ ...payload, body: sent.place(payload.body) })
+      else texts.set(payload.ptr, sent.place(salted(payload)))
     }
     const verdicts = new Map((rows.decisions ?? []).map((row) => [row.decision_id, row]))
     const take = (id: string): DecisionRow => {
@@ -182,23 +198,23 @@ function placed(entries: readonly Entry[], tileOf: (tenant: string) => string) {
     for (const job of rows.insertJobs ?? []) {
       said.add(job.job_id)
       jobs.push({
-        ...jobRow(job, verdictOf(take(job.job_id))),
         input: texts.get(job.input_ptr ?? '') ?? null,
         context: texts.get(job.context_ptr ?? '') ?? null,
         tiles: tileOf(job.tenant),
+        ...jobRow(job, verdictOf(take(job.job_id))),
       })
     }
     for (const job of rows.updateJobs ?? []) {
       said.add(job.job_id)
       moved.push({
-        ...jobUpdate(job),
         result: texts.get(pointerTo(job.job_id, 'result')) ?? null,
         tiles: tileOf(job.tenant),
+        ...jobUpdate(job),
       })
     }
     for (const lease of rows.insertLeases ?? []) {
       const decided = take(lease.lease_id)
-      leases.push(leaseRow(lease, { ...verdictOf(decided), job_hash: decided.job_hash }))
+      leases.push(leaseRow(lease, { job_hash: decided.job_hash, ...verdictOf(decided) }))
     }
     for (const row of verdicts.values())
       decisions.push({ ...row, tile: row.job_id === null ? tileOf(row.tenant) : null })
@@ -213,5 +229,6 @@ function placed(entries: readonly Entry[], tileOf: (tenant: string) => string) {
 
 export function writeAdmin(db: Db, batchId: string, at: number, rows: AdminRows, audit: TileWrites): Promise<Loser[]> {
   const { gates = [], snapshots = [], keys = [] } = rows
-  return send(db, COMMIT_ADMIN, batchId, at, { gates, snapshots, keys, ...tileRows(audit) })
+  const texts = new Texts()
+  return send(db, COMMIT_ADMIN, batchId, at, { gates, snapshots, keys, ...tileRows(audit, texts) }, texts)
 }
