@@ -82,7 +82,7 @@ function tilesOf(params: readonly Param[]): TileName[] {
   return tiles === undefined ? [] : (JSON.parse(tiles as string) as TileName[])
 }
 
-export const isCommit = (sql: string) => sql.startsWith('WITH intents AS') || sql === COMMIT_ADMIN.sql
+export const isCommit = (sql: string) => sql.startsWith('WITH views AS') || sql === COMMIT_ADMIN.sql
 /** The statement that asks whether a batch was applied. */
 export const isTombstone = (sql: string) => sql.includes('INSERT INTO batches') && !isCommit(sql)
 

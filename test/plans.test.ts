@@ -115,7 +115,9 @@ async function travel(): Promise<Map<string, readonly Param[]>> {
 
 /** The plan for any values: that of a prepared statement, where no plan is made for the values of one call. */
 async function planOf(sql: string, params: readonly Param[]): Promise<string[]> {
-  const literals = params.map((value) => (value === null ? 'NULL' : `'${String(value).replaceAll("'", "''")}'`))
+  const literals = params.map((value) =>
+    value === null ? 'NULL' : value instanceof Uint8Array ? `'{}'` : `'${String(value).replaceAll("'", "''")}'`,
+  )
   const values = literals.length === 0 ? '' : `(${literals.join(', ')})`
   await query(`PREPARE probe AS ${sql}`, [], 'ledger')
   try {

@@ -1,4 +1,4 @@
-import { canonical, isWellFormed, sha256 } from './canonical.js'
+import { canonical, isWellFormed, sha256, sorted } from './canonical.js'
 
 /**
  * Everything that is ever recorded. A journey's step returns facts; the ledger turns them into entries in the same commit.
@@ -49,6 +49,8 @@ export const FACT_KINDS = [
   'key.refused',
   'limit.refused', // in aggregate: `count` refusals between `from` and `at`
   'payload.erased', // its retention ended
+  'queue.backlogged', // work has been due for a minute and nobody took it
+  'queue.recovered',
   'jobs.pruned', // in aggregate: `count` finished jobs, no longer kept; `jobs_hash` over their sorted ids, a line each
   'audit.exported',
   'drill.run',
@@ -116,17 +118,28 @@ const FIELD_NAME = /^[a-z][a-z0-9_]{0,63}$/
 
 /** The fact as its one line of the log: canonical JSON (RFC 8785) of flat scalars, without a line break. Throws EntryError. */
 export function entryLine(fact: Fact): string {
-  const fields = Object.keys(fact).sort()
+  const fields = sorted(Object.keys(fact))
   let line = '{'
   for (const field of fields) {
     const value = fact[field]
     if (value === undefined) continue
-    if (!FIELD_NAME.test(field)) throw new EntryError(`"${field}" is no field name of an entry`)
     if (typeof value === 'object' && value !== null) throw new EntryError(`field ${field} of ${fact.kind} is not flat`)
-    if (line.length > 1) line += ','
-    line += `"${field}":${canonical(typeof value === 'string' ? abridged(value, field) : value)}`
+    line += line.length > 1 ? ',' : ''
+    line += `${named(field)}${canonical(typeof value === 'string' ? abridged(value, field) : value)}`
   }
   return `${line}}`
+}
+
+/** Field names that passed, as they are written. They are words of this program, so it stays small. */
+const NAMES = new Map<string, string>()
+
+function named(field: string): string {
+  const known = NAMES.get(field)
+  if (known !== undefined) return known
+  if (!FIELD_NAME.test(field)) throw new EntryError(`"${field}" is no field name of an entry`)
+  const name = `"${field}":`
+  NAMES.set(field, name)
+  return name
 }
 
 function abridged(text: string, field: string): string {

@@ -46,13 +46,31 @@ function array(items: Json[], depth: number): string {
 }
 
 function object(fields: { [key: string]: Json }, depth: number): string {
-  const keys = Object.keys(fields).sort() // the default order of strings is by UTF-16 code units, as the RFC asks
+  const keys = sorted(Object.keys(fields))
   let text = '{'
   for (const key of keys) {
     if (text.length > 1) text += ','
     text += `${quote(key)}:${write(fields[key] as Json, depth)}`
   }
   return `${text}}`
+}
+
+/** More than an object of ours has; from here on what grows with the square of it costs more than a list to sort in. */
+const FEW = 40
+
+/**
+ * In the place they are: by UTF-16 code units, as the RFC asks and `<` compares. A list's own `sort` works in a copy, which was 9 KB of
+ * garbage for each job.
+ */
+export function sorted(keys: string[]): string[] {
+  if (keys.length > FEW) return keys.sort()
+  for (let i = 1; i < keys.length; i++) {
+    const key = keys[i] as string
+    let to = i
+    for (; to > 0 && key < (keys[to - 1] as string); to--) keys[to] = keys[to - 1] as string
+    keys[to] = key
+  }
+  return keys
 }
 
 /** Printable ASCII without quote and backslash needs no escaping: most strings take this path, 2.5 times faster than JSON.stringify. */

@@ -302,10 +302,28 @@ export function touch(job: Job, at: number, patch: Partial<Job> = {}): Moved {
 }
 
 /** What a fact of a new job carries: every lifecycle column. */
-export function birth(job: Job): Record<string, string | number | boolean | null> {
-  const born: ReturnType<typeof birth> = { version: job.version }
-  for (const column of LIFECYCLE) born[column] = job[column]
-  return born
+export function birth(job: Job): Pick<Job, 'version' | (typeof LIFECYCLE)[number]> {
+  return {
+    version: job.version,
+    status: job.status,
+    status_reason: job.status_reason,
+    attempt: job.attempt,
+    budget_from: job.budget_from,
+    due_at: job.due_at,
+    decision: job.decision,
+    decision_id: job.decision_id,
+    snapshot: job.snapshot,
+    high_risk: job.high_risk,
+    grant_hash: job.grant_hash,
+    approval_id: job.approval_id,
+    lease_id: job.lease_id,
+    cancel_requested: job.cancel_requested,
+    verdict: job.verdict,
+    released_by: job.released_by,
+    error_class: job.error_class,
+    error_code: job.error_code,
+    finished_at: job.finished_at,
+  }
 }
 
 function changes(before: Job, after: Job): Record<string, string | number | boolean | null> {

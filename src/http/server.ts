@@ -7,6 +7,7 @@ import { may } from '../core/access.js'
 import { Problem } from '../errors.js'
 import type { Log } from '../platform/log.js'
 import type { Authenticator } from './auth.js'
+import { BODY_LIMIT, BodyBudget } from './body-budget.js'
 import { gateAnswer } from './gate-answer.js'
 import { parseStrict } from './json.js'
 import type { OpenCalls } from './open-calls.js'
@@ -15,7 +16,6 @@ import type { Reply, Route } from './route.js'
 import { coerceQuery, type Validator, validator } from './validate.js'
 
 export const PREFIX = '/api/v1'
-const BODY_LIMIT = 2 * 1024 * 1024
 /** For a request to arrive whole; one that drips in is cut off. Answers may take longer (long polls, exports, events). */
 const REQUEST_MS = 30_000
 
@@ -50,6 +50,8 @@ export function createServer(
     genReqId: requestId,
     exposeHeadRoutes: false,
     forceCloseConnections: 'idle',
+    // Else the framework answers what comes on a busy connection while it closes, in words that a gate takes for no number.
+    return503OnClosing: false,
     routerOptions: { maxParamLength: 300, ignoreTrailingSlash: false },
     frameworkErrors: (error, request, reply) =>
       void fail(reply as FastifyReply, request as FastifyRequest, asProblem(error), log),
@@ -63,21 +65,24 @@ export function createServer(
       done(error as Error)
     }
   })
-  app.addHook('onSend', async (_request, reply, payload) => {
+  // By callback: an async hook would make promises for every answer.
+  app.addHook('onSend', (_request, reply, payload, done) => {
     reply.header('x-content-type-options', 'nosniff')
     if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store')
-    return payload
+    done(null, payload)
   })
-  app.addHook('onResponse', async ({ routeOptions, method }, reply) =>
-    answered(routeOptions.url ?? 'unknown', method, reply.statusCode, reply.elapsedTime / 1000),
-  )
+  app.addHook('onResponse', ({ routeOptions, method }, reply, done) => {
+    answered(routeOptions.url ?? 'unknown', method, reply.statusCode, reply.elapsedTime / 1000)
+    done()
+  })
   app.setErrorHandler((error, request, reply) => fail(reply, request, asProblem(error), log))
   app.setNotFoundHandler((request, reply) =>
     fail(reply, request, new Problem(isKnownPath(routes, request.url) ? 'method_not_allowed' : 'not_found'), log),
   )
   // Streams of events never end by themselves: a server that stops ends them.
   app.addHook('preClose', async () => open.abort())
-  for (const route of routes) mount(app, route, auth, log, open)
+  const bodies = new BodyBudget()
+  for (const route of routes) mount(app, route, auth, log, open, bodies)
   letGoOnClose(app)
   return app
 }
@@ -115,12 +120,14 @@ function letGoOnClose(app: FastifyInstance): void {
     socket.once('close', () => unused.delete(socket))
   })
   app.server.on('request', ({ socket }) => unused.delete(socket))
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, payload, done) => {
     if (closing) reply.header('connection', 'close')
+    done(null, payload)
   })
   // Not closeIdleConnections(): that also cuts answers which are complete and still on their way out.
-  app.addHook('onResponse', async ({ socket }) => {
+  app.addHook('onResponse', ({ socket }, _reply, done) => {
     if (closing) socket.end()
+    done()
   })
   app.addHook('preClose', async () => {
     closing = true
@@ -128,7 +135,14 @@ function letGoOnClose(app: FastifyInstance): void {
   })
 }
 
-function mount(app: FastifyInstance, route: Route, auth: Authenticator, log: Log, open: OpenCalls): void {
+function mount(
+  app: FastifyInstance,
+  route: Route,
+  auth: Authenticator,
+  log: Log,
+  open: OpenCalls,
+  bodies: BodyBudget,
+): void {
   const body: Validator | null = route.body === undefined ? null : validator(route.body)
   const query: Validator | null = route.query === undefined ? null : validator(route.query)
   const callers = new WeakMap<FastifyRequest, Caller>()
@@ -136,12 +150,15 @@ function mount(app: FastifyInstance, route: Route, auth: Authenticator, log: Log
     method: route.method,
     url: (route.root ? '' : PREFIX) + route.path.replaceAll(/\{(\w+)\}/g, ':$1'),
     // Before the body is read: whoever has no key gets no work out of this process.
-    onRequest: async (request) => {
+    onRequest: async (request, reply) => {
       if (route.permission === null || route.keyless?.(request.headers)) return
       const caller = await auth.authenticate(request.headers)
       if (!route.permission.some((permission) => may(caller, permission)))
         throw new Problem('forbidden', undefined, { needs: route.permission })
       route.admit?.(caller)
+      const answered = bodies.take(caller.key_id, request.headers)
+      // Not 'finish': whoever hangs up in the middle of a body is never answered.
+      if (answered !== null) reply.raw.once('close', answered)
       callers.set(request, caller)
     },
     handler: async (request, reply) => {

@@ -3,6 +3,9 @@ import { LEASE_COLUMNS } from '../leases.js'
 
 const COLUMNS = {
   jobs: `${JOB_COLUMNS.columns}, input, context, tiles`,
+  /** What a step changes, with types: read once, for the check of its version and for the update. */
+  moved: `n int, tenant text, job_id text, version int, status text, due_at bigint, queue_deadline bigint, high_risk boolean, limit_keys jsonb,
+    lease_id text, verdict text, updated_at bigint, finished_at bigint, state json, result int, tiles text`,
   payloads: 'tenant, ptr, kind, job_id, body, salt, created_at, expires_at',
   decisions: `tenant, decision_id, door, job_id, at, agent, topic, decision, reason, rules, constraints, high_risk, snapshot, job_hash,
     standing, claim, input_ptr, context_ptr, run_id, tile`,
@@ -72,15 +75,15 @@ interface Part {
 /** A part of the commit for each kind of thing a batch may hold. `{name}` is a parameter: JSON text, unless cast otherwise. */
 const PARTS = {
   moved: {
-    checks: `versions AS (SELECT * FROM json_to_recordset({versions}::json) AS x(n int, tenant text, job_id text, version int)),
+    checks: `moved AS MATERIALIZED (SELECT * FROM json_to_recordset({moved}::json) AS x(${COLUMNS.moved})),
 locked AS (
-  SELECT v.n, j.job_id, j.version FROM versions v JOIN jobs j ON j.tenant = v.tenant AND j.job_id = v.job_id
+  SELECT x.n, j.job_id, j.version FROM moved x JOIN jobs j ON j.tenant = x.tenant AND j.job_id = x.job_id
   ORDER BY j.tenant, j.job_id FOR UPDATE OF j)`,
-    losers: `SELECT n, 'version' FROM versions WHERE (n, job_id, version) NOT IN (SELECT n, job_id, version FROM locked)`,
+    losers: `SELECT n, 'version' FROM moved WHERE (n, job_id, version - 1) NOT IN (SELECT n, job_id, version FROM locked)`,
     writes: `u_jobs AS (
   UPDATE jobs t SET (${JOB_COLUMNS.mutable}) = ROW(${prefixed('x', JOB_COLUMNS.mutable)}),
-    result = coalesce(${texts('x.result')}, t.result), tiles = t.tiles || x.tiles
-  FROM json_populate_recordset(NULL::jobs, {moved}::json) x, go WHERE go.ok AND t.tenant = x.tenant AND t.job_id = x.job_id)`,
+    result = coalesce(({texts}::text[])[x.result], t.result), tiles = t.tiles || x.tiles
+  FROM moved x, go WHERE go.ok AND t.tenant = x.tenant AND t.job_id = x.job_id)`,
   },
   jobs: { writes: `w_jobs AS (${insert('jobs', COLUMNS.jobs, 'jobs')})` },
   leases: { writes: `w_leases AS (${insert('leases', LEASE_COLUMNS, 'leases')})` },
@@ -179,12 +182,12 @@ export function commitOf(parts: readonly PartName[]): Statement {
   if (known !== undefined) return known
   const of = wanted.map((name): Part => PARTS[name])
   const losers = of.flatMap(({ losers }) => (losers === undefined ? [] : [losers]))
-  const text = `WITH intents AS (SELECT * FROM json_to_recordset({intents}::json) AS x(n int, tenant text, snapshot text, epoch bigint)),
-gate AS (SELECT g.tenant, g.snapshot, g.epoch FROM gates g WHERE g.tenant IN (SELECT tenant FROM intents) ORDER BY g.tenant FOR SHARE),
+  const text = `WITH views AS (SELECT * FROM json_to_recordset({views}::json) AS x(n int, tenant text, snapshot text, epoch bigint)),
+gate AS (SELECT g.tenant, g.snapshot, g.epoch FROM gates g WHERE g.tenant IN (SELECT tenant FROM views) ORDER BY g.tenant FOR SHARE),
 ${[...of.flatMap(({ checks }) => (checks === undefined ? [] : [checks])), CHAIN].join(',\n')},
 losers AS (
-  SELECT n, 'gate' AS why FROM intents
-    WHERE epoch IS NOT NULL AND (tenant, epoch, coalesce(snapshot, '')) NOT IN (SELECT tenant, epoch, coalesce(snapshot, '') FROM gate)
+  SELECT n, 'gate' AS why FROM views
+    WHERE (tenant, epoch, coalesce(snapshot, '')) NOT IN (SELECT tenant, epoch, coalesce(snapshot, '') FROM gate)
   UNION ALL ${[...losers, CHAIN_LOSERS].join('\n  UNION ALL ')}),
 go AS (SELECT NOT EXISTS (SELECT 1 FROM losers) AS ok),
 batch AS (INSERT INTO batches (batch_id, at) SELECT {batch}, {at}::bigint FROM go WHERE go.ok),

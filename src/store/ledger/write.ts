@@ -89,7 +89,7 @@ export interface TileWrites {
 }
 
 /** Sends one batch; returns its losers, in which case nothing was written. */
-export function writeBatch(
+export async function writeBatch(
   db: Db,
   batchId: string,
   at: number,
@@ -100,11 +100,9 @@ export function writeBatch(
     entries.flatMap((e): NonNullable<Rows[Name]>[number][] => (e.rows[name] ?? []) as never)
   const tiles = new Map(audit.tiles.map((tile) => [tile.tenant, `${tile.writer}/${tile.seq} `]))
   const texts = new Texts()
+  const views = new Views(entries)
   const rows: Record<string, readonly unknown[]> = {
     ...placed(entries, texts, (tenant) => tiles.get(tenant) ?? ''),
-    versions: entries.flatMap((e) =>
-      (e.rows.updateJobs ?? []).map((j) => ({ n: e.n, tenant: j.tenant, job_id: j.job_id, version: j.version - 1 })),
-    ),
     spends: entries.flatMap((e) => e.spends.map((s) => ({ n: e.n, ...s }))),
     idempotency: entries.flatMap((e) => (e.rows.idempotency ?? []).map((row) => ({ n: e.n, ...row }))),
     approvals: all('insertApprovals'),
@@ -113,16 +111,12 @@ export function writeBatch(
     effects: all('effects'),
     beats: all('beats'),
     erase: all('erase'),
-    intents: entries.map(({ n, tenant, gate }) => ({
-      n,
-      tenant,
-      snapshot: gate?.snapshot ?? null,
-      epoch: gate?.epoch ?? null,
-    })),
+    views: views.rows,
     ...tileRows(audit, texts),
   }
   const statement = commitOf(PART_NAMES.filter((part) => HOLDS[part].some((name) => rows[name]?.length)))
-  return send(db, statement, batchId, at, rows, texts)
+  const losers = await send(db, statement, batchId, at, rows, texts)
+  return losers.flatMap((loser) => (loser.why === 'gate' ? views.holders(loser.n) : [loser]))
 }
 
 /** What a part writes: it is left out where there is none of it. */
@@ -138,6 +132,32 @@ const HOLDS: Record<PartName, readonly string[]> = {
   texts: ['payloads', 'decisions'],
   people: ['approvals', 'answered'],
   rare: ['writers', 'spoken', 'erase'],
+}
+
+/** Under which values of their gate the steps were decided: a hundred of one tenant nearly always share theirs. */
+class Views {
+  readonly rows: { n: number; tenant: string; snapshot: string | null; epoch: number }[] = []
+  readonly #holders: number[][] = []
+
+  constructor(entries: readonly Entry[]) {
+    const places = new Map<string, number>()
+    for (const { n, tenant, gate } of entries) {
+      if (gate === null) continue
+      const name = `${tenant}/${gate.epoch}/${gate.snapshot}`
+      const place = places.get(name) ?? this.rows.length
+      if (place === this.rows.length) {
+        places.set(name, place)
+        this.rows.push({ n: place, tenant, ...gate })
+        this.#holders.push([])
+      }
+      this.#holders[place]?.push(n)
+    }
+  }
+
+  /** The steps that lose with a view. */
+  holders(place: number): Loser[] {
+    return (this.#holders[place] ?? []).map((n) => ({ n, why: 'gate' }))
+  }
 }
 
 /** Texts of any length, sent beside the rows: a row has the place of its text. */
@@ -181,7 +201,7 @@ function placed(entries: readonly Entry[], sent: Texts, tileOf: (tenant: string)
   const payloads: object[] = []
   const decisions: object[] = []
   const spoken = new Map<string, object>()
-  for (const { rows, facts } of entries) {
+  for (const { n, rows, facts } of entries) {
     const texts = new Map<string, number | null>()
     for (const payload of rows.payloads ?? []) {
       if (ownPayload(payload.ptr) === null) payloads.push({ ...payload, body: sent.place(payload.body) })
@@ -207,6 +227,7 @@ function placed(entries: readonly Entry[], sent: Texts, tileOf: (tenant: string)
     for (const job of rows.updateJobs ?? []) {
       said.add(job.job_id)
       moved.push({
+        n,
         result: texts.get(pointerTo(job.job_id, 'result')) ?? null,
         tiles: tileOf(job.tenant),
         ...jobUpdate(job),
