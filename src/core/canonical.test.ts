@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { CanonicalError, canonical, digestOf, isWellFormed, saltedHash, sha256 } from './canonical.js'
+import { CanonicalError, canonical, digestOf, isWellFormed, saltedHash, sha256, sorted } from './canonical.js'
 import type { Json } from './json.js'
 
 describe('canonical', () => {
@@ -10,6 +10,14 @@ describe('canonical', () => {
     const value = { '\u20ac': 1, '\r': 2, '\ufb33': 3, '1': 4, '\u{1f600}': 5, '\u0080': 6, '\u00f6': { b: 1, a: 2 } }
     expect(canonical(value)).toBe(
       '{"\\r":2,"1":4,"\u0080":6,"\u00f6":{"a":2,"b":1},"\u20ac":1,"\u{1f600}":5,"\ufb33":3}',
+    )
+  })
+
+  it('sorts few keys and many as a list sorts itself', () => {
+    fc.assert(
+      fc.property(fc.uniqueArray(fc.string({ unit: 'binary', maxLength: 4 }), { maxLength: 90 }), (keys) => {
+        expect(sorted([...keys])).toEqual([...keys].sort())
+      }),
     )
   })
 

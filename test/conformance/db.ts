@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Db, Param } from '../../src/platform/db/seam.js'
+import { textArray } from '../../src/store/text-array.js'
 
 /** One engine, and further openings of the same data where it has them. */
 export interface DbEngine {
@@ -110,6 +111,21 @@ export function dbConformance(name: string, start: () => Promise<DbEngine>): voi
           }),
           { numRuns: 200 },
         )
+      })
+
+      test('lists of texts come back as they went, however many and long', async () => {
+        const back = async (texts: string[]) => one('SELECT to_json($1::text[]) AS v', textArray(texts))
+        for (const texts of [[], [''], ['null', 'NULL', '{}', '"', '\\', ',', ' '], ['👩‍👩‍👧‍👦', 'x'.repeat(300_000)]])
+          expect(await back(texts)).toEqual(texts)
+        const anything = fc.string({ unit: 'binary', maxLength: 50 }).map((text) => text.replaceAll('\0', ''))
+        await fc.assert(
+          fc.asyncProperty(fc.array(anything, { maxLength: 20 }), async (texts) => {
+            expect(await back(texts)).toEqual(texts)
+          }),
+        )
+        expect(await one('SELECT ($1::text[])[$2::int] AS v', textArray(['first', 'second']), 2)).toBe('second')
+        expect(await one('SELECT ($1::text[])[$2::int] AS v', textArray(['first']), null)).toBe(null)
+        expect((await fault(back(['a\0b']))).state).toBe('22021')
       })
 
       test('what no text can be is refused, or replaced as UTF-8 says', async () => {
