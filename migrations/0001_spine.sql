@@ -67,6 +67,7 @@ CREATE TABLE jobs (
   queue_deadline bigint   NULL,
   high_risk      boolean  NOT NULL,
   limit_keys     jsonb    NULL, -- concurrency limits that bind it by the newest decision: what stands behind a full one is passed over
+  needs          text     COLLATE "C" NOT NULL, -- what its worker must enforce, by the newest decision: 'VIEW NAMES', or empty
   lease_id       text     NULL,
   verdict        text     NULL CHECK (verdict IN ('ALLOW', 'REDACT', 'QUARANTINE')),
   updated_at     bigint   NOT NULL,
@@ -81,8 +82,8 @@ CREATE TABLE jobs (
   CHECK ((status = 'running') = (lease_id IS NOT NULL)),
   CHECK ((status IN ('succeeded', 'quarantined', 'rejected', 'expired', 'cancelled', 'dead_letter', 'discarded', 'denied')) = (finished_at IS NOT NULL))
 );
--- The queue. Partial, so finished jobs cost dispatch nothing.
-CREATE INDEX jobs_due ON jobs (tenant, topic, priority DESC, due_at, job_id) WHERE status IN ('queued', 'retrying');
+-- The queue. Partial, so finished jobs cost dispatch nothing; by needs, so that jobs no waiting worker may have hide none.
+CREATE INDEX jobs_due ON jobs (tenant, topic, needs, priority DESC, due_at, job_id) WHERE status IN ('queued', 'retrying');
 -- What becomes due later: retries and what was asked for a later time; all else is due at once.
 CREATE INDEX jobs_due_later ON jobs (due_at) WHERE status IN ('queued', 'retrying') AND (status = 'retrying' OR not_before IS NOT NULL);
 CREATE INDEX jobs_queue_deadline ON jobs (queue_deadline) WHERE status IN ('queued', 'retrying');
@@ -130,7 +131,7 @@ CREATE TABLE decisions (
   PRIMARY KEY (tenant, decision_id)
 );
 CREATE INDEX decisions_by_job ON decisions (job_id, tenant) WHERE job_id IS NOT NULL;
-CREATE INDEX decisions_by_run ON decisions (run_id, tenant) WHERE run_id IS NOT NULL;
+CREATE INDEX decisions_by_run ON decisions (run_id, tenant, decision_id) WHERE run_id IS NOT NULL;
 
 CREATE TABLE approvals (
   tenant       text   NOT NULL,

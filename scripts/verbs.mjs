@@ -15,7 +15,7 @@ const VERBS = {
   build: ['install and build dist/', prepare],
   check: ['format, lint and types, nothing written', check],
   test: ['check, then every test (arguments go to vitest)', test],
-  soak: ['seeded fault runs until --minutes N are over; --seed S, --rounds R of real processes', soak],
+  soak: ['seeded fault runs until --minutes N are over; --seed S, --rounds R of real processes, --engine E', soak],
   bench: ['every benchmark, or --only WORD; --quick; --json FILE keeps the rows', bench],
 }
 
@@ -63,14 +63,15 @@ async function test(args) {
 
 /** Fault runs for as long as asked; the settings go by the environment, because vitest takes no arguments for its tests. */
 async function soak(args) {
-  const names = { '--minutes': 'MINUTES', '--seed': 'SEED', '--rounds': 'ROUNDS' }
+  const number = /^\d+(\.\d+)?$/
+  const flags = { '--minutes': number, '--seed': number, '--rounds': number, '--engine': /^(pglite|postgres)$/ }
   for (let at = 0; at < args.length; at += 2) {
     const [flag, value] = args.slice(at, at + 2)
-    if (!Object.hasOwn(names, flag) || !/^\d+(\.\d+)?$/.test(value ?? ''))
+    if (!Object.hasOwn(flags, flag) || !flags[flag].test(value ?? ''))
       throw new Failure(
-        `npm run soak -- --minutes N [--seed S] [--rounds R], each a number; not: ${flag} ${value ?? ''}`,
+        `npm run soak -- --minutes N [--seed S] [--rounds R] [--engine pglite|postgres]; not: ${flag} ${value ?? ''}`,
       )
-    process.env[`SALLYPORT_SOAK_${names[flag]}`] = value
+    process.env[`SALLYPORT_SOAK_${flag.slice(2).toUpperCase()}`] = value
   }
   await systemNeeds()
   await prepare()

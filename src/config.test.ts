@@ -97,6 +97,25 @@ describe('how long jobs are kept', () => {
   })
 })
 
+describe('old audit entries', () => {
+  const load = (keep?: string, folder?: string) =>
+    loadConfig({ SALLYPORT_KEEP_AUDIT: keep, SALLYPORT_AUDIT_ARCHIVE: folder })
+
+  test('stay where they are unless both settings say otherwise; the folder alone is only read', () => {
+    expect(load()).toMatchObject({ keepAuditMs: null, auditArchive: null })
+    expect(load(undefined, place.dir)).toMatchObject({ keepAuditMs: null, auditArchive: place.dir })
+    expect(load('90d', place.dir)).toMatchObject({ keepAuditMs: 90 * 86_400_000, auditArchive: place.dir })
+  })
+
+  test.each([
+    ['90d', undefined, /^SALLYPORT_AUDIT_ARCHIVE is not set, but SALLYPORT_KEEP_AUDIT is/],
+    ['90d', place.at('nosuch'), /^SALLYPORT_AUDIT_ARCHIVE names .*, which is no folder/],
+    ['1h', place.dir, /^SALLYPORT_KEEP_AUDIT is "1h", not a duration of a day or more/],
+  ])('%s and %s stop the start', (keep, folder, fault) => {
+    expect(() => load(keep, folder)).toThrow(fault)
+  })
+})
+
 describe('NATS credentials', () => {
   const file = place.at('sallyport.creds')
   const text = '-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------\n-----BEGIN USER NKEY SEED-----\ny\n'

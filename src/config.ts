@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Type } from 'typebox'
@@ -26,6 +26,10 @@ export interface Config {
   readonly checkpoints: string | null
   /** Finished jobs are removed after so long; null: never. */
   readonly keepJobsMs: number | null
+  /** Bodies of audit tiles go into files of the archive after so long; null: never. */
+  readonly keepAuditMs: number | null
+  /** Folder of those files, which all nodes see; null: none. By itself it is only read. */
+  readonly auditArchive: string | null
   /** Who may read metrics without a key: whoever is on this machine while bound to loopback, anybody, nobody. */
   readonly metrics: 'loopback' | 'open' | 'key'
   readonly logLevel: 'silent' | 'fatal' | 'error' | 'warn' | 'info' | 'debug'
@@ -38,6 +42,9 @@ export class ConfigError extends Error {
     this.name = 'ConfigError'
   }
 }
+
+/** The tenant of the policy on disk and of the first keys. */
+export const DEFAULT_TENANT = 'default'
 
 /** dist/config.js and src/config.ts both stand one folder below the package. */
 export const PACKAGE_ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..')
@@ -93,7 +100,8 @@ export function loadConfig(env: Record<string, string | undefined>, over: Partia
     adminKey,
     signingKey: resolve(signingKey ?? join(dataDir, 'signing.key')),
     checkpoints: text('SALLYPORT_CHECKPOINTS'),
-    keepJobsMs: over.keepJobsMs === undefined ? keepJobs(text('SALLYPORT_KEEP_JOBS')) : over.keepJobsMs,
+    keepJobsMs: over.keepJobsMs === undefined ? kept('SALLYPORT_KEEP_JOBS', text) : over.keepJobsMs,
+    ...archive(text),
     metrics: metrics as Config['metrics'],
     logLevel: level as Config['logLevel'],
     packageRoot: PACKAGE_ROOT,
@@ -125,13 +133,27 @@ const DAY_MS = 86_400_000
  * As durations are written in a policy, and whole years: a policy has none, because their length depends on the calendar, but what
  * must be kept for a year may be kept a day longer. At least a day: an Idempotency-Key is answered with its job for as long.
  */
-function keepJobs(value: string | null): number | null {
+function kept(name: string, text: (name: string) => string | null): number | null {
+  const value = text(name)
   if (value === null) return null
   const years = /^([1-9][0-9]?)y$/.exec(value)?.[1]
   const ms = years === undefined ? parseDuration(value) : Number(years) * 366 * DAY_MS
-  if (ms === null || ms < DAY_MS)
-    throw new ConfigError('SALLYPORT_KEEP_JOBS', `is "${value}", not a duration of a day or more`, '90d')
+  if (ms === null || ms < DAY_MS) throw new ConfigError(name, `is "${value}", not a duration of a day or more`, '90d')
   return ms
+}
+
+/** The folder is never made: where it is missing, what it stands for is not mounted, and files would go where nobody looks. */
+function archive(text: (name: string) => string | null): Pick<Config, 'keepAuditMs' | 'auditArchive'> {
+  const folder = text('SALLYPORT_AUDIT_ARCHIVE')
+  const keepAuditMs = kept('SALLYPORT_KEEP_AUDIT', text)
+  const wrong = (fault: string) => new ConfigError('SALLYPORT_AUDIT_ARCHIVE', fault, '/mnt/audit-archive')
+  if (folder === null) {
+    if (keepAuditMs !== null)
+      throw wrong('is not set, but SALLYPORT_KEEP_AUDIT is: the entries would have nowhere to go')
+    return { keepAuditMs, auditArchive: null }
+  }
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) throw wrong(`names ${folder}, which is no folder`)
+  return { keepAuditMs, auditArchive: resolve(folder) }
 }
 
 const NATS_EXAMPLE = 'nats://user:password@nats.internal:4222'

@@ -123,7 +123,7 @@ export const ERRORS = {
     status: 409,
     retryable: false,
     title: 'The effect may not begin',
-    help: 'The job is cancelled, stopped, or its lease is too short; stop this attempt.',
+    help: 'The job is cancelled or stopped, policy binds it tighter than its lease was told, its lease is too short, or it has 1,000 effects; stop this attempt.',
   },
   effect_not_decidable: {
     status: 409,
@@ -173,6 +173,12 @@ export const ERRORS = {
     retryable: true,
     title: 'The store does not answer',
     help: 'Nothing is let through while it is gone; try again.',
+  },
+  archived: {
+    status: 503,
+    retryable: true,
+    title: 'The entry is in an archive that cannot be read here',
+    help: 'The detail names the file; see that the folder of SALLYPORT_AUDIT_ARCHIVE is there on this node.',
   },
   draining: {
     status: 503,

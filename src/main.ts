@@ -1,31 +1,18 @@
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
-import { join, relative } from 'node:path'
-import { type Config, ConfigError, DATABASE_EXAMPLE } from './config.js'
-import type { Role } from './core/access.js'
-import { originOf } from './core/audit/checkpoint.js'
-import type { AuditSource } from './core/audit/export.js'
-import { base64 } from './core/audit/hash.js'
-import { formatVkey, readSigningKey, type SigningKey, signingKeyPem } from './core/audit/keys.js'
-import { shortForm } from './core/binding.js'
-import { Problem } from './errors.js'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Config, DEFAULT_TENANT } from './config.js'
+import type { SigningKey } from './core/audit/keys.js'
 import { Authenticator } from './http/auth.js'
 import { auditEvents } from './http/events.js'
 import { OpenCalls } from './http/open-calls.js'
 import { allRoutes } from './http/routes/all.js'
 import { accessOf } from './http/routes/metrics.js'
 import { createServer } from './http/server.js'
-import { activateFile, readPolicy } from './journey/activate.js'
+import { readPolicy } from './journey/activate.js'
 import { closeWriters, WRITER_GRACE_MS } from './journey/integrate.js'
-import { createKey, newKeyText } from './journey/keys.js'
+import { PAST } from './journey/publish.js'
+import { archiver } from './loops/archiver.js'
+import { backlogs } from './loops/backlogs.js'
 import { checkpointKeeper } from './loops/checkpoints.js'
 import { Dispatcher } from './loops/dispatcher.js'
 import { DRIFT_MS, drift, sampleTime } from './loops/drift.js'
@@ -38,25 +25,23 @@ import { pruner } from './loops/pruner.js'
 import { publisher } from './loops/publisher.js'
 import { revocations } from './loops/revocations.js'
 import { closer, rebinder, sweeper } from './loops/sweeper.js'
-import { memoryBus } from './platform/bus/memory.js'
-import { natsBus } from './platform/bus/nats.js'
-import { ServerTooOld } from './platform/bus/nats-line.js'
-import type { Bus } from './platform/bus/seam.js'
 import { type Clock, type StoreClock, storeClock, systemClock } from './platform/clock.js'
 import { lockDirectory } from './platform/db/lock.js'
-import { DatabaseUrlFault, openPostgres } from './platform/db/pg.js'
-import { openPglite, openPgliteThread } from './platform/db/pglite.js'
 import type { Db } from './platform/db/seam.js'
 import { type Ids, systemIds } from './platform/ids.js'
 import { createLog, type Log } from './platform/log.js'
 import { Metrics } from './platform/metrics.js'
 import { openThreads } from './platform/threads.js'
+import { type Close, unwinder } from './platform/unwind.js'
 import { watchPath } from './platform/watch.js'
-import { auditTenants, newestHead, writerKeys } from './store/audit.js'
-import { auditSource } from './store/audit-source.js'
+import { type Embedding, makeDataDir, openBus, openDb, pgdata } from './start/engines.js'
+import { firstKeys } from './start/first-keys.js'
+import { firstPolicy, loadPolicy, type PolicyInfo, policyFiles, policyInfo } from './start/policy-file.js'
+import { signingKey } from './start/signing-key.js'
+import { archiveFolder } from './store/archive-folder.js'
+import { newestHead } from './store/audit.js'
 import { Census } from './store/census.js'
 import { Granted } from './store/granted.js'
-import { listKeys } from './store/keys.js'
 import { WriterChains } from './store/ledger/chain.js'
 import { Ledger } from './store/ledger/queue.js'
 import { countCommits } from './store/ledger/tally.js'
@@ -66,18 +51,14 @@ import { Refusals } from './store/refusals.js'
 import { type Screened, Screener, type Task } from './store/screener.js'
 import { Sealer } from './store/sealer.js'
 import { hold, Seat, writerName } from './store/seat.js'
-import { getSnapshot } from './store/snapshots.js'
-import { getGate, listGates } from './store/standing.js'
+import { listGates } from './store/standing.js'
 import type { World } from './store/world.js'
 
 export type { Config } from './config.js'
 export { ConfigError, loadConfig } from './config.js'
 export { DirectoryLocked } from './platform/db/lock.js'
-
-const DEFAULT_TENANT = 'default'
-const FIRST_START = 'system:first-start'
-/** One key of each at first start, so that a newcomer can submit, work and approve as three different principals. */
-const FIRST_KEYS: Role[] = ['admin', 'agent', 'worker', 'approver']
+export { type OfflineAudit, openAudit } from './start/offline-audit.js'
+export { archiveFolder } from './store/archive-folder.js'
 
 /** Threads for large results: 2 MiB takes one about 0.1 s, so what waits behind sixteen others still ends within its caller's patience. */
 const SCREENING = { threads: 2, waiting: 16, timeoutMs: 5_000, memoryMb: 256 }
@@ -90,6 +71,8 @@ const BACKLOG = 4096
 
 /** What is under way when a stop is asked for gets this long: a reader that stopped reading must not hold it up for ever. */
 const DRAIN_MS = 10_000
+/** After that the store gets this long to answer for what it was sent: a little more than a call on a dead connection takes. */
+const STORE_MS = 15_000
 
 /** A running control plane. */
 export interface Plane {
@@ -97,25 +80,21 @@ export interface Plane {
   dataDir: string
   /** Files, 0600, that hold the first keys. */
   keyFiles: Record<string, string>
-  policy: { snapshot: string; rules: number; warnings: number }
+  policy: PolicyInfo
   world: World
   /** Reads the policy file again; a broken one is logged and changes nothing. Throws Problem `policy_invalid`. */
   reloadPolicy(): Promise<{ activated: boolean }>
   /** Resolves when the engine died under the plane: nothing is let through any more, and only a new start helps. */
   failed: Promise<Error>
-  /** Stops taking work, finishes what is under way, closes the store. */
+  /** Stops taking work, finishes what is under way, closes the store. Rejects after 25 s with a store that answers nothing. */
   stop(): Promise<void>
 }
 
 /** What a test may put in place of the real ones. */
-export interface Seams {
+export interface Seams extends Embedding {
   clock?: Clock
   ids?: Ids
   log?: Log
-  /** In memory instead of on disk; nothing is locked or kept. */
-  memory?: boolean
-  /** `false`: the engine runs in this thread, slower under load and quicker to start. Otherwise in one of its own. */
-  thread?: boolean
   /** Stands between the plane and its database, e.g. to see what is read. */
   watch?: (db: Db) => Db
 }
@@ -130,10 +109,8 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
   const ids = seams.ids ?? systemIds()
   const log = seams.log ?? createLog(config.logLevel)
   /** Ways back, run in reverse: by `stop`, and by a start that fails half way. */
-  const closing: (() => Promise<unknown>)[] = []
-  const unwind = once(async () => {
-    for (const close of closing.reverse()) await close()
-  })
+  const closing: Close[] = []
+  const unwind = unwinder(closing, clock, DRAIN_MS + STORE_MS)
   try {
     // Before a database is made, which takes seconds: at a first start there is no other policy that could stay active.
     if (config.databaseUrl === null && (seams.memory || !existsSync(pgdata(config))))
@@ -177,6 +154,7 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       refusals: new Refusals(),
       sealer,
       screener: new Screener(ids, sealer, threads),
+      archive: config.auditArchive === null ? null : archiveFolder(config.auditArchive),
       bus,
       clock,
       ids,
@@ -189,23 +167,12 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     await starting.release()
 
     const integrate = integrator(world, key, clock, log)
-    const pruned = (name: string, n: number) => metrics.jobsPruned.inc({ tenant: metrics.labels.tenant(name) }, n)
-    const loops: Loop[] = [
+    const loops = [
       integrate,
-      sweeper(world, clock, log),
-      rebinder(world, clock, log),
-      closer(world, clock, log),
       presence(seat, () => writerName(chains.writer), clock, log),
+      ...(shared ? [drift(world, own, clock, log)] : []),
+      ...loopsOf(world, config, key, integrate, metrics, clock, log),
     ]
-    if (shared) loops.push(drift(world, own, clock, log))
-    // Also where everything is kept: the embedded engine makes room for new rows only when it is told to.
-    if (config.keepJobsMs !== null || !shared) loops.push(pruner(world, config.keepJobsMs, clock, log, pruned))
-    if (config.checkpoints !== null) loops.push(checkpointKeeper(world, clock, log, config.checkpoints))
-    if (bus.events !== null) {
-      const publish = publisher(world, bus.events, clock, log)
-      integrate.onIntegrated(publish.wake)
-      loops.push(publish)
-    }
     closing.push(() => Promise.all(loops.map((each) => each.stop())))
     closing.push(watchPath(config.policy, clock, () => void reloadPolicy().catch(() => {})))
 
@@ -218,7 +185,8 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     const strain = pressure(() => ledger.strain, clock, log)
     closing.push(() => strain.stop())
     const health = { unready: async () => (strain.over ? 'overloaded' : unready(world, clock, () => draining)) }
-    const census = new Census(db, clock)
+    const census = new Census(db, clock, bus.events === null ? null : PAST)
+    loops.push(backlogs(world, census, dispatcher, clock, log))
     const ledgerDepth = () => ledger.depth
     const routes = allRoutes({
       world,
@@ -261,7 +229,11 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     const address = await app.listen({ host: config.host, port: config.port, backlog: BACKLOG })
     const stop = async () => {
       draining = true
-      await unwind()
+      const fault = await unwind().catch((error: Error) => error)
+      const { unresolved } = ledger
+      if (!fault && unresolved === 0) return
+      log.error({ err: fault, unresolved }, 'stopped before it was known what became of these steps')
+      throw fault ?? new Error('The store did not say what became of all it was sent')
     }
     return {
       url: address.replace('[::1]', 'localhost'),
@@ -279,90 +251,35 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
   }
 }
 
-/** Whoever starts a node beside its database must not have to start them in order. */
-const PATIENCE_MS = 30_000
-
-function openDb(config: Config, seams: Seams, died: (error: Error) => void, log: Log): Promise<Db> {
-  if (config.databaseUrl !== null) return openShared(config.databaseUrl, config.databasePool, log)
-  if (seams.memory) return openPglite(null)
-  return seams.thread === false ? openPglite(pgdata(config)) : openPgliteThread(pgdata(config), died)
-}
-
-async function openShared(url: string, pool: number, log: Log): Promise<Db> {
-  const waiting = (why: string) => log.warn(`${why}; waiting for it, ${PATIENCE_MS / 1000} s at most`)
-  try {
-    return await openPostgres({ url, pool, patienceMs: PATIENCE_MS, waiting })
-  } catch (error) {
-    if (!(error instanceof DatabaseUrlFault)) throw error
-    throw new ConfigError('SALLYPORT_DATABASE_URL', error.message, DATABASE_EXAMPLE)
+/** What one of the nodes does by itself, as the configuration asks for it. */
+function loopsOf(
+  world: World,
+  config: Config,
+  key: SigningKey,
+  integrate: Integrator,
+  metrics: Metrics,
+  clock: Clock,
+  log: Log,
+): Loop[] {
+  const { keepJobsMs, keepAuditMs, checkpoints } = config
+  const loops = [sweeper(world, clock, log), rebinder(world, clock, log), closer(world, clock, log)]
+  const pruned = (name: string, n: number) => metrics.jobsPruned.inc({ tenant: metrics.labels.tenant(name) }, n)
+  // Also where everything is kept: the embedded engine makes room for new rows only when it is told to.
+  if (keepJobsMs !== null || world.db.engine === 'pglite') loops.push(pruner(world, keepJobsMs, clock, log, pruned))
+  if (keepAuditMs !== null && world.archive !== null)
+    loops.push(archiver(world, world.archive, key, keepAuditMs, clock, log))
+  if (checkpoints !== null) loops.push(checkpointKeeper(world, clock, log, checkpoints))
+  if (world.bus.events !== null) {
+    const publish = publisher(world, world.bus.events, clock, log)
+    integrate.onIntegrated(publish.wake)
+    loops.push(publish)
   }
-}
-
-/** A NATS server that is away does not keep a node from starting: the rows are the truth, the bus only makes them heard sooner. */
-async function openBus({ nats }: Config, log: Log): Promise<Bus> {
-  if (nats === null) return memoryBus()
-  try {
-    return await natsBus(nats, log)
-  } catch (error) {
-    if (!(error instanceof ServerTooOld)) throw error
-    throw new ConfigError('SALLYPORT_NATS_URL', error.message, 'nats://nats.internal:4222')
-  }
+  return loops
 }
 
 const isEmbedded = (config: Config, seams: Seams) => config.databaseUrl === null && !seams.memory
 const screeners = (clock: Clock) =>
   openThreads<Task, Screened>(new URL('./store/screener-thread.js', import.meta.url), SCREENING, clock)
-const pgdata = (config: Config) => join(config.dataDir, 'pgdata')
-
-function makeDataDir(dir: string): void {
-  try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 })
-  } catch (error) {
-    throw new ConfigError(
-      'SALLYPORT_DATA_DIR',
-      `names ${dir}, which cannot be made (${(error as NodeJS.ErrnoException).code})`,
-      './.sallyport',
-    )
-  }
-}
-
-/**
- * The installation's key: made once, 0600. Whoever holds it can sign the log, so it never enters the database. Where there is a
- * log and no key, a new one would sign a history it cannot vouch for, and what is sealed could never be opened. On Postgres it is
- * never made: two nodes would make two.
- */
-async function signingKey(config: Config, ids: Ids, db: Db): Promise<{ key: SigningKey; pem: string }> {
-  const file = config.signingKey
-  const wrong = (fault: string) => new ConfigError('SALLYPORT_SIGNING_KEY', `names ${file}: ${fault}`, './signing.key')
-  const known = await writerKeys(db)
-  try {
-    if (!existsSync(file)) {
-      if (known.length > 0) throw wrong('it is gone, and the log is signed with it; put it back')
-      if (db.engine === 'postgres') throw wrong('there is no such file; `openssl genpkey -algorithm ed25519` makes one')
-      // By rename: killed in between, it must not leave half a key.
-      writeFileSync(`${file}.new`, signingKeyPem(ids.bytes(32)), { mode: 0o600 })
-      renameSync(`${file}.new`, file)
-    }
-    if (db.engine === 'pglite') chmodSync(file, 0o600)
-    const pem = readFileSync(file, 'utf8')
-    const key = readSigningKey(pem)
-    if (known.length > 0 && !known.includes(base64(key.publicKey)))
-      throw wrong('it is not the key that the log in this database is signed with')
-    return { key, pem }
-  } catch (error) {
-    if (error instanceof ConfigError) throw error
-    throw wrong((error as Error).message)
-  }
-}
-
-/** A file, or every .yaml and .yml of a folder in order of name. */
-function policyFiles(path: string): { path: string; text: string }[] {
-  if (!statSync(path).isDirectory()) return [{ path: path.split('/').at(-1) ?? path, text: readFileSync(path, 'utf8') }]
-  return readdirSync(path, { recursive: true, encoding: 'utf8' })
-    .filter((name) => /\.ya?ml$/.test(name))
-    .sort()
-    .map((name) => ({ path: relative(path, join(path, name)), text: readFileSync(join(path, name), 'utf8') }))
-}
 
 function headKeeper(world: World, integrate: Integrator): (tenant: string) => Promise<string | null> {
   const heads = new Map<string, string>()
@@ -373,55 +290,6 @@ function headKeeper(world: World, integrate: Integrator): (tenant: string) => Pr
     return known
   }
 }
-
-/** Makes the policy on disk the active one if it changed. A broken one is logged, changes nothing and is thrown. */
-async function loadPolicy(world: World, config: Config, log: Log): Promise<{ activated: boolean }> {
-  try {
-    const activated = (await activateFile(world, DEFAULT_TENANT, policyFiles(config.policy))) !== null
-    if (activated) log.info({ file: config.policy }, 'the policy on disk is active')
-    return { activated }
-  } catch (error) {
-    const faults = error instanceof Problem ? error.extra.faults : undefined
-    log.error({ err: error, file: config.policy, faults }, 'the policy on disk is broken; the active one stays')
-    throw error
-  }
-}
-
-/** Without any active snapshot a broken file stops the start; with one, it is only reported. */
-async function firstPolicy(world: World, load: () => Promise<unknown>): Promise<void> {
-  try {
-    await load()
-  } catch (error) {
-    const gate = await getGate(world.db, DEFAULT_TENANT)
-    if (gate?.snapshot == null) throw error
-  }
-}
-
-/**
- * Keys for a newcomer, each in a file of its own. A start that was killed among them is finished by the next one; a key of the
- * configuration that is not known yet becomes an admin's, so that it can be changed there. What was revoked stays revoked.
- */
-async function firstKeys(world: World, config: Config): Promise<Record<string, string>> {
-  const dir = join(config.dataDir, 'keys')
-  const files = Object.fromEntries(FIRST_KEYS.map((role) => [role, join(dir, `${role}.key`)]))
-  const keys = await listKeys(world.db, DEFAULT_TENANT)
-  const made = keys.filter((key) => key.created_by === FIRST_START)
-  const isMissing = (role: Role) => {
-    if (role === 'admin' && config.adminKey !== null) return !keys.some((key) => isKeyOf(config.adminKey, key.key_id))
-    return !made.some((key) => key.role === role) && (keys.length === 0 || made.length > 0)
-  }
-  for (const role of FIRST_KEYS.filter(isMissing)) {
-    mkdirSync(dir, { recursive: true, mode: 0o700 })
-    const text = role === 'admin' && config.adminKey !== null ? config.adminKey : newKeyText(world)
-    // File first: a crash in between leaves a file that the next start writes again, never a key nobody has.
-    writeFileSync(files[role] as string, `${text}\n`, { mode: 0o600 })
-    const note = 'made at first start'
-    await createKey(world, DEFAULT_TENANT, FIRST_START, { role: role as never, principal: `${role}:first`, note }, text)
-  }
-  return Object.fromEntries(Object.entries(files).filter(([, file]) => existsSync(file)))
-}
-
-const isKeyOf = (text: string | null, key_id: string) => text?.startsWith(`sp_${key_id.slice('key_'.length)}_`) ?? false
 
 async function unready(world: World, clock: StoreClock, draining: () => boolean): Promise<string | null> {
   if (draining()) return 'draining'
@@ -434,26 +302,8 @@ async function unready(world: World, clock: StoreClock, draining: () => boolean)
   }
 }
 
-async function policyInfo(world: World): Promise<Plane['policy']> {
-  const { policy } = await world.policies.active(DEFAULT_TENANT)
-  const row = await getSnapshot(world.db, DEFAULT_TENANT, policy.digest)
-  return {
-    snapshot: shortForm(policy.digest),
-    rules: policy.document.rules.length,
-    warnings: Array.isArray(row?.warnings) ? row.warnings.length : 0,
-  }
-}
-
 function packageVersion(root: string): string {
   return (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version
-}
-
-function once(work: () => Promise<void>): () => Promise<void> {
-  let done: Promise<void> | null = null
-  return () => {
-    done ??= work()
-    return done
-  }
 }
 
 /** Calls never overlap: one that comes during another runs after it, for it may be about what changed since. */
@@ -463,35 +313,5 @@ function inTurn<T>(work: () => Promise<T>): () => Promise<T> {
     const mine = last.then(work, work)
     last = mine.catch(() => {})
     return mine
-  }
-}
-
-/** A log that no server holds open, for offline verification. Throws DirectoryLocked while one does. */
-export interface AuditArchive {
-  tenants(): Promise<string[]>
-  source(tenant: string): Promise<AuditSource>
-  /** Verifier key of the installation, as its signing key file says it. */
-  key(tenant: string): string
-  close(): Promise<void>
-}
-
-export async function openAudit(dataDir: string, signingKeyFile = join(dataDir, 'signing.key')): Promise<AuditArchive> {
-  if (!existsSync(join(dataDir, 'pgdata'))) throw new Problem('not_found', `${dataDir} holds no database`)
-  const { publicKey } = readSigningKey(readFileSync(signingKeyFile, 'utf8'))
-  const lock = await lockDirectory(dataDir)
-  try {
-    const db = await openPglite(join(dataDir, 'pgdata'))
-    return {
-      tenants: () => auditTenants(db),
-      source: (tenant) => auditSource(db, tenant, publicKey, systemClock.now()),
-      key: (tenant) => formatVkey(originOf(tenant), publicKey),
-      async close() {
-        await db.close()
-        await lock.release()
-      },
-    }
-  } catch (error) {
-    await lock.release()
-    throw error
   }
 }

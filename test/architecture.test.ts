@@ -283,3 +283,9 @@ describe('the scanner', () => {
     expect(code.split('\n')).toHaveLength(2)
   })
 })
+
+test('every loop is in the list of ARCHITECTURE.md', () => {
+  const text = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8')
+  const loops = readdirSync(join(root, 'src/loops')).filter((name) => !name.endsWith('.test.ts'))
+  expect(loops.filter((name) => !text.includes(`\`${name}\``))).toEqual([])
+})

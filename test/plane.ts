@@ -105,7 +105,7 @@ export interface TestPlane {
 }
 
 /** `abreast`: commits on their way at once. */
-export type NodeSeams = Partial<Pick<World, 'db' | 'clock' | 'ids' | 'bus'> & { abreast: number }>
+export type NodeSeams = Partial<Pick<World, 'db' | 'clock' | 'ids' | 'bus' | 'archive'> & { abreast: number }>
 
 /** @param open the engine to stand on; embedded and in memory unless said */
 export async function openPlane(seed = 1, open: () => Promise<Db> = () => openPglite(null)): Promise<TestPlane> {
@@ -132,6 +132,7 @@ export async function openPlane(seed = 1, open: () => Promise<Db> = () => openPg
       refusals: new Refusals(),
       sealer,
       screener: new Screener(ids, sealer, null),
+      archive: seams.archive ?? null,
       bus: seams.bus ?? memoryBus(),
       clock,
       ids,
@@ -243,12 +244,12 @@ export class Tenancy {
   async claim(topics: string[], options: ClaimOptions = {}): Promise<LeasedJob[]> {
     return (await this.look(topics, options)).leases
   }
-  look(topics: string[], options: ClaimOptions = {}) {
+  async look(topics: string[], options: ClaimOptions = {}) {
     const worker = options.worker ?? this.worker
-    return dispatch(this.world, {
+    const claiming = {
       tenant: this.tenant,
       principal: worker.principal,
-      key_id: worker.key_id,
+      key: worker,
       worker: worker.principal,
       claim_id:
         options.claim_id ?? `claim-${this.tenant}-${++this.#claims}-${this.world.ids.id('c', this.clock.now())}`,
@@ -256,7 +257,9 @@ export class Tenancy {
       capacity: options.capacity ?? 1,
       enforces: options.enforces ?? [],
       effects: options.effects ?? 'recorded',
-    })
+    }
+    const { given, ...rest } = await dispatch(this.world, [claiming])
+    return { ...rest, leases: (await given[0]) ?? [] }
   }
   /** Submits and leases one job; returns its lease. */
   async lease(body: SubmitJob, options: ClaimOptions = {}): Promise<LeasedJob> {

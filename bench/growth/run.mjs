@@ -174,15 +174,21 @@ function workers() {
     try {
       await someJobs(subject, 2000)
       const counts = options.quick ? [1, 8, 64] : [1, 4, 16, 64]
+      const points = [16, 1].flatMap((capacity) => counts.map((claimers) => ({ claimers, capacity })))
       const medians = await rates(
-        counts.map((claimers) => ({ name: `${claimers} workers`, subject, work: { claimers, capacity: 16 } })),
+        points.map((work) => ({ name: `${work.claimers} workers of ${work.capacity}`, subject, work })),
       )
+      const line = (capacity) =>
+        points.flatMap((point, i) => (point.capacity === capacity ? [[point.claimers, medians[i]]] : []))
       return {
         work: 'throughput by workers',
         unit: 'jobs/s',
-        note: 'Singles from 64 submitters; each worker takes up to 16 jobs at a time and ends them at once. Postgres with fsync.',
+        note: 'Singles from 64 submitters; each worker takes up to 16 jobs at a time, or one, and ends them at once. Postgres with fsync.',
         x: { label: 'workers', log: true },
-        series: [{ name: 'singles at 64', points: counts.map((n, i) => [n, medians[i]]) }],
+        series: [
+          { name: 'up to 16 jobs each', points: line(16) },
+          { name: 'one job each', points: line(1) },
+        ],
       }
     } finally {
       await subject.stop()

@@ -4,8 +4,8 @@ import { rename, rm } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
-import { recordLine } from '../core/audit/export.js'
-import { exportLines, openLogs, type SourceFlags } from './audit-log.js'
+import { type AuditRecord, readExport, recordLine } from '../core/audit/export.js'
+import { archiveOf, exportLines, filled, openLogs, type SourceFlags } from './audit-log.js'
 import { type Context, offline, onlineContext, withServer } from './command.js'
 import { CliError, EXIT, type Exit, usage } from './exit.js'
 import { fields, type Progress } from './terminal.js'
@@ -21,6 +21,7 @@ export function registerExport(audit: Command): void {
     .option('--out <file>', 'write it there; otherwise to standard output')
     .option('--data-dir <dir>', 'of a server that is not running, instead of asking one')
     .option('--tenant <name>', 'with --data-dir: whose log', 'default')
+    .option('--archive <dir>', 'folder with the files of old entries, where the server does not see it')
   offline<ExportFlags, []>(withServer(command, 'admin'), exportLog)
 }
 
@@ -53,22 +54,30 @@ async function exportLog(context: Context, flags: ExportFlags): Promise<Exit> {
   return EXIT.done
 }
 
-/** Lines byte for byte as the server sent them, or as a data directory gives them. */
+/** Lines byte for byte as the server sent them, or as a data directory and an archive give them. */
 async function openLines(
   context: Context,
   flags: ExportFlags,
 ): Promise<{ lines: AsyncIterable<string>; close(): Promise<void> }> {
+  const archive = await archiveOf(context, flags)
   if (flags.dataDir === undefined) {
     const { client, url } = await onlineContext(context, flags, 'admin')
-    return { lines: exportLines(client, url), close: async () => {} }
+    const sent = exportLines(client, url)
+    return { lines: archive === null ? sent : linesOf(filled(readExport(sent), archive)), close: async () => {} }
   }
   const { logs, close } = await openLogs(context, flags)
-  const records = logs[0]?.records() ?? []
-  return {
-    lines: (async function* () {
-      for await (const record of records) yield recordLine(record)
-    })(),
-    close,
+  const [log] = logs
+  return { lines: log === undefined ? linesOf(none()) : linesOf(filled(log.records(), archive)), close }
+}
+
+async function* none(): AsyncGenerator<AuditRecord> {}
+
+async function* linesOf(records: AsyncIterable<AuditRecord>): AsyncGenerator<string> {
+  for await (const record of records) {
+    // What is no record cannot be written again as it was.
+    if (record.record === 'malformed')
+      throw new CliError(EXIT.no, 'malformed', `The server sent no export: ${record.detail}`)
+    yield recordLine(record)
   }
 }
 

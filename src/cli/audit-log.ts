@@ -1,9 +1,10 @@
-import { createReadStream } from 'node:fs'
+import { createReadStream, statSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
+import { withArchive } from '../core/audit/archive.js'
 import { type AuditRecord, readExport, recordsOf } from '../core/audit/export.js'
 import { KeyError, parsePublicKey } from '../core/audit/keys.js'
-import type { AuditArchive } from '../main.js'
+import type { OfflineAudit } from '../main.js'
 import type { Client } from '../sdk/client.js'
 import { SallyportError } from '../sdk/errors.js'
 import { type Context, onlineContext } from './command.js'
@@ -21,6 +22,26 @@ export interface Log {
 export interface SourceFlags extends ConnectionFlags {
   export?: string
   tenant?: string
+  archive?: string
+}
+
+type Folder = ReturnType<typeof import('../main.js')['archiveFolder']>
+
+/** The folder with files of old entries; beside a data directory the one that its server was told of. */
+export async function archiveOf({ env }: Context, flags: SourceFlags): Promise<Folder | null> {
+  const dir = flags.archive ?? (flags.dataDir === undefined ? undefined : env.SALLYPORT_AUDIT_ARCHIVE || undefined)
+  if (dir === undefined) return null
+  if (!statSync(dir, { throwIfNoEntry: false })?.isDirectory()) throw usage(`--archive: ${dir} is no folder`)
+  return (await import('../main.js')).archiveFolder(dir)
+}
+
+/** With the bodies put back that are in files. */
+export async function* filled(
+  records: AsyncIterable<AuditRecord>,
+  archive: Folder | null,
+): AsyncGenerator<AuditRecord> {
+  if (archive === null) yield* records
+  else yield* withArchive(records, archive.open)
 }
 
 /**
@@ -74,7 +95,7 @@ function tenantOf(note: string): string[] {
   return tenant === undefined ? [] : [tenant]
 }
 
-async function* recordsIn(archive: AuditArchive, tenant: string): AsyncGenerator<AuditRecord> {
+async function* recordsIn(archive: OfflineAudit, tenant: string): AsyncGenerator<AuditRecord> {
   yield* recordsOf(await archive.source(tenant))
 }
 

@@ -42,13 +42,29 @@ async function serve({ terminal, env }: Context, flags: UpFlags): Promise<Exit> 
   }
   terminal.show(documentOf(plane), () => welcome(plane, terminal))
   const failed = await Promise.race([stopping.asked, plane.failed])
-  if (failed instanceof Error)
+  if (failed instanceof Error) {
+    lingerNot()
     throw new CliError(EXIT.fault, 'store_lost', failed.message, 'Start it again: nothing acknowledged is lost.')
-  await plane.stop()
+  }
+  try {
+    await plane.stop()
+  } catch (error) {
+    lingerNot()
+    const steps = plane.world.ledger.unresolved
+    const lost = `${steps} ${steps === 1 ? 'step is' : 'steps are'} unresolved: their callers were told neither yes nor no.`
+    throw new CliError(EXIT.fault, 'stopped_early', `${(error as Error).message}. ${lost}`, REPEAT)
+  }
   process.off('SIGHUP', reload)
   stopping.off()
   terminal.note('Stopped.')
   return EXIT.done
+}
+
+const REPEAT = 'What was sent with an Idempotency-Key may be repeated: it is done at most once.'
+
+/** What still hangs, a connection or a thread, would keep the process alive after its end was told. */
+function lingerNot(): void {
+  setTimeout(() => process.exit(), 1000).unref()
 }
 
 /** The faults of a policy get a line each; everything else has a message for people already. */

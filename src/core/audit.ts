@@ -52,6 +52,8 @@ export const FACT_KINDS = [
   'queue.backlogged', // work has been due for a minute and nobody took it
   'queue.recovered',
   'jobs.pruned', // in aggregate: `count` finished jobs, no longer kept; `jobs_hash` over their sorted ids, a line each
+  'decisions.pruned', // the same of denials at the first door, which leave no job; `decisions_hash` over their sorted ids
+  'audit.archived', // entries from `first` to `size` are in `file` too, and may leave the database
   'audit.exported',
   'drill.run',
   'writer.started',
@@ -195,6 +197,28 @@ export function closingsIn(body: string, lines: readonly string[]): { at: number
 }
 
 const CLOSED = '"writer.closed"'
+
+/** What an `audit.archived` entry says: how far files hold the log, and the hash of the list of them. */
+export interface Archiving {
+  size: number
+  archive_hash: string
+}
+
+/** The newest archiving among the lines of one tile. */
+export function archivingIn(body: string, lines: readonly string[]): Archiving | null {
+  if (!body.includes(ARCHIVED)) return null
+  let newest: Archiving | null = null
+  for (const line of lines) {
+    const entry = line.includes(ARCHIVED) ? parseEntry(line) : null
+    if (entry?.kind !== 'audit.archived') continue
+    const { size, archive_hash } = entry
+    if (typeof size === 'number' && typeof archive_hash === 'string' && size > (newest?.size ?? 0))
+      newest = { size, archive_hash }
+  }
+  return newest
+}
+
+const ARCHIVED = '"audit.archived"'
 
 function closingOf(line: string): Closing | null {
   const entry = parseEntry(line)

@@ -22,6 +22,7 @@ const end = (given: Partial<EndRow> = {}): EndRow => ({
   verdict: 'ALLOW',
   released: false,
   budget_from: 0,
+  attempt: 1,
   created_at: 0,
   not_before: null,
   finished_at: 100,
@@ -108,13 +109,14 @@ describe('jobs that ended', () => {
     ]
     const decided = [
       end({ status: 'rejected' }),
-      end({ status: 'cancelled' }),
+      end({ status: 'cancelled', attempt: 0 }),
       end({ status: 'denied' }),
       end({ status: 'expired', status_reason: 'approval_expired' }),
     ]
     const good = Array.from({ length: 5 }, () => end())
     expect(ends('success-rate', [...good, ...failed, ...decided])).toBe(5 / 9)
     expect(ends('success-rate', good, 1)).toBe(5 / 6)
+    expect(ends('success-rate', [...good, end({ status: 'cancelled' })])).toBe(5 / 6)
     expect(ends('success-rate', [], 3)).toBe(0)
   })
 

@@ -95,6 +95,8 @@ export interface EndRow {
   verdict: string | null
   released: boolean
   budget_from: number
+  /** Attempts begun. */
+  attempt: number
   created_at: number
   not_before: number | null
   finished_at: number
@@ -137,10 +139,12 @@ const ratio = (part: number, whole: number, why: string, sampled = false) =>
   whole === 0 ? unknown(why) : known(part / whole, whole, sampled)
 
 /**
- * Whether the end says how well the machinery works. That a person said no, a requester cancelled or the second door denied says
- * nothing about it; that no worker came does.
+ * Whether the end says how well the machinery works. That a person said no, a requester thought better of it or the second door
+ * denied says nothing about it; that no worker came does. So does a cancel after an attempt began: an agent that cancels whatever
+ * failed once, or takes long, would else write its own pass mark.
  */
-function isOutcome({ status, status_reason }: EndRow): boolean {
+function isOutcome({ status, status_reason, attempt }: EndRow): boolean {
+  if (status === 'cancelled') return attempt > 0
   return ['succeeded', 'quarantined', 'dead_letter', 'discarded'].includes(status) || status_reason === 'no_worker'
 }
 

@@ -15,6 +15,8 @@ export class Authenticator {
   /** One caller for each row as read: it remembers under which gate its key was last seen to stand. */
   readonly #callers = new WeakMap<KeyRow, Caller>()
   readonly #rows = new Map<string, { row: KeyRow | null; at: number }>()
+  /** On their way: when a busy key's row grew old, each of 64 requests read it. */
+  readonly #reads = new Map<string, Promise<KeyRow | null>>()
 
   constructor(world: World) {
     this.#world = world
@@ -54,16 +56,26 @@ export class Authenticator {
   /** After a key was made or revoked on this node. */
   forget(): void {
     this.#rows.clear()
+    this.#reads.clear()
   }
 
   async #row(key_id: string): Promise<KeyRow | null> {
     const now = this.#world.clock.now()
     const kept = this.#rows.get(key_id)
     if (kept !== undefined && now - kept.at < FRESH_MS && now >= kept.at) return kept.row
-    const row = await findKey(this.#world.db, key_id)
-    if (this.#rows.size >= KEPT) this.#rows.clear()
-    this.#rows.set(key_id, { row, at: now })
-    return row
+    const read = this.#reads.get(key_id) ?? findKey(this.#world.db, key_id)
+    this.#reads.set(key_id, read)
+    try {
+      const row = await read
+      // Not what was read before a revocation.
+      if (this.#reads.get(key_id) === read) {
+        if (this.#rows.size >= KEPT) this.#rows.clear()
+        this.#rows.set(key_id, { row, at: now })
+      }
+      return row
+    } finally {
+      if (this.#reads.get(key_id) === read) this.#reads.delete(key_id)
+    }
   }
 }
 

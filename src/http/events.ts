@@ -17,7 +17,9 @@ export function auditEvents(world: World, integrator: Pick<Integrator, 'onIntegr
         const moved = nextMove(world, integrator, tenant, signal)
         const lines = await linesAfter(world, tenant, at, PAGE)
         for (const { index, line } of lines) {
-          yield `id: ${index}\nevent: ${parseEntry(line)?.kind ?? 'unreadable'}\ndata: ${line}\n\n`
+          yield line === null
+            ? `id: ${index}\nevent: archived\ndata: {}\n\n`
+            : `id: ${index}\nevent: ${parseEntry(line)?.kind ?? 'unreadable'}\ndata: ${line}\n\n`
           at = index
         }
         if (lines.length > 0) continue

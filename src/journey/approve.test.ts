@@ -80,6 +80,19 @@ describe('an answer', () => {
     await held(t)
   })
 
+  test('that is refused over and over is on record once at once, and then counted', async () => {
+    const t = await plane.tenant(policy(ASK))
+    const { approval_id } = await parked(t)
+    for (let n = 0; n < 100; n++)
+      expect(await codeOf(t.approve(approval_id, t.approver, 'f'.repeat(64)))).toBe('approval_stale')
+    const refused = async () => (await t.facts()).filter((fact) => fact.kind === 'approval.refused')
+    expect(await refused()).toMatchObject([{ approval_id, actor: 'person:ann', error_code: 'approval_stale' }])
+    plane.clock.advance(5000)
+    await t.sweep()
+    expect((await refused()).slice(1)).toMatchObject([{ approval_id, error_code: 'approval_stale', count: 99 }])
+    await held(t)
+  })
+
   test(`${proves('A4')} of the one who asked, or whose agent it is, is refused, with every role`, async () => {
     const t = await plane.tenant(policy(ASK))
     const proxy = t.caller('admin', 'person:root', { act_as: ['agent:bot'] })

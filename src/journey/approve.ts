@@ -66,7 +66,7 @@ async function answer(
     }
     if (receipt.why === 'gate') await gateMoved(world, caller)
   }
-  throw new Problem('snapshot_conflict')
+  throw new Problem('overloaded', 'The approval changed faster than it could be answered', { retry_after_ms: 200 })
 }
 
 function outdated(decision: Decision, approval: Approval): Problem {
@@ -89,6 +89,10 @@ async function assertAnswerable(
   now: number,
 ): Promise<void> {
   const refuse = async (problem: Problem) => {
+    const { tenant, job_id, approval_id } = approval
+    const refused = { kind: 'approval.refused', tenant, actor: caller.principal, job_id, approval_id } as const
+    // Written at once, its repeats counted: who is refused could else fill the log by asking again.
+    if (world.refusals.isRepeat({ ...refused, error_code: problem.code }, now)) throw problem
     const fact = jobFact('approval.refused', job, now, caller.principal, {
       approval_id: approval.approval_id,
       error_code: problem.code,

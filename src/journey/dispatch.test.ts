@@ -2,7 +2,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { violations } from '../../test/invariants.js'
 import { codeOf, holdCommits, openPlane, type Tenancy, type TestPlane, turns } from '../../test/plane.js'
 import { proves } from '../../test/requirements.js'
-import { leasesFor } from './dispatch.js'
+import type { LeasedJob } from '../contract/workers.js'
+import { type Claiming, dispatch, leasesFor } from './dispatch.js'
+import { createKey, revokeKey } from './keys.js'
 
 const policy = (rules: string, classes = '') => `version: v1\ndefault_decision: DENY\n${classes}rules:\n${rules}\n`
 const ALLOW = policy('  - { id: do, match: { topic: job.do.* }, decision: ALLOW }')
@@ -300,5 +302,159 @@ describe('the queue time', () => {
     plane.clock.advance(60_000)
     await t.sweep()
     expect((await t.job(later.job_id)).status).toBe('queued')
+  })
+})
+
+describe('what a worker may not have', () => {
+  const rules = (hosts: string) =>
+    policy(`
+  - { id: plain, match: { topic: job.net.call, labels: { kind: plain } }, decision: ALLOW }
+  - { id: hosts, match: { topic: job.net.call, labels: { kind: hosts } }, decision: ALLOW_WITH_CONSTRAINTS, constraints: { ${hosts} } }`)
+  const HOSTS = rules('allowed_hosts: [a.example]')
+  const TOPIC = ['job.net.call']
+  const many = (t: Tenancy, count: number) =>
+    Promise.all(
+      Array.from({ length: count }, () =>
+        t.submit({
+          topic: 'job.net.call',
+          labels: { kind: 'hosts' },
+          priority: 9,
+          input: { url: 'https://a.example/' },
+        }),
+      ),
+    )
+  const plain = (t: Tenancy) => t.submit({ topic: 'job.net.call', labels: { kind: 'plain' }, priority: 0 })
+  const ids = (leases: LeasedJob[]) => leases.map(({ job }) => job.job_id)
+
+  test(`${proves('D8')} hides nothing, however much of it waits, also of another snapshot`, async () => {
+    const t = await plane.tenant(HOSTS)
+    await many(t, 1100)
+    expect(ids(await t.claim(TOPIC))).toEqual([])
+    expect(ids(await t.claim(TOPIC))).toEqual([])
+    const one = await plain(t)
+    expect(ids(await t.claim(TOPIC))).toEqual([one.job_id])
+    // All of it is decided anew, a thousand at a time; from then on it is passed over again.
+    await t.activate(rules('allowed_hosts: [a.example], max_tokens: 9'))
+    const two = await plain(t)
+    const looks = [await t.look(TOPIC), await t.look(TOPIC)]
+    expect(looks.map(({ more }) => more)).toEqual([true, false])
+    expect(looks.flatMap(({ leases }) => ids(leases))).toEqual([two.job_id])
+    let decided = 0
+    plane.db.tap = (sql, send) => {
+      decided += Number(sql.includes('UPDATE jobs t SET needs'))
+      return send()
+    }
+    expect(ids(await t.claim(TOPIC))).toEqual([])
+    expect(decided).toBe(0)
+    plane.db.tap = null
+    expect(await t.claim(TOPIC, { enforces: ['allowed_hosts', 'max_tokens', 'anything'], capacity: 3 })).toHaveLength(3)
+  })
+
+  test('becomes anybody’s when a new snapshot asks for less', async () => {
+    const t = await plane.tenant(HOSTS)
+    const [job] = await many(t, 1)
+    expect(await t.claim(TOPIC)).toEqual([])
+    await t.activate(rules('timeout_ms: 1000'))
+    expect(ids(await t.claim(TOPIC))).toEqual([job?.job_id])
+  })
+
+  test('is asked about again after a while where rules read the clock', async () => {
+    const at = plane.clock.now()
+    const t = await plane.tenant(
+      policy(`
+  - { id: all, match: { topic: job.net.* }, decision: ALLOW }
+  - { id: early, match: { topic: job.net.* }, when: 'now < timestamp("${new Date(at + 1_200_000).toISOString()}")', decision: ALLOW_WITH_CONSTRAINTS, constraints: { max_tokens: 5 } }`),
+    )
+    const { job_id } = await t.submit({ topic: 'job.net.call' })
+    expect(await t.claim(TOPIC)).toEqual([])
+    plane.clock.advance(1_800_000)
+    expect(ids(await t.claim(TOPIC))).toEqual([job_id])
+  })
+})
+
+describe('a look', () => {
+  const claiming = (t: Tenancy, more: Partial<Claiming> = {}): Claiming => ({
+    ...{ tenant: t.tenant, principal: t.worker.principal, key: t.worker, worker: 'w', claim_id: `c-${Math.random()}` },
+    ...{ topics: IT, capacity: 1, enforces: [], effects: 'recorded', ...more },
+  })
+  /** What statements brought in, by the words they hold. */
+  function reads(word: string) {
+    const seen: { rows: number; bytes: number }[] = []
+    plane.db.tap = async (sql, send) => {
+      const rows = await send()
+      if (sql.includes(word)) seen.push({ rows: rows.length, bytes: JSON.stringify(rows).length })
+      return rows
+    }
+    return seen
+  }
+
+  test('finds work for all claims at once, fills the oldest first, and fails only the one whose key was revoked', async () => {
+    const t = await plane.tenant(ALLOW)
+    const made = await Promise.all(Array.from({ length: 7 }, () => t.submit({ topic: 'job.do.it' })))
+    const { row } = await createKey(plane.world, t.tenant, 'person:root', { role: 'worker', principal: 'worker:gone' })
+    await revokeKey(plane.world, t.tenant, 'person:root', row.key_id)
+    const gone = { tenant: t.tenant, key_id: row.key_id }
+    const due = reads('json_array_elements_text')
+    const { given } = await dispatch(plane.world, [
+      claiming(t, { capacity: 3 }),
+      claiming(t, { key: gone }),
+      claiming(t, { capacity: 2 }),
+      claiming(t, { capacity: 4 }),
+      claiming(t),
+    ])
+    const got = await Promise.allSettled(given.map(async (each) => (await each)?.length ?? null))
+    expect(got.map((each) => (each.status === 'fulfilled' ? each.value : each.reason.code))).toEqual([
+      3,
+      'unauthenticated',
+      2,
+      2,
+      null,
+    ])
+    expect(due).toHaveLength(1)
+    expect(await t.rows('leases')).toHaveLength(made.length)
+    await held(t)
+  })
+
+  test('gives nothing to a claim whose caller hung up', async () => {
+    const t = await plane.tenant(ALLOW)
+    await t.submit({ topic: 'job.do.it' })
+    const { given } = await dispatch(plane.world, [claiming(t, { gone: AbortSignal.abort() }), claiming(t)])
+    expect([await given[0], (await given[1])?.length]).toEqual([null, 1])
+  })
+
+  test('knows what the one before it is still leasing', async () => {
+    const t = await plane.tenant(ALLOW)
+    for (let n = 0; n < 2; n++) await t.submit({ topic: 'job.do.it' })
+    const hold = holdCommits(plane.db)
+    const taken = new Set<string>()
+    const first = await dispatch(plane.world, [claiming(t)], taken)
+    const second = await dispatch(plane.world, [claiming(t, { capacity: 5 })], taken)
+    expect(taken.size).toBe(2)
+    hold.release()
+    const leases = [...((await first.given[0]) ?? []), ...((await second.given[0]) ?? [])]
+    expect(new Set(leases.map(({ job }) => job.job_id)).size).toBe(2)
+    expect(taken.size).toBe(0)
+  })
+
+  test('reads no more rows for many topics than for one', async () => {
+    const t = await plane.tenant(ALLOW)
+    const topics = Array.from({ length: 12 }, (_, n) => `job.do.n${n}`)
+    await Promise.all(topics.flatMap((topic) => Array.from({ length: 9 }, () => t.submit({ topic }))))
+    const due = reads('json_array_elements_text')
+    expect(await t.claim(topics, { capacity: 5 })).toHaveLength(5)
+    expect(due.map(({ rows }) => rows)).toEqual([9])
+  })
+
+  test('reads payloads that there is room for in an answer, and no others', async () => {
+    const t = await plane.tenant(ALLOW)
+    const text = 'a'.repeat(650_000)
+    for (let n = 0; n < 40; n++) await t.submit({ topic: 'job.do.it', input: text, context: text })
+    const texts = reads('input')
+    const leases = await t.claim(IT, { capacity: 40 })
+    const most = Math.max(...texts.map(({ bytes }) => bytes))
+    expect(most).toBeGreaterThan(8 * 2 ** 20)
+    expect(most).toBeLessThan(20 * 2 ** 20)
+    expect(leases.length).toBeGreaterThan(5)
+    expect(leases.length).toBeLessThan(20)
   })
 })

@@ -1,20 +1,24 @@
 import type { LeasedJob } from '../contract/workers.js'
+import type { Caller } from '../core/access.js'
 import type { Approval } from '../core/approval.js'
 import type { Fact } from '../core/audit.js'
-import { shortForm } from '../core/binding.js'
 import { dispatch as step, type Waiter } from '../core/dispatch.js'
 import { type Decision, decide, limitKeys, type Standing } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
 import { type Claim, claimOf, decisionIdOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import type { Lease } from '../core/lease.js'
+import { type Granted, leasedJob } from '../core/leased.js'
 import { type Counter, FRESH } from '../core/limits.js'
+import { ENFORCED_BY_WORKERS } from '../core/policy/constraints.js'
+import { Problem } from '../errors.js'
 import { getApproval } from '../store/approvals.js'
 import { decisionAbout } from '../store/decisions.js'
-import { type DueJob, dueJobs, getJobs } from '../store/jobs.js'
-import { activeFor, gateMoved } from '../store/keys.js'
-import { effectsOfJobs, leasesOfClaim } from '../store/leases.js'
-import type { Spend } from '../store/ledger/write.js'
+import { type DueJob, dueJobs, passOver } from '../store/due.js'
+import { getJobs, needsText } from '../store/jobs.js'
+import { activeForAll, gateMoved } from '../store/keys.js'
+import { effectsOfJobs, leasesOfClaims } from '../store/leases.js'
+import type { Conflict, Spend } from '../store/ledger/write.js'
 import { loadTexts, loadValues, smallTexts } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
 import { loadCounters, loadGrants } from '../store/standing.js'
@@ -24,67 +28,70 @@ import type { World } from '../store/world.js'
 export interface Claiming extends Waiter {
   tenant: string
   /** The key that asks: once it is revoked, the claim is given nothing more. */
-  key_id: string
-  /** Gate epoch under which that key was last seen to stand. Revoking any key moves the epoch. */
-  checked?: number
+  key: Pick<Caller, 'tenant' | 'key_id' | 'checked'>
   topics: string[]
   capacity: number
   enforces: string[]
+  /** Fires when the caller hangs up: from then on it is given nothing. */
+  gone?: AbortSignal
+  /** Looked for before. One that was not may be a repeat, whose answer was lost: it is given what it was given then. */
+  known?: boolean
 }
 
 export interface Dispatched {
-  leases: LeasedJob[]
+  /**
+   * For each claim, in their order: the leases it is given, once they are durable, or what was wrong with this claim alone. None at
+   * all where others were quicker. Null where nothing was found for it.
+   */
+  given: (Promise<LeasedJob[]> | null)[]
   /** When a job of these topics could be had that a full limit held back now, ms from now; null = only a hint or due time. */
   retry_in_ms: number | null
+  /** The look ended before the work did: another may find more. */
+  more: boolean
 }
 
-/** Rows of each topic looked at beyond the capacity, doubled with every round: what waits behind a full limit hides nothing for long. */
+/** Rows looked at beyond what there is room for, doubled with every round. */
 const LOOK_AHEAD = 4
+/** Rows read at once: between two reads the node does something else, and a larger read gains nothing. */
+const STEP = 128
 /** Jobs decided in one look at most: a backlog behind one full limit must not turn a look into a scan. */
 const LOOK_MAX = 1000
-/** Payload text in one answer: past it the claim gets what it has. 300 jobs of 2 MiB once made an answer no string could hold. */
+/** Payload text in one look, so in one answer: past it the claims get what they have. 300 jobs of 2 MiB once made an answer no string could hold. */
 const ANSWER_BYTES = 16 * 1024 * 1024
 /** Recorded effects sent along with a lease, for all leases of an answer: 280 results of 2 MB took a node's memory. */
 const EFFECTS_SHOWN = { count: 1000, bytes: 8192 }
 /** Jobs decided together: enough to share the reads, few enough not to read payloads that no room is left for. */
 const CHUNK = 32
+/** How long it is believed what a job needs, where rules read the clock. */
+const VIEW_MS = 10 * 60_000
+/** A limit that another dispatcher filled first is looked at again after this. */
+const FULL_RETRY_MS = 1000
 
-/**
- * The second door. Due jobs of the claim's topics pass through the same `decide` under the snapshot that is active now; those
- * that pass get a fenced lease in the same commit, before the worker hears of them. Allowed an hour ago and denied now is denied.
- * Throws Problem `no_policy`, and `unauthenticated` when the claim's key was revoked meanwhile.
- */
-export async function dispatch(world: World, claiming: Claiming): Promise<Dispatched> {
-  const look: Look = { decided: [], full: [], counters: {}, bytes: 0, retry_in_ms: null }
-  const granted: Granted[] = []
-  for (
-    let ahead = LOOK_AHEAD;
-    granted.length < claiming.capacity && look.decided.length < LOOK_MAX && look.bytes < ANSWER_BYTES;
-    ahead *= 2
-  ) {
-    const room = claiming.capacity - granted.length
-    const due = await dueJobs(
-      world.db,
-      claiming.tenant,
-      claiming.topics,
-      world.clock.now(),
-      room + ahead,
-      look.decided,
-      look.full,
-    )
-    if (due.length === 0) break
-    const active = await activeFor(world, claiming)
-    const plans = await planned(world, claiming, active, due, room, look)
-    for (const lease of await Promise.all(plans.map((plan) => carryOut(world, claiming, active, plan)))) {
-      if (lease === 'full') look.retry_in_ms ??= FULL_RETRY_MS
-      else if (lease !== null) granted.push(lease)
-    }
-  }
-  return { leases: await shown(world, claiming.tenant, granted), retry_in_ms: look.retry_in_ms }
+/** A claim in a look. */
+interface Seat {
+  claiming: Claiming
+  /** Leases it can still take. */
+  room: number
+  granting: Promise<Outcome>[]
+  /** What it was given when it asked before. */
+  earlier: LeasedJob[] | null
+  fault: unknown
 }
+
+/** Of one plan: what it granted, or why nothing. */
+type Outcome = Granted | Conflict | 'moved' | { error: unknown }
 
 /** What one look has learnt: jobs asked about, counters as read and as spent by its own plans, and when a full limit may open. */
 interface Look {
+  tenant: string
+  active: Active
+  /** What a job needs is believed if it was decided under this. */
+  view: string
+  enforces: readonly string[]
+  /** Oldest first. */
+  seats: Seat[]
+  /** Jobs being leased at this moment, by this look or those before it. */
+  taken: Set<string>
   decided: string[]
   /** Limits found full: what they bind is passed over in the store, so that a backlog behind one hides nothing. */
   full: string[]
@@ -92,49 +99,142 @@ interface Look {
   bytes: number
   counters: Record<string, Counter>
   retry_in_ms: number | null
+  /** Something left the queue, or will be passed over from now on: a further look does not see the same. */
+  moved: boolean
 }
 
-/** A limit that another dispatcher filled first is looked at again after this. */
-const FULL_RETRY_MS = 1000
+/**
+ * The second door, for claims of one tenant that name the same topics and enforce the same. Due jobs pass through the same `decide`
+ * under the snapshot that is active now; those that pass get a fenced lease in the same commit, before the worker hears of them.
+ * Allowed an hour ago and denied now is denied. The oldest claim is filled before the next gets any: a worker that asks for 16 can
+ * run 16, and one answer costs less than 16.
+ * Resolves when all is decided, and the leases are on their way to the store: meanwhile `taken` names their jobs, and the next look
+ * can begin. Throws Problem `no_policy`; `unauthenticated` is the fault of the claim whose key was revoked meanwhile.
+ */
+export async function dispatch(
+  world: World,
+  claims: readonly Claiming[],
+  taken: Set<string> = new Set(),
+): Promise<Dispatched> {
+  const [{ tenant, topics, enforces }] = claims as [Claiming]
+  const { active, revoked } = await activeForAll(
+    world,
+    tenant,
+    claims.map(({ key }) => key),
+  )
+  const seats = claims.map((claiming): Seat => {
+    const isRevoked = revoked.has(claiming.key.key_id)
+    const fault = isRevoked ? new Problem('unauthenticated', 'The key was revoked') : null
+    return { claiming, room: isRevoked ? 0 : claiming.capacity, granting: [], earlier: null, fault }
+  })
+  const look: Look = {
+    ...{ tenant, active, seats, taken, view: viewOf(active, world.clock.now()) },
+    enforces: ENFORCED_BY_WORKERS.filter((name) => enforces.includes(name)),
+    ...{ decided: [], full: [], bytes: 0, counters: {}, retry_in_ms: null, moved: false },
+  }
+  const fresh = claims.filter(({ known }) => !known)
+  let repeats: ReturnType<typeof leasesForAll<Claiming>> | null = null
+  let exhausted = false
+  try {
+    for (let ahead = LOOK_AHEAD; !exhausted && !isOver(look); ahead = Math.min(2 * ahead, STEP)) {
+      const limit = Math.min(roomOf(look), STEP) + ahead
+      // Beside the first read: most claims are no repeats.
+      repeats ??= leasesForAll(world, tenant, fresh)
+      const [due, earlier] = await Promise.all([
+        dueJobs(world.db, tenant, {
+          ...{ topics, limit, now: world.clock.now(), skip: [...taken, ...look.decided] },
+          ...{ full: look.full, view: look.view, enforces: look.enforces },
+        }),
+        repeats,
+      ])
+      for (const seat of seats) answerRepeat(seat, earlier.get(seat.claiming))
+      const before = look.decided.length
+      await decideAll(world, look, due)
+      exhausted = due.length < limit && look.decided.length === before + due.length
+    }
+  } catch (error) {
+    // What was granted before is on its way, and its claims are answered with it.
+    for (const seat of seats) if (seat.granting.length === 0) seat.fault ??= error
+  }
+  return {
+    given: seats.map((seat) => {
+      if (seat.granting.length > 0) return handOver(world, seat)
+      if (seat.earlier !== null) return Promise.resolve(seat.earlier)
+      return seat.fault === null ? null : Promise.reject(seat.fault)
+    }),
+    retry_in_ms: look.retry_in_ms,
+    more: !exhausted && look.moved,
+  }
+}
 
-/** A lease with the job and payload it was decided on. */
-interface Granted {
-  lease: Lease
-  job: Job
-  input: Json
-  context: Json
+function answerRepeat(seat: Seat, earlier: LeasedJob[] | undefined): void {
+  seat.claiming.known = true
+  if (earlier === undefined || seat.fault !== null) return
+  seat.earlier = earlier
+  seat.room = 0
+}
+
+const roomOf = ({ seats }: Look) => seats.reduce((sum, { room }) => sum + room, 0)
+
+const isOver = (look: Look) => roomOf(look) === 0 || look.decided.length >= LOOK_MAX || look.bytes >= ANSWER_BYTES
+
+/** Names what deciding depends on beside the job. */
+function viewOf({ policy }: Active, now: number): string {
+  return policy.readsClock ? `${policy.digest}@${Math.floor(now / VIEW_MS)}` : policy.digest
+}
+
+/** The oldest claim that still listens and has room. */
+function nextSeat({ seats }: Look): Seat | null {
+  for (const seat of seats) {
+    if (seat.claiming.gone?.aborted) seat.room = 0
+    if (seat.room > 0) return seat
+  }
+  return null
 }
 
 /** What this claim was given already: the answer to a repeat, so that a lost answer loses no lease. */
-export async function leasesFor(
+export async function leasesFor(world: World, claiming: Repeat): Promise<LeasedJob[]> {
+  return (await leasesForAll(world, claiming.tenant, [claiming])).get(claiming) ?? []
+}
+
+type Repeat = Pick<Claiming, 'tenant' | 'principal' | 'claim_id' | 'topics'>
+
+/** Of these claims of one tenant, those that were given something already. */
+async function leasesForAll<Of extends Repeat>(
   world: World,
-  claiming: Pick<Claiming, 'tenant' | 'principal' | 'claim_id' | 'topics'>,
-): Promise<LeasedJob[]> {
-  const leases = (await leasesOfClaim(world.db, claiming.tenant, claiming.principal, claiming.claim_id)).filter(
+  tenant: string,
+  claims: readonly Of[],
+): Promise<Map<Of, LeasedJob[]>> {
+  const leases = await leasesOfClaims(world.db, tenant, claims)
+  const found = new Map<Of, LeasedJob[]>()
+  for (const claim of leases.length === 0 ? [] : claims) {
     // By topic too: another key of this worker may be bound to others.
-    (l) => l.ended_at === null && claiming.topics.includes(l.topic),
+    const { principal, claim_id, topics } = claim
+    const own = leases.filter((l) => l.principal === principal && l.claim_id === claim_id && topics.includes(l.topic))
+    if (own.length > 0) found.set(claim, await again(world, tenant, own))
+  }
+  return found
+}
+
+/** Leases that were granted before, with what they are about. */
+async function again(world: World, tenant: string, leases: readonly Lease[]): Promise<LeasedJob[]> {
+  const read = await getJobs(
+    world.db,
+    tenant,
+    leases.map((l) => l.job_id),
   )
-  if (leases.length === 0) return []
-  const jobs = new Map(
-    (
-      await getJobs(
-        world.db,
-        claiming.tenant,
-        leases.map((l) => l.job_id),
-      )
-    ).map((j) => [j.job_id, j]),
-  )
+  const jobs = new Map(read.map((j) => [j.job_id, j]))
   const values = await loadValues(
     world.db,
-    claiming.tenant,
-    [...jobs.values()].flatMap((j) => [j.input_ptr, j.context_ptr]),
+    tenant,
+    read.flatMap((j) => [j.input_ptr, j.context_ptr]),
   )
   const value = (ptr: string | null): Json => (ptr === null ? null : (values.get(ptr) ?? null))
   const granted = leases.flatMap((lease): Granted[] => {
     const job = jobs.get(lease.job_id)
     return job === undefined ? [] : [{ lease, job, input: value(job.input_ptr), context: value(job.context_ptr) }]
   })
-  return shown(world, claiming.tenant, granted)
+  return shown(world, tenant, granted)
 }
 
 /** Leases as the worker gets them, with the committed effects of earlier attempts. */
@@ -156,33 +256,14 @@ async function shown(world: World, tenant: string, granted: readonly Granted[]):
   )
   const values = new Map([...texts].map(([ptr, text]) => [ptr, JSON.parse(text) as Json]))
   const now = world.clock.now()
-  return granted.map(({ lease, job, input, context }) => ({
-    lease: lease.lease_id,
-    attempt: lease.attempt,
-    remaining_ms: Math.max(0, lease.hard_end - now),
-    heartbeat_ms: lease.heartbeat_ms,
-    constraints: job.constraints,
-    job: {
-      job_id: job.job_id,
-      run_id: job.run_id,
-      tenant: job.tenant,
-      agent: job.agent,
-      topic: job.topic,
-      // What the server holds true, not what the agent claimed: a worker acts on these.
-      ...job.effective,
-      capability: job.capability,
-      action: job.action,
-      workflow: job.workflow,
-      input,
-      context,
-      job_hash: job.job_hash,
-      policy_snapshot: shortForm(job.snapshot),
-      max_attempts: job.max_attempts,
-    },
-    effects: effects
-      .filter((e) => e.job_id === job.job_id)
-      .map((e) => ({ key: e.effect_key, status: e.status, result: values.get(e.result_ptr ?? '') ?? null })),
-  }))
+  return granted.map((each) =>
+    leasedJob(
+      each,
+      effects.filter((e) => e.job_id === each.job.job_id),
+      values,
+      now,
+    ),
+  )
 }
 
 interface Plan {
@@ -192,22 +273,16 @@ interface Plan {
   standing: Standing
 }
 
-/** Decides in order until `room` leases are planned. What must leave the queue (denied, parked) is planned on the way. */
-async function planned(
-  world: World,
-  claiming: Claiming,
-  active: Active,
-  due: readonly DueJob[],
-  room: number,
-  look: Look,
-): Promise<Plan[]> {
-  const plans: Plan[] = []
-  let leases = 0
-  for (let from = 0; from < due.length && leases < room && look.bytes < ANSWER_BYTES; from += CHUNK) {
-    const chunk = due.slice(from, from + CHUNK)
-    const { claims, sizes, grants, keys } = await load(world, claiming.tenant, active, chunk, look)
-    for (const [n, { job }] of chunk.entries()) {
-      if (leases === room || look.bytes >= ANSWER_BYTES) break
+/** Decides in order until there is no room. What must leave the queue (denied, parked) leaves it on the way. */
+async function decideAll(world: World, look: Look, due: readonly DueJob[]): Promise<void> {
+  for (let from = 0; from < due.length && !isOver(look); ) {
+    const chunk = chunkOf(due, from)
+    from += chunk.length
+    const { claims, grants, keys } = await load(world, look, chunk)
+    const passed: { job_id: string; version: number; needs: string }[] = []
+    for (const [n, { job, bytes }] of chunk.entries()) {
+      const seat = nextSeat(look)
+      if (seat === null || look.bytes >= ANSWER_BYTES) break
       look.decided.push(job.job_id)
       const claim = claims[n] as Claim
       const counters = Object.fromEntries((keys[n] ?? []).map((key) => [key, { ...(look.counters[key] ?? FRESH) }]))
@@ -217,65 +292,90 @@ async function planned(
         counters,
         grant: grants.get(job.approval_id ?? '') ?? null,
       }
-      const decision = decide(active.policy, claim, standing)
+      const decision = decide(look.active.policy, claim, standing)
       if (decision.outcome === 'wait') {
-        look.retry_in_ms = Math.min(
-          look.retry_in_ms ?? Number.POSITIVE_INFINITY,
-          decision.wait?.retry_after_ms ?? FULL_RETRY_MS,
-        )
-        if (decision.wait !== null && !look.full.includes(decision.wait.limit)) look.full.push(decision.wait.limit)
+        noteFull(look, decision)
         continue
       }
       if (decision.outcome === 'pass') {
-        if (decision.enforcers.some((name) => !claiming.enforces.includes(name))) continue
-        leases++
-        look.bytes += sizes[n] ?? 0
+        if (decision.enforcers.some((name) => !look.enforces.includes(name))) {
+          const { job_id, version } = job
+          passed.push({ job_id, version, needs: needsText(look.view, decision.enforcers) })
+          continue
+        }
+        seat.room--
+        look.bytes += bytes
         for (const { key, concurrent } of decision.evaluation.limits) {
           if (concurrent === undefined) continue
           const counter = look.counters[key] ?? FRESH
           look.counters[key] = { ...counter, held: counter.held + 1 }
         }
       }
-      plans.push({ job, claim, decision, standing })
+      look.moved = true
+      seat.granting.push(carryOut(world, seat.claiming, look, { job, claim, decision, standing }))
     }
+    await passOver(world.db, look.tenant, passed)
+    look.moved ||= passed.length > 0
   }
-  return plans
+}
+
+/** The next jobs, so few that their payloads can be read at once; one at least. */
+function chunkOf(due: readonly DueJob[], from: number): DueJob[] {
+  let bytes = 0
+  const end = due.findIndex((job, n) => {
+    if (n > from) bytes += job.bytes
+    return n > from && (n - from === CHUNK || bytes > ANSWER_BYTES)
+  })
+  return due.slice(from, end === -1 ? due.length : end)
+}
+
+function noteFull(look: Look, { wait }: Decision): void {
+  const retry = wait?.retry_after_ms ?? FULL_RETRY_MS
+  look.retry_in_ms = Math.min(look.retry_in_ms ?? retry, retry)
+  if (wait !== null && !look.full.includes(wait.limit)) look.full.push(wait.limit)
 }
 
 /** What deciding these jobs reads beside their rows, in at most three queries for all of them. */
-async function load(world: World, tenant: string, active: Active, due: readonly DueJob[], look: Look) {
+async function load(world: World, { tenant, active, counters }: Look, due: readonly DueJob[]) {
   const missing = due.flatMap(({ job, input, context }) => [
     input === null ? job.input_ptr : null,
     context === null ? job.context_ptr : null,
   ])
   const texts = await loadTexts(world.db, tenant, missing)
-  const read = due.map(({ job, input, context }) => ({
-    job,
-    input: input ?? texts.get(job.input_ptr ?? '') ?? 'null',
-    context: context ?? texts.get(job.context_ptr ?? '') ?? 'null',
-  }))
-  const sizes = read.map(({ input, context }) => input.length + context.length)
-  const claims = read.map(({ job, input, context }) =>
-    claimOf(job, { input: JSON.parse(input) as Json, context: JSON.parse(context) as Json }),
+  const value = (text: string | null, ptr: string | null) => JSON.parse(text ?? texts.get(ptr ?? '') ?? 'null') as Json
+  const claims = due.map(({ job, input, context }) =>
+    claimOf(job, { input: value(input, job.input_ptr), context: value(context, job.context_ptr) }),
   )
   const keys = claims.map((claim) => limitKeys(active.policy, claim, world.clock.now()))
-  const unread = [...new Set(keys.flat())].filter((key) => look.counters[key] === undefined)
-  Object.assign(look.counters, await loadCounters(world.db, tenant, unread))
+  const unread = [...new Set(keys.flat())].filter((key) => counters[key] === undefined)
+  Object.assign(counters, await loadCounters(world.db, tenant, unread))
   const grants = await loadGrants(
     world.db,
     tenant,
     due.map(({ job }) => job.approval_id),
   )
-  return { claims, sizes, grants, keys }
+  return { claims, grants, keys }
 }
 
-/** Commits one plan: the lease it granted, null where none was (or a race was lost), 'full' where a limit was filled meanwhile. */
-async function carryOut(
+/** Commits one plan. Never throws: others of its claim may have been granted. */
+async function carryOut(world: World, claiming: Claiming, look: Look, plan: Plan): Promise<Outcome> {
+  const { job_id } = plan.job
+  look.taken.add(job_id)
+  try {
+    return await commitPlan(world, claiming, look.active, plan)
+  } catch (error) {
+    return { error }
+  } finally {
+    look.taken.delete(job_id)
+  }
+}
+
+async function commitPlan(
   world: World,
   claiming: Claiming,
   active: Active,
   { job, claim, decision, standing }: Plan,
-): Promise<Granted | null | 'full'> {
+): Promise<Outcome> {
   const now = standing.now
   const lease_id = world.ids.id('lease', now)
   const made = {
@@ -299,13 +399,21 @@ async function carryOut(
     spends: result.lease === null ? [] : holds(job.tenant, decision, now),
     facts: overtaken === null ? result.facts : [voided(job, overtaken, decision.snapshot, now), ...result.facts],
   })
-  if (receipt.ok) {
-    if (result.lease === null) return null
-    world.granted.add(result.lease, result.job)
-    return { lease: result.lease, job: result.job, input: claim.input, context: claim.context }
-  }
-  if (receipt.why === 'gate') await gateMoved(world, claiming)
-  return receipt.why === 'limit' ? 'full' : null
+  if (!receipt.ok) return receipt.why
+  if (result.lease === null) return 'moved'
+  world.granted.add(result.lease, result.job)
+  return { lease: result.lease, job: result.job, input: claim.input, context: claim.context }
+}
+
+/** All that one claim was given, once it is durable. Throws what kept it from getting anything. */
+async function handOver(world: World, { claiming, granting }: Seat): Promise<LeasedJob[]> {
+  const outcomes = await Promise.all(granting)
+  const granted = outcomes.filter((each): each is Granted => typeof each === 'object' && 'lease' in each)
+  // Throws for a key that was revoked: what it was granted before is lost with it, as any lease that nobody beats.
+  if (outcomes.includes('gate')) await gateMoved(world, claiming.key)
+  const failed = outcomes.find((each): each is { error: unknown } => typeof each === 'object' && 'error' in each)
+  if (granted.length === 0 && failed !== undefined) throw failed.error
+  return shown(world, claiming.tenant, granted)
 }
 
 /** A place under each concurrency limit that binds. */

@@ -5,6 +5,7 @@ import { jobFact } from '../core/facts.js'
 import { claimOf, type Job, type Moved, move, touch } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { EFFECT_FLOOR_MS, type Effect, isLost, type Lease } from '../core/lease.js'
+import { type Constraints, tightened } from '../core/policy/constraints.js'
 import { Problem } from '../errors.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
@@ -18,6 +19,8 @@ import type { World } from '../store/world.js'
 
 const TRIES = 6
 const OF_ATTEMPT = /^attempt:\d+$/
+/** Rows that every step of the job reads, 1 KB each here: what one attempt does in ten thousand steps is work for several jobs. */
+const MOST_EFFECTS = 1000
 
 /**
  * `begin` records that an outside action is about to happen, under the lease and the gate row; `commit` records that it did.
@@ -34,7 +37,7 @@ export async function effect(world: World, caller: Caller, request: EffectReques
     const found = effects.find((e) => e.effect_key === request.key) ?? null
     const answer =
       request.phase === 'begin'
-        ? await begin(world, caller, lease, job, found, request)
+        ? await begin(world, caller, lease, job, effects.length, found, request)
         : await commit(world, caller, lease, job, effects, found, request)
     if (answer !== null) return answer
   }
@@ -46,6 +49,7 @@ async function begin(
   caller: Caller,
   lease: Lease,
   job: Job,
+  known: number,
   found: Effect | null,
   request: EffectRequest,
 ): Promise<EffectAnswer | null> {
@@ -55,15 +59,18 @@ async function begin(
     throw new Problem('invalid', undefined, {
       faults: [{ path: '/key', message: 'attempt:N names the attempt itself' }],
     })
+  // Before what is recorded is answered: others may have recorded it since this lease ended.
+  if (!isLive(lease, job) || isLost(lease, now)) throw new Problem('lease_lost')
   if (found?.status === 'committed') return recorded(world, lease, job, found, now)
-  if (lease.ended_at !== null || job.lease_id !== lease.lease_id || isLost(lease, now)) throw new Problem('lease_lost')
+  if (found === null && known >= MOST_EFFECTS)
+    throw new Problem('effect_refused', `A job records at most ${MOST_EFFECTS} effects`, { limit: MOST_EFFECTS })
   if (job.cancel_requested) throw new Problem('effect_refused', 'The job is to be cancelled')
   if (lease.hard_end - now < EFFECT_FLOOR_MS)
     throw new Problem('effect_refused', `Less than ${EFFECT_FLOOR_MS} ms are left of this attempt`)
   const active = await activeFor(world, caller)
   const { gate } = active
   // Another snapshot than the one the lease was granted under: what was allowed then may be denied now.
-  if (gate.snapshot !== job.snapshot && !(await stillAllowed(world, caller, active, job, now))) return null
+  if (gate.snapshot !== job.snapshot && !(await stillAllowed(world, caller, active, lease, job, now))) return null
   // Begun by this very lease: the first answer was lost, or the handler asks twice; it may go on either way.
   // Nothing is written, yet the gate is asked in the store: this node may not have heard of an activation elsewhere.
   if (found?.status === 'begun' && found.lease_id === lease.lease_id) {
@@ -108,16 +115,34 @@ async function begin(
   return null
 }
 
+const isLive = (lease: Lease, job: Job) => lease.ended_at === null && job.lease_id === lease.lease_id
+
 /**
  * Asks the door again for a job that runs. A no stops it: the cancel is recorded with the decision, its heartbeat answers
- * `cancel`, and no effect begins. False: the job or the gate changed meanwhile. Throws Problem `effect_refused`.
+ * `cancel`, and no effect begins. A yes that binds it to more than the lease was told stops this attempt only: the next one
+ * is told, and goes to a worker that enforces it. False: the job or the gate changed meanwhile. Throws Problem `effect_refused`.
  */
-async function stillAllowed(world: World, caller: Caller, active: Active, job: Job, now: number): Promise<boolean> {
+async function stillAllowed(
+  world: World,
+  caller: Caller,
+  active: Active,
+  lease: Lease,
+  job: Job,
+  now: number,
+): Promise<boolean> {
   const claim = claimOf(job, await loadPayload(world.db, job))
   const grants = await loadGrants(world.db, job.tenant, [job.approval_id])
   const standing: Standing = { door: 'dispatch', now, counters: {}, grant: grants.get(job.approval_id ?? '') ?? null }
   const decision = decide(active.policy, claim, standing)
-  if (decision.outcome === 'pass') return true
+  if (decision.outcome === 'pass') {
+    const untold = tightened(job.constraints as Constraints, decision.evaluation.constraints)
+    if (untold.length === 0) return true
+    const refused = { kind: 'lease.refused', reason: `not told: ${untold.join(', ')}` } as const
+    world.refusals.add({ ...refused, ...namesOf(lease, job), actor: caller.principal }, now)
+    throw new Problem('effect_refused', `Policy now binds this to more than the lease was told: ${untold.join(', ')}`, {
+      rules: decision.rules,
+    })
+  }
   const decision_id = world.ids.id('dec', now)
   const moved = touch(job, now, { cancel_requested: true })
   const receipt = await world.ledger.commit({
@@ -151,15 +176,15 @@ async function commit(
 ): Promise<EffectAnswer | null> {
   const now = world.clock.now()
   if (found === null) throw new Problem('effect_refused', 'This effect was never begun')
-  if (found.lease_id !== lease.lease_id) {
+  const live = isLive(lease, job)
+  const ours = found.lease_id === lease.lease_id
+  if (!ours || (found.status === 'committed' && found.settled_by !== caller.principal && !live)) {
     // Somebody judged that it had not happened, another attempt began it, and now the first one says it did: perhaps twice.
-    const late = { effect_key: request.key, lease_id: lease.lease_id, attempt: lease.attempt }
-    const fact = jobFact('effect.late', job, now, caller.principal, late)
-    await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [], rows: {}, facts: [fact] })
-    if (found.status !== 'committed') throw new Problem('lease_lost')
+    // Or a person said what came of it. Evidence all the same, but what others recorded is not this lease's to read.
+    await recordLate(world, caller, lease, job, request.key, now)
+    throw new Problem('lease_lost')
   }
   if (found.status === 'committed') return recorded(world, lease, job, found, now)
-  const live = lease.ended_at === null && job.lease_id === lease.lease_id
   const raw = (request.result ?? null) as Json
   const kept = await world.screener.keep(job, 'effect', raw, await outputRules(world, job), now)
   const row: Effect = {
@@ -202,6 +227,23 @@ async function commit(
   if (settled) world.bus.hint(job.tenant, job.topic)
   return recorded(world, lease, job, row, now)
 }
+
+/** At once, because a crash must not lose it; a repeat within seconds only counts, or a worker could fill the log with one effect. */
+async function recordLate(
+  world: World,
+  caller: Caller,
+  lease: Lease,
+  job: Job,
+  effect_key: string,
+  now: number,
+): Promise<void> {
+  const late = { kind: 'effect.late', actor: caller.principal, effect_key, attempt: lease.attempt } as const
+  if (world.refusals.isRepeat({ ...late, ...namesOf(lease, job) }, now)) return
+  const fact = jobFact('effect.late', job, now, caller.principal, { ...late, lease_id: lease.lease_id })
+  await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [], rows: {}, facts: [fact] })
+}
+
+const namesOf = ({ lease_id }: Lease, { tenant, job_id }: Job) => ({ tenant, lease_id, job_id })
 
 /** The doubt is gone: the rest is run, with the committed effects kept, unless somebody had asked to cancel. */
 function goOn(job: Job, now: number): Moved {

@@ -75,18 +75,26 @@ async function integrateTenant(world: World, key: SigningKey, tenant: string): P
   if (tiles.length === 0) return null
   const signed = head === null ? null : openHead(tenant, head, key)
   const size = signed?.size ?? 0
-  // Two integrate at once while one takes over from the other. What they read then fits together only by chance, and where it
-  // does not, that is nobody's fault: the other has signed a head meanwhile, and this round is left to it.
-  const isOvertaken = async () => (await newestHead(world.db, tenant))?.size !== head?.size
+  // Two integrate at once while one takes over from the other. What they read then fits together only by chance, and of what they
+  // write one takes itself back. That is nobody's fault: the other has signed a head meanwhile, and it is told of as if it were ours.
+  const overtaken = async (): Promise<Integrated | null> => {
+    const newest = await newestHead(world.db, tenant)
+    if (newest === null || newest.size <= size) return null
+    return { tenant, entries: newest.size - size, head: newest, refused: [], full: true, failed: null }
+  }
   if ((await placedTiles(world.db, tenant, size, 1)).length > 0) {
-    if (await isOvertaken()) return null
+    const other = await overtaken()
+    if (other !== null) return other
     throw new HeadsMissing(tenant, size)
   }
   const edge = await loadEdge(size, (wanted) => readNodes(world.db, tenant, wanted))
   const writers = await chainEnds(world, key, tenant, tiles)
   const now = world.clock.now()
   const result = plan({ origin: originOf(tenant), edge, signedRoot: signed?.root ?? null, writers }, tiles, now)
-  if (result.refused.length > 0 && (await isOvertaken())) return null
+  if (result.refused.length > 0) {
+    const other = await overtaken()
+    if (other !== null) return other
+  }
   if (result.head === null)
     return { tenant, entries: 0, head: null, refused: result.refused, full: false, failed: null }
   const row: HeadRow = {
@@ -96,7 +104,14 @@ async function integrateTenant(world: World, key: SigningKey, tenant: string): P
     checkpoint: signCheckpoint(result.head, key),
     at: now,
   }
-  await writeIntegration(world.db, tenant, result.placements, result.writes, row)
+  try {
+    await writeIntegration(world.db, tenant, result.placements, result.writes, row)
+  } catch (error) {
+    // Also where this very statement was applied and only its answer was lost.
+    const other = await overtaken().catch(() => null)
+    if (other !== null) return other
+    throw error
+  }
   return {
     tenant,
     entries: result.head.size - size,

@@ -3,7 +3,7 @@ import { hashSecret, KEY_FORM, type Role } from '../core/access.js'
 import type { Fact } from '../core/audit.js'
 import { joined } from '../core/audit.js'
 import { Problem } from '../errors.js'
-import { type KeyRow, listKeys } from '../store/keys.js'
+import { findKey, type KeyRow, listKeys } from '../store/keys.js'
 import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
@@ -11,17 +11,41 @@ export function newKeyText(world: Pick<World, 'ids' | 'clock'>): string {
   return `sp_${world.ids.id('key', world.clock.now()).slice(4)}_${Buffer.from(world.ids.bytes(32)).toString('base64url')}`
 }
 
-/** Makes a key; its text is returned once and kept nowhere. `text` is given only for the first admin key of a configuration. */
+const TRIES = 6
+const unsettled = (what: string) => new Problem('overloaded', what, { retry_after_ms: 200 })
+
+/**
+ * Makes a key; its text is returned once and kept nowhere. `text` is given only for the first admin key of a configuration.
+ * Throws Problem `invalid` for one that is no key or has the id of another, `overloaded`.
+ */
 export async function createKey(
   world: World,
   tenant: string,
   actor: string,
   body: CreateKey,
-  text = newKeyText(world),
+  text?: string,
 ): Promise<{ row: KeyRow; key: string }> {
+  for (let tries = 0; tries < TRIES; tries++) {
+    const made = await stored(world, tenant, actor, body, text ?? newKeyText(world))
+    if (made !== null) return made
+    if (text !== undefined) throw new Problem('invalid', 'There is a key of this id already, with another secret')
+  }
+  throw unsettled('Every id that was tried is taken')
+}
+
+/** Null: another key has this id. Nothing was written, so there is no key to hand out. */
+async function stored(
+  world: World,
+  tenant: string,
+  actor: string,
+  body: CreateKey,
+  text: string,
+): Promise<{ row: KeyRow; key: string } | null> {
   const [, id, secret] = KEY_FORM.exec(text) ?? []
   if (id === undefined || secret === undefined)
     throw new Problem('invalid', 'The key is not of the form sp_<id>_<secret>')
+  // A key is stored as it is revoked, by its id: of the same tenant the older one would stay, and stand again if it was revoked.
+  if ((await findKey(world.db, `key_${id}`)) !== null) return null
   const now = world.clock.now()
   const role = body.role as Role
   const row: KeyRow = {
@@ -60,14 +84,15 @@ export async function createKey(
     admin: { keys: [row] },
     facts: [fact],
   })
-  // Another key has this id: nothing was written, so there is no key to hand out.
-  if (!receipt.ok) throw new Problem('snapshot_conflict')
-  return { row, key: text }
+  return receipt.ok ? { row, key: text } : null
 }
 
-/** From its return the key opens nothing more: the gate's epoch moves, so what it had under way does not commit either. */
+/**
+ * From its return the key opens nothing more: the gate's epoch moves, so what it had under way does not commit either.
+ * Throws Problem `not_found`, `overloaded`.
+ */
 export async function revokeKey(world: World, tenant: string, actor: string, key_id: string): Promise<KeyRow> {
-  for (let tries = 0; tries < 6; tries++) {
+  for (let tries = 0; tries < TRIES; tries++) {
     const row = (await listKeys(world.db, tenant)).find((k) => k.key_id === key_id)
     if (row === undefined) throw new Problem('not_found')
     if (row.revoked_at !== null) return row
@@ -97,5 +122,5 @@ export async function revokeKey(world: World, tenant: string, actor: string, key
       return revoked
     }
   }
-  throw new Problem('snapshot_conflict')
+  throw unsettled('The policy changed faster than the key could be revoked')
 }

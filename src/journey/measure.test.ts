@@ -289,3 +289,42 @@ test('a window of ids holds exactly what was made in it', () => {
     if (at > 0) expect(ids.id('job', at - 1) < idAt('job', at)).toBe(true)
   }
 })
+
+describe(`${proves('O2')} an agent that cancels its own work`, () => {
+  /** One job that went well, and nine that did not, each cancelled by its agent with its own key. */
+  async function nine(bad: (t: Tenancy) => Promise<void>): Promise<Tenancy> {
+    const t = await plane.tenant(ALLOW)
+    const { lease } = await t.lease({ topic: 'job.do.it' })
+    await t.succeed(lease)
+    for (let n = 0; n < 9; n++) await bad(t)
+    return t
+  }
+
+  test('does not take slow work out of the numbers', async () => {
+    const t = await nine(async (t) => {
+      const { lease, job } = await t.lease({ topic: 'job.do.it' })
+      plane.clock.advance(5000)
+      await t.cancel(job.job_id)
+      await t.fail(lease, 'terminal')
+    })
+    expect(await number(t, 'success-rate')).toMatchObject({ value: 0.1, samples: 10 })
+    expect(await value(t, 'p95-latency-ms')).toBe(5000)
+  })
+
+  test('nor what failed and waits to be tried again', async () => {
+    const t = await nine(async (t) => {
+      const { lease, job } = await t.lease({ topic: 'job.do.it' })
+      await t.fail(lease)
+      await t.cancel(job.job_id)
+    })
+    expect(await value(t, 'success-rate')).toBe(0.1)
+  })
+
+  test('may do so before a worker has it', async () => {
+    const t = await nine(async (t) => {
+      const { job_id } = await t.submit({ topic: 'job.do.it' })
+      await t.cancel(job_id)
+    })
+    expect(await number(t, 'success-rate')).toMatchObject({ value: 1, samples: 1 })
+  })
+})

@@ -16,8 +16,8 @@ import { sha256 } from '../core/canonical.js'
 import { isFinished, JOB_STATUSES, type Job } from '../core/job.js'
 import { openPostgres } from '../platform/db/pg.js'
 import { openPglite } from '../platform/db/pglite.js'
-import { oldJobs, removeJobs } from '../store/prune.js'
-import { type Places, prune, ROUND } from './prune.js'
+import { oldDecisions, oldJobs, removeDenials, removeJobs } from '../store/prune.js'
+import { type Places, prune, pruneDenials, ROUND } from './prune.js'
 
 const DAY = 86_400_000
 const KEEP = 30 * DAY
@@ -270,7 +270,65 @@ describe.each([
     expect([...(await jobsOf(t)).values()].every((job) => job.status === 'dead_letter')).toBe(true)
   })
 
-  test('both statements find rows by their indexes, also when planned on empty tables', async () => {
+  describe('denied submits', () => {
+    const denied = (t: Tenancy, context?: { why: string }) =>
+      codeOf(t.submit({ topic: 'job.no', input: { n: 1 }, ...(context === undefined ? {} : { context }) }))
+    const kept = async (t: Tenancy) => [
+      (await t.rows<{ decision_id: string }>('decisions')).map((row) => row.decision_id).sort(),
+      (await t.rows<{ ptr: string }>('payloads')).map((row) => row.ptr).sort(),
+    ]
+
+    test('go with their inputs when they are as old as finished jobs; the log says so before', async () => {
+      const [t, other] = [await plane.tenant(POLICY), await plane.tenant(POLICY)]
+      const at = plane.clock.now()
+      for (const tenancy of [t, other]) {
+        expect(await denied(tenancy)).toBe('policy_denied')
+        expect(await denied(tenancy, { why: 'so' })).toBe('policy_denied')
+      }
+      await made(t, 'pending_approval')
+      const ids = (await t.rows<{ decision_id: string; job_id: string | null }>('decisions'))
+        .filter((row) => row.job_id === null)
+        .map((row) => row.decision_id)
+      plane.clock.advance(KEEP)
+      const before = await kept(t)
+      await pruneDenials(t.world, KEEP, new Map())
+      expect(await kept(t)).toEqual(before)
+      plane.clock.advance(1)
+      await pruneDenials(t.world, KEEP, new Map())
+      for (const tenancy of [t, other]) {
+        expect((await tenancy.facts()).filter((fact) => fact.kind === 'decisions.pruned')).toMatchObject([
+          { actor: 'system:pruner', count: 2, oldest_at: at, newest_at: at },
+        ])
+        expect((await tenancy.rows<{ job_id: string | null }>('decisions')).every((row) => row.job_id !== null)).toBe(
+          true,
+        )
+      }
+      const [said] = (await t.facts()).filter((fact) => fact.kind === 'decisions.pruned')
+      expect(said?.decisions_hash).toBe(sha256([...ids].sort().join('\n')))
+      // What has a job stays with its job.
+      expect((await t.rows('decisions')).length).toBeGreaterThan(0)
+      expect((await t.rows<{ job_id: string | null }>('payloads')).every((row) => row.job_id !== null)).toBe(true)
+      expect(await auditVerifies(plane, t.tenant)).toEqual([])
+    })
+
+    test('go on behind what they passed, and nothing goes unsaid', async () => {
+      const t = await plane.tenant(POLICY)
+      await denied(t)
+      plane.clock.advance(KEEP + 1)
+      const places = new Map<string, string>()
+      breakCommit(plane.db, 'before')
+      expect(await codeOf(pruneDenials(t.world, KEEP, places))).toBe('store_unavailable')
+      expect(await t.rows('decisions')).toHaveLength(1)
+      await pruneDenials(t.world, KEEP, places)
+      expect(await kept(t)).toEqual([[], []])
+      await denied(t)
+      plane.clock.advance(KEEP + 1)
+      await pruneDenials(t.world, KEEP, places)
+      expect(await kept(t)).toEqual([[], []])
+    })
+  })
+
+  test('all statements find rows by their indexes, also when planned on empty tables', async () => {
     const sent = new Map<string, string>()
     const watching = {
       ...plane.db,
@@ -282,6 +340,8 @@ describe.each([
     } as never
     await oldJobs(watching, 't', 0, 1, 5)
     await removeJobs(watching, 't', ['job_x'], 1)
+    await oldDecisions(watching, 't', '', 1, 5)
+    await removeDenials(watching, 't', ['dec_x'], 1)
     for (const plan of sent.values()) {
       expect(plan).not.toMatch(/Seq Scan/)
       expect(plan).not.toMatch(/Index Cond: \(tenant = [^)]*\)$/m)
@@ -290,6 +350,9 @@ describe.each([
     for (const index of ['jobs_pkey', 'leases_by_job', 'approvals_by_job', 'decisions_by_job', 'payloads_by_job'])
       expect([...sent.values()][1]).toContain(index)
     expect([...sent.values()][1]?.match(/Tid Scan/g)).toHaveLength(5)
+    expect([...sent.values()][2]).toContain('decisions_pkey')
+    for (const index of ['decisions_pkey', 'payloads_pkey']) expect([...sent.values()][3]).toContain(index)
+    expect([...sent.values()][3]?.match(/Tid Scan/g)).toHaveLength(2)
   })
 })
 

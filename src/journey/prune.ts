@@ -1,5 +1,6 @@
+import type { Fact } from '../core/audit.js'
 import { sha256 } from '../core/canonical.js'
-import { type OldJob, oldJobs, removeJobs } from '../store/prune.js'
+import { oldDecisions, oldJobs, removeDenials, removeJobs } from '../store/prune.js'
 import { listGates } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
@@ -29,8 +30,13 @@ export async function prune(world: World, keepMs: number, places: Places): Promi
     const found = await oldJobs(world.db, tenant, places.get(tenant) ?? 0, before, ROUND)
     const over = found.filter((job) => job.over)
     if (over.length > 0) {
-      await say(world, tenant, over)
       const ids = over.map((job) => job.job_id)
+      await commitFact(world, 'jobs.pruned', tenant, {
+        count: ids.length,
+        oldest_finished_at: over[0]?.finished_at ?? null,
+        newest_finished_at: over.at(-1)?.finished_at ?? null,
+        jobs_hash: hashOf(ids),
+      })
       pruned.removed.set(tenant, await removeJobs(world.db, tenant, ids, before))
     }
     const last = found.at(-1)
@@ -40,25 +46,40 @@ export async function prune(world: World, keepMs: number, places: Places): Promi
   return pruned
 }
 
-/** In aggregate: an entry a job would make the log grow by what the tables lose. Throws what `commit` throws. */
-async function say(world: World, tenant: string, jobs: readonly OldJob[]): Promise<void> {
-  const ids = jobs.map((job) => job.job_id).sort()
-  await world.ledger.commit({
-    tenant,
-    gate: null,
-    alone: [],
-    rows: {},
-    facts: [
-      {
-        kind: 'jobs.pruned',
-        tenant,
-        at: world.clock.now(),
-        actor: 'system:pruner',
-        count: jobs.length,
-        oldest_finished_at: jobs[0]?.finished_at ?? null,
-        newest_finished_at: jobs.at(-1)?.finished_at ?? null,
-        jobs_hash: sha256(ids.join('\n')),
-      },
-    ],
-  })
+/** How far each tenant was looked through for denials, by decision id. */
+export type DenialPlaces = Map<string, string>
+
+/**
+ * The same of submits that were denied, with their inputs: up to ROUND decisions of every tenant, and said before in the same way.
+ * @returns whether some tenant may have more
+ */
+export async function pruneDenials(world: World, keepMs: number, places: DenialPlaces): Promise<boolean> {
+  let more = false
+  const before = world.clock.now() - keepMs
+  for (const { tenant } of await listGates(world.db)) {
+    const found = await oldDecisions(world.db, tenant, places.get(tenant) ?? '', before, ROUND)
+    const alone = found.filter((decision) => decision.alone)
+    if (alone.length > 0) {
+      const ids = alone.map((decision) => decision.decision_id)
+      await commitFact(world, 'decisions.pruned', tenant, {
+        count: ids.length,
+        oldest_at: alone[0]?.at ?? null,
+        newest_at: alone.at(-1)?.at ?? null,
+        decisions_hash: hashOf(ids),
+      })
+      await removeDenials(world.db, tenant, ids, before)
+    }
+    const last = found.at(-1)
+    if (last !== undefined) places.set(tenant, last.decision_id)
+    if (found.length >= ROUND) more = true
+  }
+  return more
+}
+
+const hashOf = (ids: readonly string[]) => sha256([...ids].sort().join('\n'))
+
+/** In aggregate: an entry for each would make the log grow by what the tables lose. Throws what `commit` throws. */
+async function commitFact(world: World, kind: Fact['kind'], tenant: string, fields: Partial<Fact>): Promise<void> {
+  const fact: Fact = { ...fields, kind, tenant, at: world.clock.now(), actor: 'system:pruner' }
+  await world.ledger.commit({ tenant, gate: null, alone: [], rows: {}, facts: [fact] })
 }

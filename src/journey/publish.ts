@@ -1,7 +1,8 @@
 import { tileLines } from '../core/audit/tile.js'
 import { eventOf, type PublishedEntry } from '../core/event.js'
 import type { EventStream, StreamState } from '../platform/bus/seam.js'
-import { placedTiles, type StoredTile, tileAt } from '../store/audit.js'
+import { type FoundTile, withBodies } from '../store/archived.js'
+import { placedTiles, tileAt } from '../store/audit.js'
 import {
   advancePublished,
   beginPublishing,
@@ -30,7 +31,8 @@ export interface Published {
 
 /**
  * One step: a few tiles of every tenant with something new, in the order of its tree. The cursor moves after the server said
- * that all are stored, so a crash repeats events and never leaves one out. Throws StreamUnavailable.
+ * that all are stored, so a crash repeats events and never leaves one out. Old entries come from the files of the archive; where
+ * those are not to be had, they wait. Throws StreamUnavailable, Unreadable.
  */
 export async function publish(world: World, stream: EventStream, past = PAST): Promise<Published> {
   const rows = await publishedRows(world.db)
@@ -86,7 +88,7 @@ async function publishTenant(
 ): Promise<number> {
   // A cursor that was set back may stand within a tile.
   const first = (await tileAt(world.db, tenant, from))?.first_index ?? from
-  const tiles = await placedTiles(world.db, tenant, first, TILES)
+  const tiles = await withBodies(world, tenant, await placedTiles(world.db, tenant, first, TILES))
   const last = tiles.at(-1)
   const end = last === undefined ? 0 : (last.first_index ?? 0) + last.count
   if (end <= from) return 0
@@ -96,12 +98,22 @@ async function publishTenant(
 }
 
 /** Made as they are taken: thousands at once would keep the node from its requests for 50 ms. */
-function* eventsOf(tiles: readonly StoredTile[], from: number): Iterable<PublishedEntry> {
-  for (const tile of tiles)
-    for (const [n, line] of tileLines(tile).entries()) {
-      const index = (tile.first_index ?? 0) + n
-      if (index >= from) yield eventOf(tile.tenant, index, line, tile.writer, tile.seq)
+function* eventsOf(tiles: readonly FoundTile[], from: number): Iterable<PublishedEntry> {
+  for (const { body, absent, tenant, writer, seq, first_index } of tiles) {
+    if (body === null) throw new Unreadable(tenant, first_index, absent)
+    for (const [n, line] of tileLines({ body }).entries()) {
+      const index = (first_index ?? 0) + n
+      if (index >= from) yield eventOf(tenant, index, line, writer, seq)
     }
+  }
+}
+
+/** Entries that were never published are in a file that is not to be had here. Passing over them would leave a hole for good. */
+export class Unreadable extends Error {
+  constructor(tenant: string, index: number | null, why: string | null) {
+    super(`entry ${index} of ${tenant} cannot be read: ${why}`)
+    this.name = 'Unreadable'
+  }
 }
 
 /** Of a message in the stream, which others might write to as well. */

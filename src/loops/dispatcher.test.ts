@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { holdCommits, openPlane, type Tenancy, type TestPlane, turns } from '../../test/plane.js'
+import { holdCommits, isCommit, openPlane, type Tenancy, type TestPlane, turns } from '../../test/plane.js'
 import { proves } from '../../test/requirements.js'
 import type { LeasedJob } from '../contract/workers.js'
 import type { Claiming } from '../journey/dispatch.js'
@@ -32,7 +32,7 @@ afterAll(() => plane.close())
 const claiming = (t: Tenancy, topics: string[], claim_id = `claim-${Math.random()}`): Claiming => ({
   tenant: t.tenant,
   principal: t.worker.principal,
-  key_id: t.worker.key_id,
+  key: t.worker,
   worker: 'w',
   claim_id,
   topics,
@@ -49,7 +49,11 @@ function poll(
 ) {
   const seen: { leases: LeasedJob[] | null } = { leases: null }
   const done = (options.at ?? dispatcher)
-    .claim(claiming(t, topics, options.claim_id), options.wait ?? 30_000, options.signal ?? never)
+    .claim(
+      claiming(t, topics, options.claim_id),
+      options.wait ?? 30_000,
+      options.signal ?? new AbortController().signal,
+    )
     .then((leases) => {
       seen.leases = leases
       return leases
@@ -205,6 +209,91 @@ describe('many claims', () => {
     await t.submit({ topic: 'job.do.it' })
     expect(await poll(t, ['job.do.it']).done).toEqual([])
     expect(await t.rows('leases')).toEqual([])
+  })
+})
+
+describe('looks', () => {
+  const MANY = 200
+  /** How often work was looked for. */
+  function looks() {
+    const seen = { count: 0 }
+    plane.db.tap = (sql, send) => {
+      if (sql.includes('json_array_elements_text')) seen.count++
+      return send()
+    }
+    return seen
+  }
+
+  test('are shared by claims that want the same, and none is given twice', async () => {
+    const t = await plane.tenant(POLICY)
+    const polls = Array.from({ length: MANY }, () => poll(t, ['job.do.it']))
+    await waiting(MANY)
+    await quiet()
+    const seen = looks()
+    await Promise.all(Array.from({ length: MANY }, () => t.submit({ topic: 'job.do.it' })))
+    const leases = (await Promise.all(polls.map((each) => each.done))).flat()
+    expect(new Set(leases.map((l) => l.job.job_id)).size).toBe(MANY)
+    expect(seen.count).toBeLessThan(MANY / 10)
+  })
+
+  test('of other topics are none of a hint’s', async () => {
+    const t = await plane.tenant(POLICY)
+    const others = Array.from({ length: 20 }, (_, n) => poll(t, [`job.do.n${n}`]))
+    const mine = poll(t, ['job.do.it'])
+    await waiting(21)
+    await quiet()
+    const seen = looks()
+    await t.submit({ topic: 'job.do.it' })
+    expect(await mine.done).toHaveLength(1)
+    expect(seen.count).toBe(1)
+    expect(others.every(({ seen }) => seen.leases === null)).toBe(true)
+  })
+
+  test('follow one that was full while its leases are on their way', async () => {
+    const t = await plane.tenant(POLICY)
+    for (let n = 0; n < MANY; n++) await t.submit({ topic: 'job.do.it' })
+    const seen = { jobs: 0 }
+    const held: (() => void)[] = []
+    plane.db.tap = async (sql, send) => {
+      if (isCommit(sql)) await new Promise<void>((go) => held.push(go))
+      const rows = await send()
+      if (sql.includes('json_array_elements_text')) seen.jobs += rows.length
+      return rows
+    }
+    const polls = Array.from({ length: MANY }, () => poll(t, ['job.do.it']))
+    await turns(() => seen.jobs >= MANY)
+    expect(polls.every((each) => each.seen.leases === null)).toBe(true)
+    plane.db.tap = null
+    for (const go of held) go()
+    const leases = (await Promise.all(polls.map((each) => each.done))).flat()
+    expect(new Set(leases.map((l) => l.job.job_id)).size).toBe(MANY)
+  })
+
+  test('find what a repeat was given, however many wait for longer', async () => {
+    const t = await plane.tenant(POLICY)
+    await t.submit({ topic: 'job.do.it' })
+    const first = await poll(t, ['job.do.it'], { claim_id: 'claim-behind-many' }).done
+    for (let n = 0; n < MANY; n++) void poll(t, ['job.do.it'])
+    await waiting(MANY)
+    await quiet()
+    const again = await poll(t, ['job.do.it'], { claim_id: 'claim-behind-many', wait: 0 }).done
+    expect(again.map((l) => l.lease)).toEqual(first.map((l) => l.lease))
+    expect(await poll(t, ['job.do.it'], { wait: 0 }).done).toEqual([])
+  })
+
+  test('that lose their jobs to another node go on, and find what is left', async () => {
+    const t = await plane.tenant(POLICY)
+    for (let n = 0; n < 2; n++) await t.submit({ topic: 'job.do.it' })
+    const other = t.on(plane.node())
+    const hold = holdCommits(plane.db)
+    const mine = poll(t, ['job.do.it'], { wait: 0 })
+    await turns(() => hold.waiting() === 1)
+    plane.db.tap = null
+    const [theirs] = await other.claim(['job.do.it'])
+    hold.release()
+    const [lease] = await mine.done
+    expect(lease?.job.job_id).toBeDefined()
+    expect(lease?.job.job_id).not.toBe(theirs?.job.job_id)
   })
 })
 

@@ -1,18 +1,9 @@
 import type { LeasedJob } from '../contract/workers.js'
-import { type Claiming, dispatch, leasesFor } from '../journey/dispatch.js'
+import { type Claiming, type Dispatched, dispatch, leasesFor } from '../journey/dispatch.js'
 import type { Log } from '../platform/log.js'
-import { nextDue } from '../store/jobs.js'
+import { nextDue } from '../store/due.js'
 import type { World } from '../store/world.js'
-
-interface Waiting {
-  claiming: Claiming
-  /** Being looked at this moment: leases may already be committed for it, so nothing else may answer it. */
-  busy: boolean
-  /** Its time is up or its caller left: answer with whatever the look under way brings. */
-  over: boolean
-  settle(leases: LeasedJob[]): void
-  fail(error: unknown): void
-}
+import { Desk, type Kind, type Waiting } from './waiting.js'
 
 /** Looked at without any hint: what a lost hint costs at most. */
 const LOOK_MS = 1000
@@ -21,24 +12,26 @@ const MAX_WAITING = 20_000
 /** Of them by one key: many workers may share one, but not everybody's places. */
 const MAX_PER_KEY = 2_000
 
+/** Jobs one look is to find. More take the node too long at a stretch, and others wait for its answers. */
+const ROOM = 128
+
 /**
  * Brings waiting claims and due work together. A hint wakes the claims of its tenant and topic; a look once a second, and a
- * timer for the next due instant, make lost hints a delay only. One look at a time per tenant, so two claims never race for
- * the same rows (four racing workers decided every job four times); tenants look side by side. A hint that leaves no claim
- * waiting here may have announced more than they could take, so it is passed on to the other nodes.
+ * timer for the next due instant, make lost hints a delay only. One look finds work for all claims that want the same, and a
+ * tenant's looks follow one another, so two claims never race for the same rows (four racing workers decided every job four
+ * times); tenants look side by side. While leases are on their way to the store, others may be looked for: those jobs are known.
+ * A hint that leaves no claim waiting here may have announced more than they could take, so it is passed on to the other nodes.
  */
 export class Dispatcher {
   readonly #world: World
   readonly #log: Log
-  readonly #waiting = new Map<string, Set<Waiting>>()
-  readonly #woken = new Map<string, Set<string> | 'any'>()
-  /** Topics woken by a hint that no other node heard, by tenant. */
-  readonly #hinted = new Map<string, Set<string>>()
-  readonly #serving = new Map<string, Promise<void>>()
+  readonly #desks = new Map<string, Desk>()
+  readonly #working = new Set<Promise<void>>()
   readonly #retries = new Map<string, { at: number; cancel: () => void }>()
   readonly #unhint: () => void
   readonly #byKey = new Map<string, number>()
   #count = 0
+  #claims = 0
   #timer: (() => void) | null = null
   #stopped = false
 
@@ -46,8 +39,15 @@ export class Dispatcher {
     this.#world = world
     this.#log = log
     this.#unhint = world.bus.onHint((tenant, topic, how) => {
-      if (how === 'hinted') this.#owe(tenant, topic)
-      this.#wake(tenant, topic)
+      const desk = this.#stopped ? undefined : this.#desks.get(tenant)
+      // Its claims may have ended between the bus and here.
+      if (desk === undefined) {
+        if (how === 'hinted') world.bus.pass(tenant, topic)
+        return
+      }
+      if (how === 'hinted' && topic !== 'any') desk.hinted.add(topic)
+      desk.wake(topic)
+      this.#serve(desk)
     })
     this.#schedule(LOOK_MS)
   }
@@ -59,14 +59,14 @@ export class Dispatcher {
   /** Open claims on this node by the topics they name; one may name several. */
   waitingFor(tenant: string): Map<string, number> {
     const counts = new Map<string, number>()
-    for (const { claiming } of this.#waiting.get(tenant) ?? [])
-      for (const topic of claiming.topics) counts.set(topic, (counts.get(topic) ?? 0) + 1)
+    for (const { topics, claims } of this.#desks.get(tenant)?.kinds.values() ?? [])
+      for (const topic of topics) counts.set(topic, (counts.get(topic) ?? 0) + claims.size)
     return counts
   }
 
   /** Tenants with open claims on this node. */
   get tenants(): string[] {
-    return [...this.#waiting.keys()]
+    return [...this.#desks.keys()]
   }
 
   /**
@@ -74,14 +74,13 @@ export class Dispatcher {
    * given. `aborted` fires when the caller hangs up: a claim without a listener must not be given work.
    */
   async claim(claiming: Claiming, waitMs: number, aborted: AbortSignal): Promise<LeasedJob[]> {
-    const earlier = await leasesFor(this.#world, claiming)
-    if (earlier.length > 0 || this.#stopped || aborted.aborted) return earlier
+    if (this.#stopped || aborted.aborted) return leasesFor(this.#world, claiming)
     // Past a bound a claim gets its look and does not stay: one key's polls must not shut out the others'.
-    const full = this.#count >= MAX_WAITING || (this.#byKey.get(claiming.key_id) ?? 0) >= MAX_PER_KEY
+    const full = this.#count >= MAX_WAITING || (this.#byKey.get(claiming.key.key_id) ?? 0) >= MAX_PER_KEY
     const waits = full ? 0 : waitMs
     return new Promise((resolve, reject) => {
       const finish = (act: () => void) => {
-        if (!this.#remove(waiting)) return
+        if (!this.#remove(desk, kind, waiting)) return
         release()
         cancel()
         aborted.removeEventListener('abort', over)
@@ -93,18 +92,19 @@ export class Dispatcher {
         if (!waiting.busy) waiting.settle([])
       }
       const waiting: Waiting = {
-        claiming,
+        claiming: { ...claiming, gone: aborted },
         busy: false,
         over: waits === 0,
+        since: ++this.#claims,
         settle: (leases) => finish(() => resolve(leases)),
         fail: (error) => finish(() => reject(error)),
       }
       const cancel = waits === 0 ? () => {} : this.#world.clock.after(waits, over)
       aborted.addEventListener('abort', over, { once: true })
-      this.#add(waiting)
+      const { desk, kind } = this.#add(waiting)
       // Before the first look: work that is queued after it must find somebody who listens.
       const release = this.#world.bus.interest(claiming.tenant, claiming.topics)
-      for (const topic of claiming.topics) this.#wake(claiming.tenant, topic)
+      this.#serve(desk)
     })
   }
 
@@ -113,103 +113,116 @@ export class Dispatcher {
     this.#unhint()
     this.#timer?.()
     for (const { cancel } of this.#retries.values()) cancel()
-    await Promise.all(this.#serving.values())
-    for (const tenant of [...this.#waiting.values()]) for (const waiting of [...tenant]) waiting.settle([])
+    while (this.#working.size > 0) await Promise.all(this.#working)
+    for (const desk of [...this.#desks.values()])
+      for (const kind of [...desk.kinds.values()]) for (const waiting of [...kind.claims]) waiting.settle([])
   }
 
-  #add(waiting: Waiting): void {
-    const { tenant } = waiting.claiming
-    const claims = this.#waiting.get(tenant)
-    if (claims === undefined) this.#waiting.set(tenant, new Set([waiting]))
-    else claims.add(waiting)
+  #add(waiting: Waiting): { desk: Desk; kind: Kind } {
+    const { tenant, key } = waiting.claiming
+    const desk = this.#desks.get(tenant) ?? new Desk(tenant)
+    this.#desks.set(tenant, desk)
+    const kind = desk.add(waiting)
     this.#count++
-    this.#byKey.set(waiting.claiming.key_id, (this.#byKey.get(waiting.claiming.key_id) ?? 0) + 1)
+    this.#byKey.set(key.key_id, (this.#byKey.get(key.key_id) ?? 0) + 1)
+    return { desk, kind }
   }
 
-  #remove(waiting: Waiting): boolean {
-    const { tenant } = waiting.claiming
-    const claims = this.#waiting.get(tenant)
-    if (claims === undefined || !claims.delete(waiting)) return false
-    if (claims.size === 0) this.#waiting.delete(tenant)
+  #remove(desk: Desk, kind: Kind, waiting: Waiting): boolean {
+    if (!desk.remove(kind, waiting)) return false
+    if (desk.kinds.size === 0) this.#desks.delete(desk.tenant)
+    const { key_id } = waiting.claiming.key
     this.#count--
-    const left = (this.#byKey.get(waiting.claiming.key_id) ?? 1) - 1
-    if (left === 0) this.#byKey.delete(waiting.claiming.key_id)
-    else this.#byKey.set(waiting.claiming.key_id, left)
+    const left = (this.#byKey.get(key_id) ?? 1) - 1
+    if (left === 0) this.#byKey.delete(key_id)
+    else this.#byKey.set(key_id, left)
     return true
   }
 
-  #wake(tenant: string, topic: string): void {
-    if (this.#stopped || !this.#waiting.has(tenant)) return
-    const woken = this.#woken.get(tenant)
-    if (topic === 'any') this.#woken.set(tenant, 'any')
-    else if (woken === undefined) this.#woken.set(tenant, new Set([topic]))
-    else if (woken !== 'any') woken.add(topic)
-    if (this.#serving.has(tenant)) return
+  /** Looks for whoever was woken, unless that is being done. */
+  #serve(desk: Desk): void {
+    if (this.#stopped || desk.serving) return
+    desk.serving = true
     // A microtask later, so that the hints of one tick share a look.
-    this.#serving.set(
-      tenant,
-      Promise.resolve().then(() => this.#rounds(tenant)),
-    )
+    this.#work(Promise.resolve().then(() => this.#rounds(desk)))
   }
 
-  async #rounds(tenant: string): Promise<void> {
-    try {
-      for (
-        let topics = this.#woken.get(tenant);
-        topics !== undefined && !this.#stopped;
-        topics = this.#woken.get(tenant)
-      ) {
-        this.#woken.delete(tenant)
-        const hinted = this.#hinted.get(tenant)
-        this.#hinted.delete(tenant)
-        await this.#look(tenant, topics)
-        for (const topic of hinted ?? []) if (!this.#waitsFor(tenant, topic)) this.#world.bus.pass(tenant, topic)
+  #work(work: Promise<void>): void {
+    const done = work.finally(() => this.#working.delete(done))
+    this.#working.add(done)
+  }
+
+  async #rounds(desk: Desk): Promise<void> {
+    let ready = desk.ready()
+    do {
+      for (const kind of ready) {
+        // Its claims may have ended since.
+        if (!this.#stopped && desk.woken.delete(kind)) await this.#look(desk, kind)
       }
-    } finally {
-      this.#serving.delete(tenant)
-    }
+      for (const topic of desk.unheard()) this.#world.bus.pass(desk.tenant, topic)
+      ready = desk.ready()
+    } while (ready.length > 0 && !this.#stopped)
+    desk.serving = false
   }
 
-  #owe(tenant: string, topic: string): void {
-    if (this.#stopped || !this.#waiting.has(tenant)) {
-      // Its claims ended between the bus and here.
-      this.#world.bus.pass(tenant, topic)
+  /** Finds work for one kind of claims; returns when it is decided, before the leases are durable. */
+  async #look(desk: Desk, kind: Kind): Promise<void> {
+    const looking = kind.next(ROOM)
+    if (looking.length === 0) return
+    for (const waiting of looking) {
+      waiting.busy = true
+      kind.pressing.delete(waiting)
+    }
+    let found: Dispatched
+    try {
+      found = await dispatch(
+        this.#world,
+        looking.map(({ claiming }) => claiming),
+        desk.taken,
+      )
+    } catch (error) {
+      for (const waiting of looking) waiting.fail(error)
       return
     }
-    const hinted = this.#hinted.get(tenant)
-    if (hinted === undefined) this.#hinted.set(tenant, new Set([topic]))
-    else hinted.add(topic)
+    if (found.retry_in_ms !== null) this.#retryIn(desk.tenant, found.retry_in_ms)
+    const given = looking.map((waiting, n) => ({ waiting, leases: found.given[n] ?? null }))
+    if (found.more) desk.woken.add(kind)
+    for (const { waiting, leases } of given) {
+      if (leases !== null) continue
+      waiting.busy = false
+      if (!waiting.over) continue
+      if (found.more) kind.pressing.add(waiting)
+      else waiting.settle([])
+    }
+    kind.landing = !found.more
+    this.#work(this.#land(desk, kind, given))
   }
 
-  #waitsFor(tenant: string, topic: string): boolean {
-    for (const { claiming } of this.#waiting.get(tenant) ?? []) if (claiming.topics.includes(topic)) return true
-    return false
-  }
-
-  /** One tenant's claims, oldest first. What found nothing once is not asked again in the same look for a claim just like it. */
-  async #look(tenant: string, topics: Set<string> | 'any'): Promise<void> {
-    const idle = new Set<string>()
-    for (const waiting of [...(this.#waiting.get(tenant) ?? [])]) {
-      const { claiming } = waiting
-      // Answered since this look began: granting it leases now would give them to nobody.
-      if (!this.#waiting.get(tenant)?.has(waiting)) continue
-      if (topics !== 'any' && !claiming.topics.some((topic) => topics.has(topic))) continue
-      const kind = JSON.stringify([claiming.topics, claiming.enforces])
-      let leases: LeasedJob[] = []
-      if (!idle.has(kind)) {
-        waiting.busy = true
+  /** Answers each claim as soon as its own leases are durable. */
+  async #land(
+    desk: Desk,
+    kind: Kind,
+    given: { waiting: Waiting; leases: Promise<LeasedJob[]> | null }[],
+  ): Promise<void> {
+    let lost = false
+    await Promise.all(
+      given.map(async ({ waiting, leases }) => {
+        if (leases === null) return
         try {
-          const found = await dispatch(this.#world, claiming)
-          leases = found.leases
-          if (leases.length === 0) idle.add(kind)
-          if (found.retry_in_ms !== null) this.#retryIn(tenant, found.retry_in_ms)
+          const granted = await leases
+          if (granted.length > 0) return waiting.settle(granted)
+          // Others were quicker: it is looked for again, also where its time is up.
+          waiting.busy = false
+          kind.pressing.add(waiting)
+          lost = true
         } catch (error) {
           waiting.fail(error)
         }
-        waiting.busy = false
-      }
-      if (leases.length > 0 || waiting.over) waiting.settle(leases)
-    }
+      }),
+    )
+    kind.landing = false
+    if (lost && kind.claims.size > 0) desk.woken.add(kind)
+    if (desk.woken.has(kind)) this.#serve(desk)
   }
 
   /** One timer for a tenant, the earliest: a timer for every look that met a full limit made the looks multiply. */
@@ -220,9 +233,16 @@ export class Dispatcher {
     pending?.cancel()
     const cancel = this.#world.clock.after(ms, () => {
       this.#retries.delete(tenant)
-      this.#wake(tenant, 'any')
+      this.#wakeAll(tenant)
     })
     this.#retries.set(tenant, { at, cancel })
+  }
+
+  #wakeAll(tenant: string): void {
+    const desk = this.#desks.get(tenant)
+    if (desk === undefined) return
+    desk.wake('any')
+    this.#serve(desk)
   }
 
   #schedule(ms: number): void {
@@ -234,7 +254,7 @@ export class Dispatcher {
     let pause = LOOK_MS
     try {
       const now = this.#world.clock.now()
-      for (const tenant of this.#waiting.keys()) this.#wake(tenant, 'any')
+      for (const tenant of this.#desks.keys()) this.#wakeAll(tenant)
       const due = this.#count === 0 ? null : await nextDue(this.#world.db, now)
       if (due !== null) pause = Math.max(1, Math.min(LOOK_MS, due - now))
     } catch (error) {

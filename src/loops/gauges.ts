@@ -79,6 +79,9 @@ function setStore(metrics: Metrics, { live, tenants }: { live: number; tenants: 
     metrics.approvalsAge.set({ tenant }, each.pending_oldest_ms / 1000)
     for (const [status, n] of Object.entries(each.parked)) metrics.parked.set({ tenant, status }, n)
     metrics.integrationLag.set({ tenant }, each.lag_ms / 1000)
+    if (each.unpublished === null) continue
+    metrics.streamLagEntries.set({ tenant }, each.unpublished.entries)
+    metrics.streamLag.set({ tenant }, each.unpublished.oldest_ms / 1000)
   }
 }
 

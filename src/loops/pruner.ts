@@ -1,4 +1,4 @@
-import { type Places, prune } from '../journey/prune.js'
+import { type DenialPlaces, type Places, prune, pruneDenials } from '../journey/prune.js'
 import type { Clock } from '../platform/clock.js'
 import type { Log } from '../platform/log.js'
 import { vacuum } from '../store/vacuum.js'
@@ -12,8 +12,8 @@ const PAUSE_MS = 60_000
 const BREATH_MS = 50
 
 /**
- * Removes finished jobs that are old, in small rounds, and makes room in the tables of an engine that does not do so itself.
- * @param keepMs how long finished jobs are kept; null: for ever
+ * Removes finished jobs that are old, and denied submits, in small rounds, and makes room in the tables of an engine that does not do so itself.
+ * @param keepMs how long they are kept; null: for ever
  * @param removed is told how many jobs went
  */
 export function pruner(
@@ -24,12 +24,14 @@ export function pruner(
   removed: (tenant: string, count: number) => void,
 ): Loop {
   const places: Places = new Map()
+  const denials: DenialPlaces = new Map()
   const it = seated(world, 'pruner', PAUSE_MS, clock, log, async () => {
     let more = false
     if (keepMs !== null) {
+      const denied = await pruneDenials(world, keepMs, denials)
       const pruned = await prune(world, keepMs, places)
       for (const [tenant, count] of pruned.removed) removed(tenant, count)
-      more = pruned.more
+      more = pruned.more || denied
     }
     if (more) clock.after(BREATH_MS, it.wake)
     else await vacuum(world.db)

@@ -11,26 +11,19 @@ const PAUSE_MS = 500
 /** What keeps failing is said again this often. */
 const REPEAT_MS = 60_000
 
-export interface Publisher extends Loop {
-  /** Entries that were signed and not published when it last looked; for metrics. */
-  readonly behind: number
-}
-
 /**
  * Carries integrated entries to the event stream. It only reads what the integrator wrote, a few tiles at a time, so a slow or
  * absent stream makes events late and holds up nothing. One node at a time publishes; two at once, as when one was frozen, publish
  * some events twice, under the same ids.
  */
-export function publisher(world: World, stream: EventStream, clock: Clock, log: Log): Publisher {
+export function publisher(world: World, stream: EventStream, clock: Clock, log: Log): Loop {
   const seat = new Seat(world.db, 'publisher')
   let stopped = false
-  let behind = 0
   let said = Number.NEGATIVE_INFINITY
   const step = async (): Promise<boolean> => {
     try {
       if (!(await seat.taken())) return false
       const done = await publish(world, stream)
-      behind = done.behind
       said = Number.NEGATIVE_INFINITY
       if (done.rewound.length > 0)
         log.warn({ tenants: done.rewound.slice(0, 20) }, 'the event stream lost events; they are published again')
@@ -51,9 +44,6 @@ export function publisher(world: World, stream: EventStream, clock: Clock, log: 
   })
   return {
     ...base,
-    get behind() {
-      return behind
-    },
     async stop() {
       stopped = true
       await base.stop()

@@ -89,6 +89,12 @@ export class Metrics {
     help: 'Audit entries committed by this node, by kind',
     labelNames: ['kind'],
   })
+  readonly chainsRenewed = new Counter({
+    ...this.#own,
+    name: 'sallyport_audit_chains_renewed_total',
+    help: 'Audit chains that ended before this process: fenced, torn (the store lost what it had acknowledged) or unknown',
+    labelNames: ['reason'],
+  })
   readonly jobsPruned = new Counter({
     ...this.#own,
     name: 'sallyport_jobs_pruned_total',
@@ -167,6 +173,16 @@ export class Metrics {
     'Age of the oldest audit entry that no signed head covers yet',
     ['tenant'],
   )
+  readonly streamLagEntries = this.#gauge(
+    'sallyport_event_stream_lag_entries',
+    'Signed audit entries that are not in the event stream yet',
+    ['tenant'],
+  )
+  readonly streamLag = this.#gauge(
+    'sallyport_event_stream_lag_seconds',
+    'Age of the oldest signed audit entry that is not in the event stream yet',
+    ['tenant'],
+  )
   readonly busConnected = this.#gauge('sallyport_bus_connected', '1 while hints reach the other nodes')
   readonly busConnects = new Counter({
     ...this.#own,
@@ -191,9 +207,9 @@ export class Metrics {
 
   /** Takes away what was said of the store: where it does not answer, an old number or a zero would be taken for a true one. */
   forgetStore(): void {
-    const { queueDepth, queueAge, leasesLive, approvalsPending, approvalsAge, parked, integrationLag } = this
-    for (const each of [queueDepth, queueAge, approvalsPending, approvalsAge, parked, integrationLag]) each.reset()
-    leasesLive.remove()
+    const queues = [this.queueDepth, this.queueAge, this.approvalsPending, this.approvalsAge, this.parked]
+    for (const each of [...queues, this.integrationLag, this.streamLagEntries, this.streamLag]) each.reset()
+    this.leasesLive.remove()
   }
 
   /**

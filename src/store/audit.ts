@@ -1,10 +1,17 @@
-import type { Tile } from '../core/audit/tile.js'
+import type { ArchiveRow } from '../core/audit/export.js'
+import type { Tile, TileHeader } from '../core/audit/tile.js'
 import type { NodeRef, NodeRow } from '../core/audit/tree.js'
 import type { Db } from '../platform/db/seam.js'
 import { textArray } from './text-array.js'
 
+/** A tile that waits for its place. */
 export interface StoredTile extends Tile {
   first_index: number | null
+}
+/** A tile that may be old: then its body is in a file (archived.ts). */
+export interface TileRow extends TileHeader {
+  first_index: number | null
+  body: string | null
 }
 export interface HeadRow {
   tenant: string
@@ -31,10 +38,11 @@ const LAST_OF_WRITER = 'SELECT * FROM audit_tiles WHERE tenant = $1 AND writer =
 /** The newest placed tile of each writer, from the end of its chain: asked as DISTINCT ON it read every tile ever written. */
 const LAST_PLACED = `SELECT t.* FROM unnest($2::text[]) AS w(writer) CROSS JOIN LATERAL (
     SELECT * FROM audit_tiles a WHERE a.tenant = $1 AND a.writer = w.writer AND a.first_index IS NOT NULL ORDER BY a.seq DESC LIMIT 1) t`
-/** One statement, so one moment: where the placed tiles end, where the signed heads do, and the names of tiles that wait. */
+/** One statement, so one moment: where the placed tiles end, where the signed heads do, which files there are, and the names of tiles that wait. */
 const END = `SELECT coalesce((SELECT first_index + count FROM audit_tiles WHERE tenant = $1 AND first_index IS NOT NULL ORDER BY first_index DESC LIMIT 1), 0)::bigint AS end,
   coalesce((SELECT max(size) FROM audit_heads WHERE tenant = $1), 0)::bigint AS signed,
-  coalesce((SELECT json_agg(json_build_object('writer', writer, 'seq', seq) ORDER BY writer, seq) FROM audit_tiles WHERE tenant = $1 AND first_index IS NULL), '[]'::json) AS waiting`
+  coalesce((SELECT json_agg(json_build_object('writer', writer, 'seq', seq) ORDER BY writer, seq) FROM audit_tiles WHERE tenant = $1 AND first_index IS NULL), '[]'::json) AS waiting,
+  coalesce((SELECT json_agg(json_build_object('first', first, 'size', size, 'file', file, 'sha256', sha256, 'archive_hash', archive_hash) ORDER BY first) FROM audit_archives WHERE tenant = $1), '[]'::json) AS archives`
 const TENANTS = 'SELECT DISTINCT tenant FROM audit_writers ORDER BY tenant'
 const WRITERS = 'SELECT * FROM audit_writers WHERE tenant = $1 ORDER BY started_at, writer'
 const OPEN_WRITERS = 'SELECT * FROM audit_writers WHERE closed_at IS NULL AND started_at <= $1 ORDER BY tenant, writer'
@@ -56,8 +64,13 @@ const NAMED = `SELECT t.* FROM json_to_recordset($2::json) AS r(writer text, seq
   CROSS JOIN LATERAL (SELECT * FROM audit_tiles a WHERE a.tenant = $1 AND a.writer = r.writer AND a.seq = r.seq OFFSET 0) t
   ORDER BY t.first_index`
 const OF_JOB = 'SELECT tiles FROM jobs WHERE tenant = $1 AND job_id = $2'
-const OF_RUN = `SELECT tiles FROM jobs WHERE tenant = $1 AND run_id = $2
-  UNION ALL SELECT tile AS tiles FROM decisions WHERE tenant = $1 AND run_id = $2`
+/** The jobs of a run and the denials that made none, in order of their ids without what says which of both they are. */
+const OF_RUN = `SELECT * FROM (
+  (SELECT substr(job_id, 5) AS id, tiles FROM jobs WHERE tenant = $1 AND run_id = $2 AND job_id > 'job_' || $3 ORDER BY job_id LIMIT $4)
+  UNION ALL
+  (SELECT substr(decision_id, 5) AS id, tile AS tiles FROM decisions
+    WHERE tenant = $1 AND run_id = $2 AND decision_id > 'dec_' || $3 ORDER BY decision_id LIMIT $4)) r
+  ORDER BY id LIMIT $4`
 /**
  * What the integrator writes in one statement. A second integrator that placed some of the same tiles makes it divide by zero, the
  * only way a statement can take itself back; the row locks of `found` make it wait for the first before it counts.
@@ -83,19 +96,19 @@ export async function tenantsWaiting(db: Db): Promise<string[]> {
 export function waitingTiles(db: Db, tenant: string, limit: number): Promise<StoredTile[]> {
   return db.query<StoredTile>(WAITING, [tenant, limit])
 }
-export async function getTile(db: Db, tenant: string, writer: string, seq: number): Promise<StoredTile | null> {
-  return (await db.query<StoredTile>(TILE, [tenant, writer, seq]))[0] ?? null
+export async function getTile(db: Db, tenant: string, writer: string, seq: number): Promise<TileRow | null> {
+  return (await db.query<TileRow>(TILE, [tenant, writer, seq]))[0] ?? null
 }
 /** Tiles in tree order from an index on; for export and verify, in pages. */
-export function placedTiles(db: Db, tenant: string, from: number, limit: number): Promise<StoredTile[]> {
-  return db.query<StoredTile>(PLACED, [tenant, from, limit])
+export function placedTiles(db: Db, tenant: string, from: number, limit: number): Promise<TileRow[]> {
+  return db.query<TileRow>(PLACED, [tenant, from, limit])
 }
-export async function tileAt(db: Db, tenant: string, index: number): Promise<StoredTile | null> {
-  const tile = (await db.query<StoredTile>(AT_INDEX, [tenant, index]))[0] ?? null
+export async function tileAt(db: Db, tenant: string, index: number): Promise<TileRow | null> {
+  const tile = (await db.query<TileRow>(AT_INDEX, [tenant, index]))[0] ?? null
   return tile !== null && tile.first_index !== null && index < tile.first_index + tile.count ? tile : null
 }
-export async function lastTileOf(db: Db, tenant: string, writer: string): Promise<StoredTile | null> {
-  return (await db.query<StoredTile>(LAST_OF_WRITER, [tenant, writer]))[0] ?? null
+export async function lastTileOf(db: Db, tenant: string, writer: string): Promise<TileRow | null> {
+  return (await db.query<TileRow>(LAST_OF_WRITER, [tenant, writer]))[0] ?? null
 }
 export interface AuditEnd {
   /** Entries in placed tiles. */
@@ -103,13 +116,14 @@ export interface AuditEnd {
   /** Size of the newest head; larger than `end` where tiles were taken away. */
   signed: number
   waiting: { writer: string; seq: number }[]
+  archives: ArchiveRow[]
 }
 export async function auditEnd(db: Db, tenant: string): Promise<AuditEnd> {
-  return (await db.query<AuditEnd>(END, [tenant]))[0] ?? { end: 0, signed: 0, waiting: [] }
+  return (await db.query<AuditEnd>(END, [tenant]))[0] ?? { end: 0, signed: 0, waiting: [], archives: [] }
 }
 /** Where each writer's integrated chain ends. */
-export function lastPlacedTiles(db: Db, tenant: string, writers: readonly string[]): Promise<StoredTile[]> {
-  return db.query<StoredTile>(LAST_PLACED, [tenant, textArray(writers)])
+export function lastPlacedTiles(db: Db, tenant: string, writers: readonly string[]): Promise<TileRow[]> {
+  return db.query<TileRow>(LAST_PLACED, [tenant, textArray(writers)])
 }
 /** Every tenant with a log. */
 export async function auditTenants(db: Db): Promise<string[]> {
@@ -158,15 +172,28 @@ export interface TilePlace extends TileName {
   count: number
   first_index: number
 }
-/** Names of the tiles that speak of a job or a run. */
-export async function tilesOf(
+/** What speaks of a job, or of a stretch of a run. */
+export interface Spoken {
+  tiles: TileName[]
+  /** Of a run: ids of the jobs and denials of this stretch, in order and without their prefix. */
+  ids: ReadonlySet<string>
+}
+export async function tilesOfJob(db: Db, tenant: string, job_id: string): Promise<Spoken> {
+  const rows = await db.query<{ tiles: string | null }>(OF_JOB, [tenant, job_id])
+  return { tiles: namesIn(rows), ids: new Set() }
+}
+/** The next so many jobs and denials of a run: whoever fills a run chooses how large it is, so it is never read whole. */
+export async function tilesOfRun(
   db: Db,
   tenant: string,
-  of: { job_id: string } | { run_id: string },
-): Promise<TileName[]> {
-  const rows = await ('job_id' in of
-    ? db.query<{ tiles: string | null }>(OF_JOB, [tenant, of.job_id])
-    : db.query<{ tiles: string | null }>(OF_RUN, [tenant, of.run_id]))
+  run_id: string,
+  after: string,
+  limit: number,
+): Promise<Spoken> {
+  const rows = await db.query<{ id: string; tiles: string | null }>(OF_RUN, [tenant, run_id, after, limit])
+  return { tiles: namesIn(rows), ids: new Set(rows.map(({ id }) => id)) }
+}
+function namesIn(rows: readonly { tiles: string | null }[]): TileName[] {
   const names = new Set(rows.flatMap((row) => (row.tiles ?? '').split(' ').filter((name) => name !== '')))
   return [...names].map((name) => {
     const slash = name.lastIndexOf('/')
@@ -177,8 +204,8 @@ export async function tilesOf(
 export function placesOf(db: Db, tenant: string, names: readonly TileName[]): Promise<TilePlace[]> {
   return db.query<TilePlace>(PLACES, [tenant, JSON.stringify(names)])
 }
-export function namedTiles(db: Db, tenant: string, names: readonly TileName[]): Promise<StoredTile[]> {
-  return db.query<StoredTile>(NAMED, [tenant, JSON.stringify(names)])
+export function namedTiles(db: Db, tenant: string, names: readonly TileName[]): Promise<TileRow[]> {
+  return db.query<TileRow>(NAMED, [tenant, JSON.stringify(names)])
 }
 export async function writeIntegration(
   db: Db,

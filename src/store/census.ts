@@ -1,5 +1,6 @@
 import type { Clock } from '../platform/clock.js'
 import type { Db } from '../platform/db/seam.js'
+import { streamLag } from './published.js'
 
 /** What waits now, counted no further than a bound: with a million queued jobs it costs what it costs with ten thousand. */
 export interface TopicCount {
@@ -21,6 +22,8 @@ export interface TenantCount {
   parked: Record<'ambiguous' | 'dead_letter' | 'quarantined', number>
   /** Age of the oldest audit entry without a signed head. */
   lag_ms: number
+  /** Entries that are signed and not in the event stream, and the age of the oldest; null without a stream. */
+  unpublished: { entries: number; oldest_ms: number } | null
 }
 
 /** Nothing is counted twice within this time, however many ask. */
@@ -44,11 +47,18 @@ const TOPICS = `WITH RECURSIVE t AS (
     SELECT (SELECT j.topic FROM jobs j WHERE j.tenant = $1 AND j.status IN ('queued', 'retrying') AND j.topic > t.topic
             ORDER BY j.topic LIMIT 1) FROM t WHERE t.topic IS NOT NULL)
   SELECT topic FROM t WHERE topic IS NOT NULL LIMIT $2`
-/** By priority, as the index is ordered: within one it is by when jobs are due, so the first of each is its oldest. */
-const due = (limit: string) => `SELECT q.due_at FROM generate_series(0, 9) AS p(priority) CROSS JOIN LATERAL (
-      SELECT j.due_at FROM jobs j WHERE j.tenant = $1 AND j.topic = $2 AND j.priority = p.priority
+/** By need and priority, as the index is ordered: within them it is by when jobs are due, so the first of each is its oldest. */
+const due = (
+  limit: string,
+) => `SELECT q.due_at FROM n CROSS JOIN generate_series(0, 9) AS p(priority) CROSS JOIN LATERAL (
+      SELECT j.due_at FROM jobs j WHERE j.tenant = $1 AND j.topic = $2 AND j.needs = n.needs AND j.priority = p.priority
         AND j.status IN ('queued', 'retrying') AND j.due_at <= $3 ORDER BY j.due_at LIMIT ${limit}) q`
-const DUE = `SELECT (SELECT min(o.due_at) FROM (${due('1')}) o) AS oldest,
+const DUE = `WITH RECURSIVE n AS (
+    (SELECT needs FROM jobs WHERE tenant = $1 AND topic = $2 AND status IN ('queued', 'retrying') AND needs >= '' ORDER BY needs LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.needs FROM jobs j WHERE j.tenant = $1 AND j.topic = $2 AND j.status IN ('queued', 'retrying') AND j.needs > n.needs
+            ORDER BY j.needs LIMIT 1) FROM n WHERE n.needs IS NOT NULL)
+  SELECT (SELECT min(o.due_at) FROM (${due('1')}) o) AS oldest,
     (SELECT count(*)::int FROM (${due('$4')} LIMIT $4) d) AS depth`
 const PENDING = `SELECT count(*)::int AS n, min(p.requested_at) AS oldest FROM (
     SELECT requested_at FROM approvals WHERE tenant = $1 AND status = 'pending' AND approval_id > '' ORDER BY approval_id LIMIT $2) p`
@@ -64,11 +74,14 @@ const LIVE = `SELECT count(*)::int AS n FROM (SELECT 1 FROM leases WHERE ended_a
 export class Census {
   readonly #db: Db
   readonly #clock: Clock
+  readonly #streamPast: number | null
   readonly #kept = new Map<string, { at: number; found: Promise<unknown> }>()
 
-  constructor(db: Db, clock: Clock) {
+  /** @param streamPast how far back publishing begins on a tenant of which nothing was published; null without an event stream */
+  constructor(db: Db, clock: Clock, streamPast: number | null = null) {
     this.#db = db
     this.#clock = clock
+    this.#streamPast = streamPast
   }
 
   /** The first tenants by name, at most 50. */
@@ -102,6 +115,7 @@ export class Census {
     const [pending] = await this.#db.query<{ n: number; oldest: number | null }>(PENDING, [tenant, COUNTED])
     const parked = await this.#db.query<{ status: keyof TenantCount['parked']; n: number }>(PARKED, [tenant, COUNTED])
     const [tile] = await this.#db.query<{ at: number }>(WAITING_TILE, [tenant])
+    const unpublished = this.#streamPast === null ? null : await streamLag(this.#db, tenant, this.#streamPast)
     return {
       tenant,
       topics,
@@ -116,6 +130,7 @@ export class Census {
         ...Object.fromEntries(parked.map(({ status, n }) => [status, n])),
       },
       lag_ms: age(tile?.at),
+      unpublished: unpublished && { entries: unpublished.entries, oldest_ms: age(unpublished.at) },
     }
   }
 

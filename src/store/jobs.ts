@@ -3,7 +3,7 @@ import type { Job, JobStatus } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import type { Db, Param } from '../platform/db/seam.js'
 import { decodeCursor, type Page, page } from './cursor.js'
-import { bodyOf, loadValues } from './payloads.js'
+import { loadValues } from './payloads.js'
 import { textArray } from './text-array.js'
 
 /** What is searched, sorted or checked: a column each. */
@@ -27,7 +27,10 @@ type Columns = Pick<
   | 'verdict'
   | 'updated_at'
   | 'finished_at'
->
+> & {
+  /** What its worker must enforce, and the view under which that was decided: `VIEW NAMES`; empty where it is nothing. */
+  needs: string
+}
 
 /** The rest of what was asked; never updated. */
 const CLAIM = {
@@ -103,10 +106,10 @@ export interface JobRow extends Columns {
 
 const NAMES = {
   columns: `tenant, job_id, version, run_id, agent, requested_by, topic, priority, not_before, created_at, claim, status, due_at,
-    queue_deadline, high_risk, limit_keys, lease_id, verdict, updated_at, finished_at, state`,
+    queue_deadline, high_risk, limit_keys, needs, lease_id, verdict, updated_at, finished_at, state`,
   /** What a step may change. */
   mutable:
-    'version, status, due_at, queue_deadline, high_risk, limit_keys, lease_id, verdict, updated_at, finished_at, state',
+    'version, status, due_at, queue_deadline, high_risk, limit_keys, needs, lease_id, verdict, updated_at, finished_at, state',
 }
 export const JOB_COLUMNS = NAMES
 
@@ -196,12 +199,29 @@ export function jobUpdate(job: Job): Pick<JobRow, 'tenant' | 'job_id'> & ReturnT
 function moved(job: Job) {
   const { version, status, due_at, queue_deadline, high_risk, lease_id, verdict, updated_at, finished_at } = job
   const limit_keys = job.limit_keys.length === 0 ? null : job.limit_keys
+  const needs = needsText(job.snapshot, job.enforcers)
   const state = said(job, STATE)
   return {
     state,
-    ...{ version, status, due_at, queue_deadline, high_risk, limit_keys, lease_id, verdict, updated_at, finished_at },
+    ...{
+      version,
+      status,
+      due_at,
+      queue_deadline,
+      high_risk,
+      limit_keys,
+      needs,
+      lease_id,
+      verdict,
+      updated_at,
+      finished_at,
+    },
   }
 }
+
+/** @param view names what the decision depends on: the snapshot, and more where its rules read the clock */
+export const needsText = (view: string, enforcers: readonly string[]): string =>
+  enforcers.length === 0 ? '' : `${view} ${enforcers.join()}`
 
 /** Only what differs from its absence: most of a job is null, and every byte is written with every step. */
 function said<Of extends Partial<Job>>(job: Job, absent: Of): Rest<Of> {
@@ -238,22 +258,7 @@ const LIST_PARKED = list(
 const PARKED: JobStatus[] = ['pending_approval', 'ambiguous', 'dead_letter', 'quarantined']
 /** Sorts after every id. */
 const LAST = '~'
-/** Bytes, as the text's header says them: larger payloads are loaded only for jobs that there is room for. */
-const SENT_ALONG = 8192
-/**
- * Due work of some topics, with its payloads where they are small. One topic's backlog must not hide another's, and a job behind a full limit or for
- * another kind of worker must not hide those behind it, so each topic gives up to $4 rows by priority, then age.
- */
-const DUE = `SELECT j.* FROM json_array_elements_text($2::json) AS topics(topic)
-  CROSS JOIN LATERAL (
-    SELECT ${J}, CASE WHEN octet_length(input) <= ${SENT_ALONG} THEN input END AS input,
-      CASE WHEN octet_length(context) <= ${SENT_ALONG} THEN context END AS context FROM jobs q WHERE q.tenant = $1 AND q.topic = topics.topic AND q.status IN ('queued', 'retrying') AND q.due_at <= $3
-    AND NOT (q.job_id = ANY($5::text[])) AND (q.limit_keys IS NULL OR NOT (q.limit_keys ?| $6::text[]))
-    ORDER BY q.priority DESC, q.due_at, q.job_id LIMIT $4) j
-  ORDER BY j.priority DESC, j.due_at, j.job_id`
 const OVERDUE = `SELECT ${J} FROM jobs WHERE status IN ('queued', 'retrying') AND queue_deadline <= $1 ORDER BY queue_deadline LIMIT 200`
-const NEXT_DUE = `SELECT min(due_at) AS at FROM jobs
-  WHERE status IN ('queued', 'retrying') AND (status = 'retrying' OR not_before IS NOT NULL) AND due_at > $1`
 const BY_STATUS =
   'SELECT status, count(*)::int AS n FROM jobs WHERE tenant = $1 AND run_id = $2 AND ($3::text IS NULL OR requested_by = $3) GROUP BY status'
 
@@ -309,48 +314,8 @@ export async function listJobs(db: Db, tenant: string, filter: JobFilter): Promi
   return page(jobs(await db.query<JobRow>(statement, params)), limit, (job) => [job.created_at, job.job_id])
 }
 
-/** A job of the queue with its payloads as JSON texts; null is what was not sent along, or is not there. */
-export interface DueJob {
-  job: Job
-  input: string | null
-  context: string | null
-}
-
-/**
- * @param skip job ids not wanted now: asked about already, or for workers that enforce more
- * @param full limits known to be full: jobs that they bind are passed over, however many there are
- */
-export async function dueJobs(
-  db: Db,
-  tenant: string,
-  topics: readonly string[],
-  now: number,
-  perTopic: number,
-  skip: readonly string[] = [],
-  full: readonly string[] = [],
-): Promise<DueJob[]> {
-  const rows = await db.query<JobRow & { input: string | null; context: string | null }>(DUE, [
-    tenant,
-    JSON.stringify(topics),
-    now,
-    perTopic,
-    textArray(skip),
-    textArray(full),
-  ])
-  return rows.map(({ input, context, ...row }) => ({
-    job: jobOf(row),
-    input: bodyOf(input),
-    context: bodyOf(context),
-  }))
-}
-
 export async function overdueInQueue(db: Db, now: number): Promise<Job[]> {
   return jobs(await db.query<JobRow>(OVERDUE, [now]))
-}
-
-/** When the next waiting job becomes due, or null. */
-export async function nextDue(db: Db, now: number): Promise<number | null> {
-  return (await db.query<{ at: number | null }>(NEXT_DUE, [now]))[0]?.at ?? null
 }
 
 /** @param requested_by only this principal's jobs: run ids are chosen by callers, so two may share one; null = all */

@@ -66,7 +66,8 @@ const L = LEASE_COLUMNS
 const GET = `SELECT ${L} FROM leases WHERE tenant = $1 AND lease_id = $2`
 const MANY = `SELECT l.* FROM unnest($2::text[]) AS wanted(id)
   CROSS JOIN LATERAL (SELECT ${L} FROM leases WHERE tenant = $1 AND lease_id = wanted.id OFFSET 0) l`
-const OF_CLAIM = `SELECT ${L} FROM leases WHERE tenant = $1 AND principal = $2 AND claim_id = $3 AND ended_at IS NULL`
+const OF_CLAIMS = `SELECT l.* FROM json_to_recordset($2::json) AS w(principal text, claim_id text) CROSS JOIN LATERAL (
+  SELECT ${L} FROM leases WHERE tenant = $1 AND principal = w.principal AND claim_id = w.claim_id AND ended_at IS NULL OFFSET 0) l`
 const ENDED = `SELECT ${L} FROM leases WHERE ended_at IS NULL AND expires_at <= $1 ORDER BY expires_at LIMIT 200`
 const AHEAD = `SELECT ${L} FROM leases WHERE ended_at IS NULL AND beat_at > $1`
 const EFFECTS = 'SELECT * FROM effects WHERE tenant = $1 AND job_id = $2 ORDER BY begun_at, effect_key'
@@ -90,9 +91,14 @@ export async function getLeases(db: Db, tenant: string, ids: readonly string[]):
   return ids.length === 0 ? [] : leases(await db.query<LeaseRow>(MANY, [tenant, textArray(ids)]))
 }
 
-/** The live leases a claim was answered with, for a repeat of it. */
-export async function leasesOfClaim(db: Db, tenant: string, principal: string, claim_id: string): Promise<Lease[]> {
-  return leases(await db.query<LeaseRow>(OF_CLAIM, [tenant, principal, claim_id]))
+/** The live leases that claims were answered with, for repeats of them. */
+export async function leasesOfClaims(
+  db: Db,
+  tenant: string,
+  claims: readonly Pick<Lease, 'principal' | 'claim_id'>[],
+): Promise<Lease[]> {
+  const wanted = claims.map(({ principal, claim_id }) => ({ principal, claim_id }))
+  return wanted.length === 0 ? [] : leases(await db.query<LeaseRow>(OF_CLAIMS, [tenant, JSON.stringify(wanted)]))
 }
 
 /** Live by their row, lost by the clock: expires_at is never past the hard end, so one index serves both ends. */

@@ -23,7 +23,7 @@ const ASKED_MS = `CASE WHEN j.state ->> 'approval_id' IS NULL THEN 0 ELSE (
       FROM approvals a WHERE a.tenant = j.tenant AND a.job_id = j.job_id) q
     WHERE q.answered_at IS NOT NULL) END`
 const ENDED = `SELECT j.status, j.state ->> 'status_reason' AS status_reason, j.verdict, j.state ->> 'released_by' IS NOT NULL AS released,
-    coalesce((j.state ->> 'budget_from')::int, 0) AS budget_from, j.created_at, j.not_before, j.finished_at, ${ASKED_MS} AS asked_ms
+    coalesce((j.state ->> 'budget_from')::int, 0) AS budget_from, coalesce((j.state ->> 'attempt')::int, 0) AS attempt, j.created_at, j.not_before, j.finished_at, ${ASKED_MS} AS asked_ms
   FROM jobs j WHERE j.tenant = $1 AND j.finished_at >= $2 AND j.finished_at < $3 ORDER BY j.finished_at DESC LIMIT $4`
 /** Of the newest that are parked in doubt: each of them waits for a person, so there are never many. */
 const IN_DOUBT = `SELECT count(*)::int AS n FROM (

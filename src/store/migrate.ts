@@ -15,8 +15,8 @@ export class MigrationError extends Error {
 }
 
 /**
- * Forward only. Each file runs in one transaction together with its row. A file that changed after it was applied, a gap,
- * or a schema newer than this code stops the start: guessing here corrupts data.
+ * Forward only, in the order of their names. Each file runs in one transaction together with its row. A file that changed or
+ * moved after it was applied, or a schema newer than this code, stops the start: guessing here corrupts data.
  * @param dir folder of NNNN_name.sql
  */
 export async function migrate(db: Db, dir: string, now: number): Promise<number> {

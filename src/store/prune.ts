@@ -1,5 +1,6 @@
 import { JOB_STATUSES, TRANSITIONS } from '../core/job.js'
 import type { Db } from '../platform/db/seam.js'
+import { idAt } from './metrics.js'
 import { textArray } from './text-array.js'
 
 export interface OldJob {
@@ -60,4 +61,42 @@ export function oldJobs(db: Db, tenant: string, after: number, before: number, l
 /** Returns how many jobs went: fewer than named where one is not over, did not finish before then, or is gone. */
 export async function removeJobs(db: Db, tenant: string, ids: readonly string[], before: number): Promise<number> {
   return (await db.query<{ n: number }>(REMOVE, [tenant, textArray([...ids].sort()), before]))[0]?.n ?? 0
+}
+
+export interface OldDecision {
+  decision_id: string
+  at: number
+  /** It denied a submit, so no job says when it may go. Others go with their job. */
+  alone: boolean
+}
+
+const IS_ALONE = "(d.job_id IS NULL) IS TRUE AND d.door = 'submit'"
+/** Ids sort by time. Also those that must stay, so that a look is bounded whatever it meets. */
+const OLD_DECISIONS = `SELECT d.decision_id, d.at, ${IS_ALONE} AS alone FROM decisions d
+  WHERE d.tenant = $1 AND d.decision_id > $2 AND d.decision_id < $3 ORDER BY d.decision_id LIMIT $4`
+const REMOVE_DENIALS = `WITH named AS MATERIALIZED (
+  SELECT n.* FROM unnest($2::text[]) AS w(id) CROSS JOIN LATERAL (
+    SELECT d.ctid AS place, d.input_ptr, d.context_ptr FROM decisions d
+    WHERE d.tenant = $1 AND d.decision_id = w.id AND d.decision_id < $3 AND ${IS_ALONE} OFFSET 0) n),
+gone AS (DELETE FROM decisions WHERE ctid = ANY(ARRAY(SELECT place FROM named)) RETURNING 1),
+d_payloads AS (DELETE FROM payloads WHERE ctid = ANY(ARRAY(SELECT p.ctid FROM named n
+  CROSS JOIN unnest(ARRAY[n.input_ptr, n.context_ptr]) AS w(ptr)
+  CROSS JOIN LATERAL (SELECT ctid FROM payloads WHERE tenant = $1 AND ptr = w.ptr OFFSET 0) p)))
+SELECT count(*)::int AS n FROM gone`
+
+/** Decisions after an id and from before an instant, oldest first. */
+export function oldDecisions(
+  db: Db,
+  tenant: string,
+  after: string,
+  before: number,
+  limit: number,
+): Promise<OldDecision[]> {
+  return db.query<OldDecision>(OLD_DECISIONS, [tenant, after, idAt('dec', before), limit])
+}
+
+/** Removes denials at the first door with their inputs and contexts; returns how many went. */
+export async function removeDenials(db: Db, tenant: string, ids: readonly string[], before: number): Promise<number> {
+  const params = [tenant, textArray([...ids].sort()), idAt('dec', before)]
+  return (await db.query<{ n: number }>(REMOVE_DENIALS, params))[0]?.n ?? 0
 }

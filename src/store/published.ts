@@ -24,6 +24,28 @@ const ADVANCE =
 const REWIND =
   'UPDATE published SET next = $2, instance = $3, seq = $4 WHERE tenant = $1 AND instance = $5 AND seq = $6'
 
+/**
+ * What is signed and not published: how much, and since when the first of it stands in the log. Where nothing was published yet,
+ * publishing begins at most $2 entries back. A tile that is no longer kept is passed over.
+ */
+const LAG = `SELECT h.size - n.next AS entries, (SELECT t.at FROM audit_tiles t
+      WHERE t.tenant = $1 AND t.first_index + t.count > n.next AND t.first_index >= coalesce((SELECT a.first_index FROM audit_tiles a
+        WHERE a.tenant = $1 AND a.first_index <= n.next ORDER BY a.first_index DESC LIMIT 1), 0)
+      ORDER BY t.first_index LIMIT 1) AS at
+  FROM (SELECT size FROM audit_heads WHERE tenant = $1 ORDER BY size DESC LIMIT 1) h
+  CROSS JOIN LATERAL (SELECT coalesce((SELECT next FROM published WHERE tenant = $1), greatest(0, h.size - $2)) AS next) n`
+
+export interface StreamLag {
+  entries: number
+  /** Of the oldest of them; null where there is none. */
+  at: number | null
+}
+
+export async function streamLag(db: Db, tenant: string, past: number): Promise<StreamLag> {
+  const [found] = await db.query<{ entries: number; at: number | null }>(LAG, [tenant, past])
+  return found === undefined || found.entries <= 0 ? { entries: 0, at: null } : found
+}
+
 export function publishedRows(db: Db): Promise<PublishedRow[]> {
   return db.query<PublishedRow>(ALL)
 }

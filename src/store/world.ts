@@ -2,6 +2,7 @@ import type { Bus } from '../platform/bus/seam.js'
 import type { Clock } from '../platform/clock.js'
 import type { Db } from '../platform/db/seam.js'
 import type { Ids } from '../platform/ids.js'
+import type { ArchiveFolder } from './archive-folder.js'
 import type { Granted } from './granted.js'
 import type { Ledger } from './ledger/queue.js'
 import type { Policies } from './policies.js'
@@ -18,6 +19,8 @@ export interface World {
   refusals: Refusals
   sealer: Sealer
   screener: Screener
+  /** Where bodies of old audit tiles are; null: this node sees none. */
+  archive: ArchiveFolder | null
   bus: Bus
   clock: Clock
   ids: Ids

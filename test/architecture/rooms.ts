@@ -64,6 +64,14 @@ export const ROOMS: Record<string, Room> = {
 
   // Files at the root of src/. sdk.ts is part of the room sdk.
   errors: { may: [], types: [], packages: [], builtins: [] },
+  // What only a start does, and what opens a log without one: files, engines, first keys.
+  start: {
+    may: ['config', 'core', 'journey', 'platform', 'store', 'errors'],
+    types: [],
+    packages: [],
+    builtins: 'all',
+    closed: ['store/ledger'],
+  },
   config: { may: ['core', 'errors'], types: ['platform'], packages: ['typebox'], builtins: 'all' },
   policy: { may: ['core', 'errors'], types: ['contract'], packages: [], builtins: [] },
 }

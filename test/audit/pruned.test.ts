@@ -1,13 +1,14 @@
-import { readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { afterAll, expect, test } from 'vitest'
 import { loadConfig } from '../../src/config.js'
-import { recordsOf } from '../../src/core/audit/export.js'
+import { readExport, recordsOf } from '../../src/core/audit/export.js'
 import { verifyLog } from '../../src/core/audit/verify.js'
 import { start } from '../../src/main.js'
 import { type Clock, systemClock } from '../../src/platform/clock.js'
 import { silentLog } from '../../src/platform/log.js'
+import { createClient } from '../../src/sdk/client.js'
 import { auditSource } from '../../src/store/audit-source.js'
-import { scratch } from '../support/server.js'
+import { scratch, until } from '../support/server.js'
 
 const place = scratch('pruned')
 afterAll(() => place.gone())
@@ -82,3 +83,42 @@ test('a server told to keep jobs for 30 days answers 404 for older ones; its log
     await plane.stop()
   }
 })
+
+test('a server told to keep audit entries for 30 days has older ones in files, and shows them as before', async () => {
+  const { clock, pass } = clockAhead()
+  const folder = place.at('archive')
+  mkdirSync(folder)
+  const settings = { SALLYPORT_KEEP_AUDIT: '30d', SALLYPORT_AUDIT_ARCHIVE: folder }
+  const plane = await start(loadConfig(settings, { dataDir: place.at('archived'), port: 0 }), {
+    memory: true,
+    log: silentLog,
+    clock,
+  })
+  try {
+    const client = (role: string) =>
+      createClient({ url: plane.url, apiKey: readFileSync(plane.keyFiles[role] as string, 'utf8').trim() })
+    const { job_id } = await client('agent').jobs.submit({ topic: 'job.repo.read', input: { op: 'log' } })
+    const shown = async () => {
+      const log = await client('admin').audit.list({ limit: 500 })
+      return { timeline: await client('admin').jobs.timeline(job_id), log: log.items.filter(({ at }) => at < until30) }
+    }
+    const until30 = clock.now() + 1000
+    const placed = () => plane.world.db.query('SELECT 1 FROM audit_tiles WHERE first_index IS NULL LIMIT 1')
+    await until('all is in the tree', async () => (await placed()).length === 0)
+    const before = await shown()
+    pass(31 * 86_400_000 + 1)
+    const left = () =>
+      plane.world.db.query('SELECT 1 FROM audit_tiles WHERE body IS NOT NULL AND at < $1 LIMIT 1', [until30])
+    await until('old entries are in files', async () => {
+      pass(60_000)
+      return (await left()).length === 0
+    })
+    expect(await shown()).toEqual(before)
+    const outsideHeads = [(await client('admin').audit.head()).checkpoint]
+    const report = await verifyLog(readExport(client('admin').audit.export()), { outsideHeads })
+    expect(report).toMatchObject({ ok: true, archived: { not_checked: 0 } })
+    expect(report.archived?.entries).toBeGreaterThanOrEqual(before.log.length)
+  } finally {
+    await plane.stop()
+  }
+}, 60_000)

@@ -246,9 +246,9 @@ version: v1
 default_decision: DENY
 rules: [{ id: do, match: { topic: job.do.it }, decision: ALLOW }]
 `)
-  const { principal, key_id } = t.worker
+  const { principal } = t.worker
   const more = { worker: 'w', claim_id: 'claim-1', capacity: 1, enforces: [], effects: 'recorded' as const }
-  const claim = { tenant: t.tenant, principal, key_id, topics: ['job.do.it'], ...more }
+  const claim = { tenant: t.tenant, principal, key: t.worker, topics: ['job.do.it'], ...more }
   const leases = b.dispatcher.claim(claim, 60_000, new AbortController().signal)
   await until('the claim waits', () => b.dispatcher.waiting === 1)
   await settled(a.world.bus, b.world.bus)

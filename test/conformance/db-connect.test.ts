@@ -246,6 +246,31 @@ describe('a start before its database', () => {
   })
 })
 
+describe('what was acknowledged is on disk', () => {
+  test('also where server, database or user would not wait for that', async () => {
+    await sqlOn(postgres.url(), "CREATE ROLE hasty LOGIN PASSWORD 'x'; ALTER ROLE hasty SET synchronous_commit = 'off'")
+    await sqlOn(postgres.url(), 'CREATE DATABASE hasty')
+    await sqlOn(postgres.url(), "ALTER DATABASE hasty SET synchronous_commit = 'local'")
+    for (const url of [at('hasty:x', 'postgres'), at('sallyport', 'hasty')]) {
+      const db = await open(url)
+      for (const on of ['ledger', 'reads', 'fresh'] as const)
+        expect(await db.query("SELECT current_setting('synchronous_commit') AS said", [], on)).toEqual([{ said: 'on' }])
+    }
+  })
+
+  test('or a start says which setting of the server is against it', async () => {
+    const heard = async (url: string) => {
+      const said: string[] = []
+      await open(url, { warn: (what) => void said.push(what) })
+      return said
+    }
+    expect(await heard(at('sallyport'))).toEqual([expect.stringMatching(/fsync = off/)])
+    const torn = await startPostgres({ durable: true, settings: { full_page_writes: 'off' } })
+    ending.push(() => torn.discard())
+    expect(await heard(torn.url())).toEqual([expect.stringMatching(/full_page_writes = off/)])
+  })
+})
+
 describe('TLS', () => {
   const encrypted = async (query: string, host = 'localhost') => {
     const db = await open(at('sallyport', 'postgres', query, host))

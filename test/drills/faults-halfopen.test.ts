@@ -19,7 +19,10 @@ job_classes:
   - { topic: job.half.*, attempts: 5, timeout_ms: 60000, heartbeat_ms: 20000 }
 rules: [{ id: all, match: { topic: job.half.* }, decision: ALLOW }]
 `
-/** Statements get 15 s of the server and 5 s more to be answered; then their connection is given up. */
+/**
+ * A statement gets 10 s of the server. A connection that is silent for 12 s while something is asked on it is given up, a second later
+ * at most: 13 s, and again as much for a call whose answer takes a second connection.
+ */
 const STORE_BOUND_MS = 30_000
 
 let cluster: Cluster

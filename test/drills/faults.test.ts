@@ -2,7 +2,8 @@ import { writeFileSync } from 'node:fs'
 import { afterAll, describe, expect, test } from 'vitest'
 import { proves } from '../requirements.js'
 import { endAll } from '../support/server.js'
-import { FAULTS, faultRound, type RoundReport } from './faults.js'
+import { faultRound, type RoundReport } from './faults.js'
+import { FAULTS } from './faults-deck.js'
 
 /**
  * Two rounds here; `node test/drills/faults-run.mjs --rounds 20` for a soak. SALLYPORT_SEED=… repeats one round: the same faults in

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { lockDirectory } from '../../src/platform/db/lock.js'
@@ -71,20 +71,35 @@ describe('a first start that is killed', () => {
   test(`${proves('L2')} is made good by the next`, async () => {
     const chance = dice('kill a first start')
     const dataDir = place.at('early')
-    // In the making of the database, of the schema, of the signing key, and between the first key and the last.
+    // What one that was killed in its last milliseconds leaves: it looks whole, and cannot be opened.
+    mkdirSync(join(dataDir, 'pgdata.making'), { recursive: true })
+    writeFileSync(join(dataDir, 'pgdata.making', 'PG_VERSION'), '')
+    // In the making of the database, at its end, in the making of the schema, of the signing key, and between the first key and the last.
     const moments: [string, number][] = [
+      [join('pgdata.making', 'global'), 100],
+      [join('pgdata.making', 'PG_VERSION'), 20],
       ['pgdata', 800],
-      [join('pgdata', 'base'), 150],
       ['signing.key', 30],
       [join('keys', 'admin.key'), 0],
     ]
     for (const [file, most] of moments) {
-      const { child, ended } = spawnUp({ dataDir })
-      await until(`${file} is there`, () => existsSync(join(dataDir, file)))
+      const { child, ended, out, err } = spawnUp({ dataDir })
+      await until(
+        `${file} is there`,
+        () => {
+          if (child.exitCode !== null) throw new Error(`up ended with ${child.exitCode}`)
+          return existsSync(join(dataDir, file))
+        },
+        60_000,
+      ).catch((error: Error) => {
+        throw new Error(`${error.message}; up said ${out()}${err()}`)
+      })
       await new Promise((resolve) => setTimeout(resolve, chance.whole(0, most))) // where in it the blow falls
       child.kill('SIGKILL')
       await ended
     }
+    // What a kill leaves that falls between the making and the writing of a start's first file.
+    writeFileSync(join(dataDir, 'pgdata', 'postmaster.pid'), '')
     const server = await startServer({ dataDir })
     for (const role of ['admin', 'agent', 'worker', 'approver'] as const) {
       const answer = await fetch(`${server.url}/api/v1/jobs`, { headers: { 'x-api-key': server.key(role) } })
@@ -92,7 +107,16 @@ describe('a first start that is killed', () => {
     }
     expect(await server.end('SIGTERM')).toMatchObject({ code: 0 })
     expect(await sallyport(['audit', 'verify', '--data-dir', dataDir])).toMatchObject({ exit: 3 })
-  }, 90_000)
+  }, 240_000)
+
+  test('a database that cannot be opened ends the start', async () => {
+    const dataDir = place.at('broken')
+    mkdirSync(join(dataDir, 'pgdata'), { recursive: true })
+    writeFileSync(join(dataDir, 'pgdata', 'PG_VERSION'), '')
+    const { ended, out } = spawnUp({ dataDir })
+    expect(await ended).toEqual({ code: 1, signal: null })
+    expect(JSON.parse(out()).error.message).toContain('could not be opened at')
+  }, 60_000)
 
   test('a log is never continued under a new key', async () => {
     const dataDir = place.at('early')

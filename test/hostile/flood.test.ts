@@ -1,4 +1,6 @@
+import { request } from 'node:http'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { until } from '../support/server.js'
 import {
   API,
   call,
@@ -55,6 +57,31 @@ test('a batch of a thousand that are allowed is not held against anyone', async 
   const jobs = Array.from({ length: 1000 }, () => ({ topic: 'job.repo.read' }))
   const { items } = (await call(plane, other, 'POST', `${API}/jobs/batch`, { jobs })).body
   expect(new Set(items.map((item: { status: number }) => item.status))).toEqual(new Set([202]))
+})
+
+test('one key that begins to send more than its share is told to wait before any of it is read; others are served', {
+  timeout: 60_000,
+}, async () => {
+  const greedy = await makeKey(plane, 'agent', { principal: 'agent:greedy' })
+  const small = (key: string) => call(plane, key, 'POST', `${API}/jobs`, { topic: 'job.repo.read' })
+  // Half in length, half in chunks, single and batch: each says that 2 MiB may come, and sends nothing.
+  const open = Array.from({ length: 8 }, (_, n) => {
+    const path = n % 2 === 0 ? '/jobs' : '/jobs/batch'
+    const size = n < 4 ? { 'content-length': 2 * 1024 * 1024 } : { 'transfer-encoding': 'chunked' }
+    const headers = { 'x-api-key': greedy, 'content-type': 'application/json', ...size }
+    const sending = request(`${plane.url}${API}${path}`, { method: 'POST', headers }).on('error', () => {})
+    sending.flushHeaders()
+    return sending
+  })
+  const refused = await until('its share is full', async () => {
+    const answer = await small(greedy)
+    return answer.status === 202 ? null : answer
+  })
+  expectProblem(refused, 'overloaded')
+  expect(refused.headers.get('retry-after')).toBe('1')
+  expect((await small(other)).status).toBe(202)
+  for (const sending of open) sending.destroy()
+  expect(await until('it was given back', async () => (await small(greedy)).status === 202)).toBe(true)
 })
 
 test('two thousand requests with keys nobody has leave the others be', { timeout: 60_000 }, async () => {

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { startSallyport, type TestPlane } from '../../src/testing.js'
 import { proves } from '../requirements.js'
@@ -127,6 +129,32 @@ test('who replays a dead letter does not approve the replay', async () => {
     grant_hash: replayed.grant_hash,
   })
   expect(answer.body.code).toBe('self_approval')
+})
+
+test(`${proves('D10')} while a node drains, a number is still answered in a form that a gate blocks on`, async () => {
+  const draining = await startSallyport({ policy: POLICY() })
+  const port = Number(new URL(draining.url).port)
+  const [spare, busy] = [connect(port, '127.0.0.1'), connect(port, '127.0.0.1').setEncoding('utf8')]
+  let got = ''
+  const first = new Promise<void>((heard) =>
+    busy.on('data', (text: string) => {
+      got += text
+      if (got.includes('200 OK')) heard()
+    }),
+  )
+  // Whole, and the beginning of the next in the same packet: with the answer to one, the other has begun.
+  const host = `Host: 127.0.0.1:${port}\r\n`
+  busy.write(`GET /healthz HTTP/1.1\r\n${host}\r\nGET /metrics/success-rate HTTP/1.1\r\n`)
+  await first
+  got = ''
+  const stopped = draining.stop()
+  // A connection on which nothing was asked is closed as soon as the server closes.
+  await once(spare, 'close')
+  busy.write(`${host}\r\n`)
+  await once(busy, 'close')
+  await stopped
+  expect(got).toMatch(/x-sallyport-unknown: 1\r\n/i)
+  expect(got).toMatch(/\r\n\r\n0\n$/)
 })
 
 test('a number of four hundred digits is refused as what it is', async () => {

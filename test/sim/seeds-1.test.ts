@@ -1,3 +1,3 @@
 import { testSeeds } from './seeds.suite.js'
 
-testSeeds(1, 250)
+testSeeds('pglite', 1, 250)

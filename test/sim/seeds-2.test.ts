@@ -1,3 +1,3 @@
 import { testSeeds } from './seeds.suite.js'
 
-testSeeds(251, 500)
+testSeeds('pglite', 251, 500)

@@ -4,9 +4,14 @@ import type { Reporter } from 'vitest/node'
 export default class SoakReporter implements Reporter {
   onTestRunEnd(
     modules: Parameters<NonNullable<Reporter['onTestRunEnd']>>[0],
-    unhandled: readonly { message: string }[],
+    unhandled: readonly { message: string; name?: string }[],
   ) {
-    const errors = modules.flatMap((each) => each.errors())
-    for (const { message } of [...unhandled, ...errors]) console.error(`soak: ${message}`)
+    const errors = modules.flatMap((each) => [
+      ...each.errors(),
+      ...[...each.children.allTests('failed')].flatMap((test) => test.result().errors ?? []),
+    ])
+    // What it found it has said by itself.
+    for (const { name, message } of [...unhandled, ...errors])
+      if (name !== 'AssertionError') console.error(`soak: ${message}`)
   }
 }

@@ -8,8 +8,10 @@ import type { Tile } from './tile.js'
  *
  *   export   tenant, origin, key                                     first, once
  *   writer   a process that wrote, its public key, when it was closed
+ *   archive  a file with bodies of old tiles; together they cover the log from its beginning
  *   tile     in tree order, each with its place and the stored leaf hashes
  *   head     every signed head, right after the tile that completes its size
+ *   archive_fault  behind the tiles of a file that is gone or not the one the log names
  *   tile     those not yet in the tree: `first_index` null, each writer's by seq
  *   end      counts, so that a file cut in copying is not taken for a shorter log
  *
@@ -18,6 +20,8 @@ import type { Tile } from './tile.js'
 export type AuditRecord =
   | ({ record: 'export'; sallyport_audit_export: 1 } & ExportHeader)
   | ({ record: 'writer' } & WriterRow)
+  | ({ record: 'archive' } & ArchiveRow)
+  | ({ record: 'archive_fault' } & ArchiveFault)
   | ({ record: 'tile' } & PlacedTile)
   | { record: 'head'; checkpoint: string }
   | ({ record: 'end' } & ExportCounts)
@@ -42,7 +46,30 @@ export interface WriterRow {
   closed_at: number | null
 }
 
-export interface PlacedTile extends Tile {
+/** A file with the bodies of old tiles. */
+export interface ArchiveRow {
+  /** Index of its first entry. */
+  first: number
+  /** Size of the signed head it ends with. */
+  size: number
+  /** Below the folder of the archive: `<tenant>/<first>-<size>.<start of its hash>.jsonl.gz`. */
+  file: string
+  /** Of the file as it lies there, hex. */
+  sha256: string
+  /** Of this row and those before it: `archiveHash` in archive.ts. */
+  archive_hash: string
+}
+
+/** What is wrong with a file that the log names. */
+export interface ArchiveFault {
+  file: string
+  fault: 'missing' | 'damaged'
+  detail: string
+}
+
+export interface PlacedTile extends Omit<Tile, 'body'> {
+  /** Null: it is in the file of an archive, and was not read from there. */
+  body: string | null
   /** Index in the tree of its first entry; null before it is integrated. */
   first_index: number | null
   /** The stored hashes of its entries (row level 0 of the tree), one after another; they tell which entry of an altered tile is the bad one. */
@@ -63,12 +90,14 @@ export interface ExportCounts {
 export interface AuditSource {
   header: ExportHeader
   writers(): AsyncIterable<WriterRow>
+  /** Files that hold bodies, oldest first. */
+  archives(): AsyncIterable<ArchiveRow>
   /** Integrated tiles in tree order. */
   tiles(): AsyncIterable<PlacedTile>
   /** Signed heads, smallest first. `size` only says where to put it; the verifier believes the text. */
   heads(): AsyncIterable<{ size: number; checkpoint: string }>
   /** Tiles not yet integrated, each writer's by seq. */
-  waiting(): AsyncIterable<Tile>
+  waiting(): AsyncIterable<Omit<Tile, 'body'> & { body: string | null }>
 }
 
 /** The source as one stream of records, in the order above. Holds one tile and one head at a time. */
@@ -79,6 +108,7 @@ export async function* recordsOf(source: AuditSource): AsyncGenerator<AuditRecor
     counts.writers++
     yield { record: 'writer', ...writer }
   }
+  for await (const archive of source.archives()) yield { record: 'archive', ...archive }
   const heads = source.heads()[Symbol.asyncIterator]()
   let head = await heads.next()
   let size = 0
@@ -136,6 +166,8 @@ const SHAPES = new Map<unknown, Record<string, Check>>([
     { sallyport_audit_export: (v) => v === 1, tenant: isText, origin: isText, exported_at: isCount, key: isText },
   ],
   ['writer', { writer: isText, public_key: isText, started_at: isCount, closed_at: orNull(isCount) }],
+  ['archive', { first: isCount, size: isCount, file: isText, sha256: isHash, archive_hash: isHash }],
+  ['archive_fault', { file: isText, fault: (v) => v === 'missing' || v === 'damaged', detail: isText }],
   [
     'tile',
     {
@@ -145,7 +177,7 @@ const SHAPES = new Map<unknown, Record<string, Check>>([
       at: isCount,
       count: isCount,
       prev_hash: isHash,
-      body: isText,
+      body: orNull(isText),
       hash: isHash,
       signature: isText,
       first_index: orNull(isCount),

@@ -24,6 +24,10 @@ export type AuditFaultCode =
   | 'root_mismatch' // entries do not hash to the signed head
   | 'tail_cut' // a signed head is larger than what is left
   | 'outside_head_mismatch' // a head kept elsewhere says another history
+  | 'tile_emptied' // a tile without its entries, and no file is said to hold them
+  | 'archive_unvouched' // the list of files is not the one the log speaks of
+  | 'archive_missing' // a file that the log names is gone
+  | 'archive_damaged' // a file is not the one that the log names
   | 'truncated' // a head kept elsewhere is larger than this log
 
 export interface AuditFault {

@@ -47,12 +47,15 @@ export function startChain(tenant: string, writer: string, publicKey: Uint8Array
   return { tenant, writer, seq: 0, prev_hash: genesisHash(tenant, writer, publicKey) }
 }
 
-export function chainAfter(tile: Tile): Chain {
+/** A tile without its body, which may be in a file. */
+export type TileHeader = Omit<Tile, 'body'>
+
+export function chainAfter(tile: TileHeader): Chain {
   return { tenant: tile.tenant, writer: tile.writer, seq: tile.seq + 1, prev_hash: tile.hash }
 }
 
 /** Whether the tile is the next of its chain. */
-export function continues(chain: Chain, tile: Tile): boolean {
+export function continues(chain: Chain, tile: TileHeader): boolean {
   return (
     tile.tenant === chain.tenant &&
     tile.writer === chain.writer &&
@@ -89,7 +92,11 @@ export function tileLines(tile: Pick<Tile, 'body'>): string[] {
 export function tileFault(tile: Tile, lines: readonly string[], check: CheckSignature): TileFault | null {
   if (tileHash(tile) !== tile.hash) return lines.length === tile.count ? 'hash' : 'count'
   if (lines.length !== tile.count) return 'count'
+  return headerFault(tile, check)
+}
+
+/** All that can be said of a tile whose body is not at hand: whether its hash was signed. */
+export function headerFault(tile: TileHeader, check: CheckSignature): 'signature' | null {
   const signature = fromBase64(tile.signature)
-  if (signature === null || !check(signedMessage(tile.hash), signature)) return 'signature'
-  return null
+  return signature !== null && check(signedMessage(tile.hash), signature) ? null : 'signature'
 }

@@ -4,7 +4,7 @@ import type { PlacedTile, WriterRow } from './export.js'
 import type { Blame, Faults } from './faults.js'
 import { fromBase64, sameHash } from './hash.js'
 import { type CheckSignature, signatureChecker } from './keys.js'
-import { type Chain, chainAfter, startChain, tileFault } from './tile.js'
+import { type Chain, chainAfter, headerFault, startChain, type Tile, tileFault } from './tile.js'
 import type { Place } from './verify-tree.js'
 
 interface WriterState {
@@ -17,6 +17,9 @@ interface WriterState {
   past: number
 }
 
+/** Where a chain ends. By a head that says so of a tile that is not at hand, the hash is not known. */
+type Ending = Omit<Closing, 'last_hash'> & { last_hash: string | null; index: number | null }
+
 /** Every writer's tiles: each by itself, each following from the one before, and ending where its closing entry says. */
 export class ChainCheck {
   private readonly faults: Faults
@@ -25,7 +28,9 @@ export class ChainCheck {
   private tenant = ''
   private trustedKeys: readonly Uint8Array[] = []
   private readonly writers = new Map<string, WriterState>()
-  private readonly closings = new Map<string, Closing & { index: number | null }>()
+  private readonly closings = new Map<string, Ending>()
+  /** One past the newest entry whose tile was not at hand. */
+  private unread = 0
 
   constructor(faults: Faults) {
     this.faults = faults
@@ -50,8 +55,11 @@ export class ChainCheck {
     this.writers.set(writer, { row, check, chain, first: 0, past: 0 })
   }
 
-  /** Takes a tile with its place in the tree, or null for one that waits. True if it does not hash to what was signed. */
-  tile(tile: PlacedTile, lines: readonly string[], place: Place | null): boolean {
+  /**
+   * Takes a tile with its place in the tree, or null for one that waits, and its lines, or null where they are not at hand. True if
+   * it does not hash to what was signed.
+   */
+  tile(tile: PlacedTile, lines: readonly string[] | null, place: Place | null): boolean {
     const state = this.writers.get(tile.writer) ?? this.unknown(tile)
     const altered = this.byItself(tile, lines, place, state)
     this.inChain(tile, place, state)
@@ -59,6 +67,10 @@ export class ChainCheck {
     if (place) {
       state.first = place.first
       state.past = place.first + tile.count
+    }
+    if (tile.body === null || lines === null) {
+      this.unread = Math.max(this.unread, state.past)
+      return altered
     }
     for (const { at, closing } of closingsIn(tile.body, lines)) {
       this.closing(closing, place === null ? null : place.first + at)
@@ -75,14 +87,22 @@ export class ChainCheck {
     return state
   }
 
-  private byItself(tile: PlacedTile, lines: readonly string[], place: Place | null, state: WriterState): boolean {
-    const { writer, seq } = tile
-    const fault = tile.tenant === this.tenant ? tileFault(tile, lines, state.check ?? (() => true)) : 'hash'
+  private byItself(
+    tile: PlacedTile,
+    lines: readonly string[] | null,
+    place: Place | null,
+    state: WriterState,
+  ): boolean {
+    const { writer, seq, body } = tile
+    const check = state.check ?? (() => true)
+    const itself = (whole: Tile) => tileFault(whole, lines ?? [], check)
+    const fault =
+      tile.tenant !== this.tenant ? 'hash' : body === null ? headerFault(tile, check) : itself({ ...tile, body })
     if (fault === null) return false
     const which = `tile ${seq} of writer ${writer}`
     const blame = blameOf(tile, place)
     if (fault === 'count')
-      this.faults.add('tile_count', `${which} holds ${lines.length} entries, not ${tile.count}`, blame)
+      this.faults.add('tile_count', `${which} holds ${lines?.length} entries, not ${tile.count}`, blame)
     else if (fault === 'hash') this.faults.add('tile_altered', `${which} does not hash to what was signed`, blame)
     else this.faults.add('tile_signature', `the signature of ${which} is false`, blame)
     return fault !== 'signature'
@@ -134,7 +154,7 @@ export class ChainCheck {
     const { writer, last_seq, last_hash } = closing
     const earlier = this.closings.get(writer)
     if (earlier === undefined) this.closings.set(writer, { ...closing, index })
-    else if (earlier.last_seq !== last_seq || earlier.last_hash !== last_hash) {
+    else if (earlier.last_seq !== last_seq || (earlier.last_hash ?? last_hash) !== last_hash) {
       this.faults.add('writer_chain', `writer ${writer} is closed twice, at different tiles`, {
         writer,
         seq: last_seq,
@@ -148,7 +168,13 @@ export class ChainCheck {
     const to = Math.max(0, head.size - 1)
     const index = Math.min(this.trusted, to)
     for (const { writer, last_seq } of head.closed) {
-      if (this.closings.get(writer)?.last_seq === last_seq) continue
+      const closing = this.closings.get(writer)
+      if (closing?.last_seq === last_seq) continue
+      if (closing === undefined && this.unread > this.trusted) {
+        // The entry may stand in what is not at hand; the head is signed, and says as much.
+        this.closings.set(writer, { writer, last_seq, last_hash: null, index: to })
+        continue
+      }
       const message = `the head of size ${head.size} says writer ${writer} was closed at tile ${last_seq}; no entry does`
       this.faults.add('closing_missing', message, { writer, seq: last_seq, index, to })
     }
@@ -164,14 +190,14 @@ export class ChainCheck {
     }
   }
 
-  private endOf({ writer, last_seq, last_hash, index }: Closing & { index: number | null }): void {
+  private endOf({ writer, last_seq, last_hash, index }: Ending): void {
     const state = this.writers.get(writer)
     const reached = (state?.chain.seq ?? 0) - 1
     if (reached < last_seq) {
       const from = index === null ? null : Math.min(state?.past ?? 0, index)
       const message = `writer ${writer} was closed at tile ${last_seq}; its tiles end at ${reached}`
       this.faults.add('writer_cut', message, { writer, seq: reached + 1, index: from, to: index })
-    } else if (reached === last_seq && last_seq >= 0 && state?.chain.prev_hash !== last_hash) {
+    } else if (last_hash !== null && reached === last_seq && last_seq >= 0 && state?.chain.prev_hash !== last_hash) {
       const message = `the last tile of writer ${writer} is not the one it was closed with`
       this.faults.add('writer_chain', message, { writer, seq: last_seq, index: state?.first ?? null, to: index })
     }

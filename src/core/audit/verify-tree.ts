@@ -12,7 +12,7 @@ export interface OutsideHead {
 /** Where a tile stands and which of its entries, if any, is not the one whose hash is stored. */
 export interface Place {
   first: number
-  /** Hashes of the lines as they are. */
+  /** Hashes of the lines as they are; of a tile whose body is not at hand, the stored ones. */
   leaves: Uint8Array[]
   /** Index in the tree of the first entry that differs from its stored hash. */
   differs: number | null
@@ -61,14 +61,19 @@ export class TreeCheck {
   }
 
   /** Hashes the lines of an integrated tile and compares them with the stored hashes. */
-  place(tile: PlacedTile, lines: readonly string[]): Place {
+  place(tile: PlacedTile, lines: readonly string[] | null): Place {
     const first = tile.first_index as number
+    if (lines === null) {
+      const leaves = storedLeaves(tile)
+      if (leaves.length !== tile.count) this.unknown(tile, first)
+      return { first, leaves, differs: null }
+    }
     const leaves = lines.map(leafHash)
     return { first, leaves, differs: differingAt(first, leaves, tile.leaf_hashes) }
   }
 
   /** Adds the tile to the tree. `altered`: it does not hash to what was signed. */
-  grow(tile: PlacedTile, lines: readonly string[], place: Place, altered: boolean): void {
+  grow(tile: PlacedTile, place: Place, altered: boolean): void {
     const { first, leaves, differs } = place
     if (first !== this.size) this.displaced(tile, first)
     const { writer, seq, count } = tile
@@ -78,12 +83,17 @@ export class TreeCheck {
     }
     this.stored = growStored(this.stored, tile)
     this.size = Math.max(this.size, first + count)
-    if (lines.length !== count) this.actual = null // its indexes no longer mean anything
+    if (leaves.length !== count) this.actual = null // its indexes no longer mean anything
     if (this.actual === null) return
     for (const leaf of leaves) {
       this.actual.push(leaf)
       this.compareOutside()
     }
+  }
+
+  private unknown({ writer, seq, count }: PlacedTile, first: number): void {
+    const message = `neither the entries of tile ${seq} of writer ${writer} are here nor their stored hashes`
+    this.faults.add('entries_missing', message, { writer, seq, index: first, to: first + Math.max(0, count - 1) })
   }
 
   private displaced(tile: PlacedTile, first: number): void {
@@ -223,6 +233,12 @@ export class TreeCheck {
 
 function answers(tree: Frontier | null, head: { size: number; root: Uint8Array }): boolean {
   return tree !== null && tree.size === head.size && sameHash(tree.root(), head.root)
+}
+
+/** Fewer than there are entries where the stored row is damaged. */
+function storedLeaves({ leaf_hashes, count }: PlacedTile): Uint8Array[] {
+  if (leaf_hashes?.length !== count * HASH_BYTES) return []
+  return Array.from({ length: count }, (_, n) => leaf_hashes.subarray(n * HASH_BYTES, (n + 1) * HASH_BYTES))
 }
 
 function growStored(stored: Frontier | null, { leaf_hashes, count }: PlacedTile): Frontier | null {

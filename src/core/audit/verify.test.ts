@@ -14,10 +14,12 @@ const key = readSigningKey(signingKeyPem(Buffer.alloc(32, 7)))
 const thiefsKey = readSigningKey(signingKeyPem(Buffer.alloc(32, 9)))
 const origin = originOf('default')
 
+type WholeTile = PlacedTile & { body: string }
+
 /** A log as its tables hold it. Tests tamper with it as one with access to the database would. */
 interface Log {
   writers: WriterRow[]
-  tiles: PlacedTile[]
+  tiles: WholeTile[]
   waiting: Tile[]
   heads: { size: number; checkpoint: string }[]
 }
@@ -123,6 +125,7 @@ function records(log: Log, by = key): AsyncGenerator<AuditRecord> {
   return recordsOf({
     header: { tenant: 'default', origin, exported_at: 5000, key: formatVkey(origin, by.publicKey) },
     writers: () => each(log.writers),
+    archives: () => each([]),
     tiles: () => each(log.tiles),
     heads: () => each(log.heads),
     waiting: () => each(log.waiting),
@@ -164,13 +167,13 @@ async function found(log: Log, options: VerifyOptions = {}): Promise<Codes> {
   }
 }
 
-const tileAt = (log: Log, index: number): PlacedTile => {
+const tileAt = (log: Log, index: number): WholeTile => {
   const tile = log.tiles.find((t) => (t.first_index as number) <= index && index < (t.first_index as number) + t.count)
   if (!tile) throw new Error(`no tile at ${index}`)
   return tile
 }
 
-function editLine(log: Log, index: number, edit: (line: string) => string): PlacedTile {
+function editLine(log: Log, index: number, edit: (line: string) => string): WholeTile {
   const tile = tileAt(log, index)
   const lines = tileLines(tile)
   const at = index - (tile.first_index as number)
@@ -350,7 +353,7 @@ describe('tampering with entries', () => {
 
   it('two tiles listed in the wrong order are caught', async () => {
     const log = await sampleLog()
-    log.tiles.splice(2, 2, log.tiles[3] as PlacedTile, log.tiles[2] as PlacedTile)
+    log.tiles.splice(2, 2, log.tiles[3] as WholeTile, log.tiles[2] as WholeTile)
     const result = await found(log)
     expect(result).toMatchObject({ index: 7, exact: true })
     expect(result.codes).toContain('entries_displaced')

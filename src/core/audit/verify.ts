@@ -4,6 +4,7 @@ import { type AuditFault, Faults, type FirstBadEntry } from './faults.js'
 import { base64 } from './hash.js'
 import { formatVkey, parsePublicKey } from './keys.js'
 import { tileLines } from './tile.js'
+import { ArchiveCheck, type Unread } from './verify-archives.js'
 import { ChainCheck } from './verify-chains.js'
 import { type OutsideHead, TreeCheck } from './verify-tree.js'
 
@@ -34,10 +35,22 @@ export interface VerifyReport {
   truncation: 'CHECKED' | 'NOT CHECKED'
   /** Size of the largest head from outside: what came after it could have been cut unseen. */
   truncation_checked_to: number | null
+  /** Old entries in files; null where all are in the database. */
+  archived: ArchivedReport | null
   first_bad_entry: FirstBadEntry | null
   /** The first 100. */
   faults: AuditFault[]
   fault_count: number
+}
+
+export interface ArchivedReport {
+  files: number
+  /** Entries that files hold: the first so many of the log. */
+  entries: number
+  /** Entries whose file was not at hand: that none was exchanged is shown by their hashes, what they say was not seen. */
+  not_checked: number
+  /** Where they are; the first 100 ranges. */
+  unread: Unread[]
 }
 
 /**
@@ -54,10 +67,13 @@ export async function verifyLog(
   return log.report()
 }
 
-/** Exit code of `audit verify`: 0 verified, 1 faults, 3 verified but nobody could say whether the tail is all there. */
+/**
+ * Exit code of `audit verify`: 0 verified, 1 faults, 3 no fault, but nobody could say whether the tail is all there, or what the
+ * entries in files say that were not at hand.
+ */
 export function verifyExitCode(report: VerifyReport): 0 | 1 | 3 {
   if (!report.ok) return 1
-  return report.truncation === 'CHECKED' ? 0 : 3
+  return report.truncation === 'CHECKED' && (report.archived?.not_checked ?? 0) === 0 ? 0 : 3
 }
 
 class LogCheck {
@@ -65,6 +81,7 @@ class LogCheck {
   private readonly faults = new Faults()
   private readonly chains = new ChainCheck(this.faults)
   private readonly tree = new TreeCheck(this.faults)
+  private readonly archives = new ArchiveCheck(this.faults)
   private readonly counts: ExportCounts = { writers: 0, tiles: 0, entries: 0, heads: 0 }
   private header: ExportHeader | null = null
   private open: OpenCheckpoint | null = null
@@ -89,6 +106,10 @@ class LogCheck {
     } else if (record.record === 'writer') {
       this.counts.writers++
       this.chains.writer(record)
+    } else if (record.record === 'archive') {
+      this.archives.archive(record)
+    } else if (record.record === 'archive_fault') {
+      this.archives.fault(record)
     } else if (record.record === 'tile') {
       this.tile(record)
     } else if (record.record === 'head') {
@@ -114,6 +135,7 @@ class LogCheck {
     this.open = checkpointOpener(header.origin, keys)
     this.chains.begin(header.tenant, keys)
     this.tree.begin(this.outsideHeads(this.open))
+    this.archives.begin(header.tenant)
   }
 
   /** The keys given, or else the one the log names; which must be a trusted one in any case, written as for this origin. */
@@ -148,7 +170,9 @@ class LogCheck {
   private tile(tile: PlacedTile): void {
     this.counts.tiles++
     this.counts.entries += tile.count
-    const lines = tileLines(tile)
+    const { body } = tile
+    const lines = body === null ? null : tileLines({ body })
+    this.archives.tile(tile, lines)
     if (tile.first_index === null) {
       this.waiting += tile.count
       this.chains.tile(tile, lines, null)
@@ -156,7 +180,7 @@ class LogCheck {
     }
     const place = this.tree.place(tile, lines)
     const altered = this.chains.tile(tile, lines, place)
-    this.tree.grow(tile, lines, place, altered)
+    this.tree.grow(tile, place, altered)
   }
 
   private head(note: string): void {
@@ -187,6 +211,8 @@ class LogCheck {
     else if (!this.ended) this.faults.add('export_malformed', 'the export has no end: it was cut in writing or copying')
     this.tree.end()
     this.chains.end(this.tree.size)
+    this.archives.end()
+    const { files, size, unreadEntries, unread } = this.archives
     return {
       ok: this.faults.total === 0,
       tenant: this.header?.tenant ?? '',
@@ -200,6 +226,7 @@ class LogCheck {
       head: this.best,
       truncation: this.tree.checkedTo === null ? 'NOT CHECKED' : 'CHECKED',
       truncation_checked_to: this.tree.checkedTo,
+      archived: files === 0 ? null : { files, entries: size, not_checked: unreadEntries, unread },
       first_bad_entry: this.faults.firstBadEntry(),
       faults: this.faults.kept,
       fault_count: this.faults.total,

@@ -42,6 +42,8 @@ export interface TopicPlan {
 export interface CompiledPolicy {
   readonly digest: string
   readonly document: PolicyDocument
+  /** Whether some expression may read `now`: what was decided under it then holds for a while only. */
+  readonly readsClock: boolean
   readonly tables: Tables
 }
 
@@ -71,7 +73,8 @@ export function compilePolicy(document: PolicyDocument): CompiledPolicy {
     ...document.high_risk.map((match) => ({ rule: null, match, when: null })),
   ]
   const classes = document.job_classes.map((job) => guarded(job.topic, () => compileClass(job)))
-  return { digest: policyDigest(document), document, tables: buildTables(judged, classes) }
+  const readsClock = /\bnow\b/.test(JSON.stringify([document.rules.map(({ when }) => when), document.job_classes]))
+  return { digest: policyDigest(document), document, readsClock, tables: buildTables(judged, classes) }
 }
 
 function compileWhen({ id, when }: Rule): Expression | null {

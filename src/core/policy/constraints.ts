@@ -171,6 +171,20 @@ export function mergeConstraints(a: Constraints, b: Constraints): Constraints {
   return merged
 }
 
+/** Names in which `asked` demands more than `told`: whoever keeps to what it was told would break them. */
+export function tightened(told: Constraints, asked: Constraints): ConstraintName[] {
+  return CONSTRAINT_NAMES.filter((name) => {
+    const [had, wanted] = [told[name], asked[name]]
+    if (wanted === undefined) return false
+    return had === undefined || !isSame(REGISTRY[name].kind.merge(had, wanted), had)
+  })
+}
+
+function isSame(a: Bound, b: Bound): boolean {
+  if (typeof a === 'number' || typeof b === 'number') return a === b
+  return a.length === b.length && a.every((item) => b.includes(item))
+}
+
 /** A question the door asks of an input: `ask(bound, input)` is null where it obeys, else a sentence. */
 export interface InputCheck {
   constraint: ConstraintName
@@ -187,7 +201,9 @@ export function inputChecks(constraints: Constraints): InputCheck[] {
   })
 }
 
+export const ENFORCED_BY_WORKERS = CONSTRAINT_NAMES.filter((name) => REGISTRY[name].enforcer === 'worker')
+
 /** Those that only the worker can make true, sorted: a job goes only to a worker that says it enforces all of them. */
 export function enforcers(constraints: Constraints): ConstraintName[] {
-  return CONSTRAINT_NAMES.filter((name) => constraints[name] !== undefined && REGISTRY[name].enforcer === 'worker')
+  return ENFORCED_BY_WORKERS.filter((name) => constraints[name] !== undefined)
 }

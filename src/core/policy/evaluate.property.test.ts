@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { proves } from '../../../test/requirements.js'
 import type { Claim } from '../job.js'
 import { compilePolicy } from './compile.js'
-import { CONSTRAINT_NAMES, type Constraints, mergeConstraints } from './constraints.js'
+import { CONSTRAINT_NAMES, type Constraints, mergeConstraints, tightened } from './constraints.js'
 import { DECISIONS, DEFAULT_APPROVAL, type JobClass, type Matcher, type PolicyDocument, type Rule } from './document.js'
 import { evaluate } from './evaluate.js'
 import { explain } from './explain.js'
@@ -364,6 +364,18 @@ describe('merged constraints', () => {
         expect(mergeConstraints(mergeConstraints(a, b), c)).toEqual(mergeConstraints(a, mergeConstraints(b, c)))
         expect(mergeConstraints(a, a)).toEqual(a)
         expect(mergeConstraints(a, {})).toEqual(a)
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  test('ask no more than what was told exactly where merging them with it changes nothing', () => {
+    fc.assert(
+      fc.property(one, one, (a, b) => {
+        const both = mergeConstraints(a, b)
+        expect([tightened(both, a), tightened(both, b), tightened(a, {})]).toEqual([[], [], []])
+        if (tightened(a, b).length === 0) expect(both).toEqual(a)
+        for (const name of tightened(a, b)) expect(both[name]).not.toEqual(a[name])
       }),
       { numRuns: 2000 },
     )

@@ -1,4 +1,5 @@
 import * as Audit from '../../contract/audit.js'
+import { withArchive } from '../../core/audit/archive.js'
 import { originOf } from '../../core/audit/checkpoint.js'
 import { recordLine, recordsOf } from '../../core/audit/export.js'
 import { hex, leafHash } from '../../core/audit/hash.js'
@@ -7,6 +8,7 @@ import { tileLines } from '../../core/audit/tile.js'
 import { consistencyProof, inclusionProof, rootAt } from '../../core/audit/tree.js'
 import { Problem } from '../../errors.js'
 import { type EntryFilter, timeline } from '../../journey/timeline.js'
+import { withBodies } from '../../store/archived.js'
 import { headOfSize, newestHead, readNodes, tileAt } from '../../store/audit.js'
 import { auditSource } from '../../store/audit-source.js'
 import { encodeCursor } from '../../store/cursor.js'
@@ -23,6 +25,16 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
       throw new Problem('not_found', 'No head is signed yet; the first comes within a second of the first entry')
     return row
   }
+  const entryAt = async (tenant: string, index: number) => {
+    const row = await tileAt(world.db, tenant, index)
+    const [tile] = row === null ? [] : await withBodies(world, tenant, [row])
+    if (tile === undefined) throw new Problem('not_found')
+    const { body, absent, first_index } = tile
+    if (body === null) throw new Problem('archived', `Entry ${index} cannot be read here: ${absent}`)
+    const entry = tileLines({ body })[index - (first_index ?? 0)]
+    if (entry === undefined) throw new Problem('not_found')
+    return entry
+  }
   const within = (value: number, size: number, path: string) => {
     if (value > size)
       throw new Problem('invalid', undefined, { faults: [{ path, message: `the signed tree has ${size} entries` }] })
@@ -34,6 +46,8 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
       permission: READ,
       tag: 'audit',
       summary: 'Search the audit log, in tree order',
+      description:
+        'An entry `archived` stands for entries up to its index that are in an archive which this node cannot read; it is shown whatever was searched for.',
       query: Audit.AuditQuery,
       success: {
         status: 200,
@@ -68,15 +82,13 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
       summary: 'Proof that an entry is in the signed tree',
       query: Audit.InclusionQuery,
       success: { status: 200, schema: Audit.InclusionProof, description: 'The proof (RFC 6962)' },
-      errors: ['not_found', 'invalid'],
+      errors: ['not_found', 'invalid', 'archived'],
       async handler({ caller, query }) {
         const newest = await head(caller.tenant)
         const { index, size = newest.size } = query as { index: number; size?: number }
         within(size, newest.size, '/size')
         within(index + 1, size, '/index')
-        const tile = await tileAt(world.db, caller.tenant, index)
-        const entry = tile === null ? undefined : tileLines(tile)[index - (tile.first_index ?? 0)]
-        if (entry === undefined) throw new Problem('not_found')
+        const entry = await entryAt(caller.tenant, index)
         const path = await inclusionProof(index, size, read(caller.tenant))
         const root = await rootAt(size, read(caller.tenant))
         const signed = await headOfSize(world.db, caller.tenant, size)
@@ -120,14 +132,17 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
       summary: 'The whole log with heads and keys, for offline verification',
       success: {
         status: 200,
-        description: 'JSON Lines, as `sallyport audit verify --export` reads',
+        description:
+          'JSON Lines, as `sallyport audit verify --export` reads; old entries come from the archive as far as this node sees it',
         contentType: 'application/jsonl',
       },
       errors: [],
       async handler({ caller }) {
-        const source = await auditSource(world.db, caller.tenant, publicKey, world.clock.now())
+        const { db, archive, clock } = world
+        const source = await auditSource(db, caller.tenant, publicKey, clock.now(), archive)
+        const records = archive === null ? recordsOf(source) : withArchive(recordsOf(source), archive.open)
         const lines = async function* () {
-          for await (const record of recordsOf(source)) yield `${recordLine(record)}\n`
+          for await (const record of records) yield `${recordLine(record)}\n`
         }
         return { headers: { 'content-type': 'application/jsonl' }, stream: lines() }
       },
@@ -138,7 +153,8 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
       permission: READ,
       tag: 'audit',
       summary: 'Audit entries as they are integrated, as server-sent events',
-      description: 'Each event has the entry’s tree index as id; reconnect with Last-Event-ID to miss nothing.',
+      description:
+        'Each event has the entry’s tree index as id; reconnect with Last-Event-ID to miss nothing. An event `archived` stands for entries up to its id that are in an archive which this node cannot read.',
       headers: [{ name: 'Last-Event-ID', description: 'Index of the last event seen' }],
       success: { status: 200, description: 'text/event-stream', contentType: 'text/event-stream' },
       errors: [],

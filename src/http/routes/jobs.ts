@@ -280,7 +280,8 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
           query.cursor as string | undefined,
           (query.limit as number | undefined) ?? 200,
         )
-        if (page.items.length === 0 && query.cursor === undefined) throw new Problem('not_found')
+        if (page.items.length === 0 && page.next_cursor === null && query.cursor === undefined)
+          throw new Problem('not_found')
         return { body: page }
       },
     },

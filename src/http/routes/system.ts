@@ -19,7 +19,7 @@ export function systemRoutes(health: Health, documents: { openapi(): string; doc
     {
       ...open,
       path: '/readyz',
-      summary: 'Ready for work: store answers, policy is active, not draining, not overloaded',
+      summary: 'Ready for work: store answers, clock is right, policy is active, not draining, not overloaded',
       success: { status: 200, description: 'ready, or 503 with why not', contentType: 'text/plain' },
       async handler() {
         const why = await health.unready()

@@ -55,7 +55,7 @@ export function workerRoutes(world: World, dispatcher: Dispatcher, headOf: HeadO
         assertNoCredential({ '/worker_id': claim.worker_id, '/claim_id': claim.claim_id })
         const claiming = {
           tenant: caller.tenant,
-          key_id: caller.key_id,
+          key: caller,
           principal: caller.principal,
           worker: claim.worker_id,
           claim_id: claim.claim_id,

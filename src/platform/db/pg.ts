@@ -16,6 +16,8 @@ export interface PostgresOptions {
   /** How long a start waits for a database that is not there yet; `waiting` is told why, once for each reason. */
   patienceMs?: number
   waiting?: (why: string) => void
+  /** Told once, after the start, what of the server's own settings makes an acknowledged commit less than durable. */
+  warn?: (what: string) => void
   limits?: Partial<Limits>
 }
 
@@ -27,6 +29,8 @@ const LIMITS: Limits = { connect: 5_000, statement: 10_000, silence: 12_000 }
 const HOLDER: Limits = { connect: 5_000, statement: 5_000, silence: 7_000 }
 /** Migrations: a table may be large. */
 const SCRIPT: Limits = { connect: 5_000, statement: 600_000, silence: 605_000 }
+/** Settings of the whole server, which no session can change. */
+const DURABLE = `SELECT current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes`
 /** Connections made for one statement: beyond the pool, so few of them. */
 const FRESH = 2
 const AGAIN_MS = 500
@@ -80,6 +84,9 @@ export async function openPostgres(options: PostgresOptions, clock: Clock = syst
   try {
     // Every connection, so that a pool the server has no room for is told of now and not under load.
     await patiently(options, () => Promise.all(all.map((each) => each.query('SELECT 1', []))))
+    const [durable = {}] = await db.query<Record<string, string>>(DURABLE)
+    for (const name of Object.keys(durable).filter((name) => durable[name] !== 'on'))
+      options.warn?.(`the database runs with ${name} = off: a power cut may lose what was acknowledged, or break it`)
     return db
   } catch (error) {
     await db.close()

@@ -1,3 +1,5 @@
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { PGlite, protocol } from '@electric-sql/pglite'
 import { DbError } from '../../errors.js'
@@ -12,6 +14,7 @@ import { asDbError, onWire, parserOf, SETTINGS } from './values.js'
 export async function openPglite(dir: string | null): Promise<Db> {
   let pg: PGlite
   try {
+    if (dir !== null) await makeReady(dir)
     pg = await PGlite.create(dir === null ? {} : { dataDir: dir })
     for (const [name, value] of Object.entries(SETTINGS)) await pg.exec(`SET ${name} = '${value}'`)
   } catch (cause) {
@@ -76,6 +79,24 @@ export async function openPglite(dir: string | null): Promise<Db> {
       await pg.close()
     },
   }
+}
+
+/**
+ * Sees to it that what stands at `dir` can be opened, whenever the process before this one was killed. A new database gets its name
+ * when it is whole: making one takes seconds and ends with PG_VERSION and the configuration, so that one killed in its last
+ * milliseconds looked whole, and every later start failed. Opening it a second time costs 0.3 s, once.
+ */
+async function makeReady(dir: string): Promise<void> {
+  // Of a process that is gone: the directory's lock is ours (lock.ts). Empty, as after a kill between its making and its writing, it
+  // would fail this start and every later one.
+  rmSync(join(dir, 'postmaster.pid'), { force: true })
+  if (existsSync(join(dir, 'PG_VERSION'))) return
+  const making = `${dir}.making`
+  rmSync(making, { recursive: true, force: true })
+  mkdirSync(making, { recursive: true, mode: 0o700 })
+  await (await PGlite.create({ dataDir: making })).close()
+  // Onto nothing or an empty folder; one that holds anything else is not ours to remove, and fails the start.
+  renameSync(making, dir)
 }
 
 /** The directory has one process, so names are held among the worlds of this one. */
@@ -174,6 +195,14 @@ export function openPgliteThread(dir: string, died: (error: Error) => void): Pro
       await worker.terminate()
     },
   }
-  // The first answer says the engine is up (or why it is not), before anything is promised to anyone.
-  return db.query('SELECT 1').then(() => db)
+  // The first answer says the engine is up (or why it is not), before anything is promised to anyone. A thread that is left behind
+  // keeps its process from ending: a start that failed hung, having said why.
+  return db.query('SELECT 1').then(
+    () => db,
+    async (error: DbError) => {
+      dead = error
+      await worker.terminate()
+      throw error
+    },
+  )
 }

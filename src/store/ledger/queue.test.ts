@@ -236,6 +236,22 @@ describe('two commits on their way', () => {
   })
 })
 
+test('a doubt that is left at the end is asked about once more', async () => {
+  const t = await plane.tenant(ALLOW)
+  const { ledger } = plane.node()
+  plane.db.tap = async (sql, send) => {
+    if (!isCommit(sql) && !isTombstone(sql)) return send()
+    if (isCommit(sql)) await send()
+    throw new DbError('no connection', '08006')
+  }
+  expect(await codeOf(ledger.commit(note(t.tenant)))).toBe('outcome_unknown')
+  expect(ledger.unresolved).toBe(1)
+  plane.db.tap = null
+  await ledger.close()
+  expect(ledger.unresolved).toBe(0)
+  await held(t)
+})
+
 test('a doubt that nobody asked about until its row was pruned ends the chain, and the next step is written once', async () => {
   const t = await plane.tenant(ALLOW)
   const { ledger } = plane.node()
@@ -264,6 +280,12 @@ test('a store that was set back ends the chain and not the node: it goes on unde
     if (isCommit(sql)) commits++
     return send()
   }
+  const heard: unknown[] = []
+  ledger.renewed = (...said) => void heard.push(said)
+  const [{ writer: torn } = { writer: '' }] = await plane.db.query<{ writer: string }>(
+    'SELECT writer FROM audit_tiles WHERE tenant = $1 AND first_index IS NULL ORDER BY seq DESC LIMIT 1',
+    [t.tenant],
+  )
   // What a failover to a replica that was a commit behind leaves.
   await plane.db.query(
     'DELETE FROM audit_tiles a WHERE tenant = $1 AND at = $2 AND seq = (SELECT max(seq) FROM audit_tiles b WHERE b.tenant = a.tenant AND b.writer = a.writer)',
@@ -279,6 +301,8 @@ test('a store that was set back ends the chain and not the node: it goes on unde
     [t.tenant],
   )
   expect(writers[0]?.n).toBe(2)
+  // Told once, whoever else was in the batch: somebody has to learn that the store lost what it had acknowledged.
+  expect(heard).toEqual([['torn', torn]])
 })
 
 describe('bounds', () => {

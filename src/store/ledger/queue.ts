@@ -49,6 +49,7 @@ interface Doubt {
   batchId: string
   at: number
   audit: TileWrites
+  steps: number
 }
 
 /** A batch on its way. */
@@ -59,6 +60,12 @@ interface Flight extends Doubt {
 }
 
 type Landed = { losers: Loser[] } | { error: unknown }
+
+/**
+ * Why a chain ends before its process does: it was taken for dead and fenced; what it follows is not in the store (`torn`); or a
+ * commit whose answer was lost can no longer be asked about.
+ */
+export type Renewed = 'fenced' | 'torn' | 'unknown'
 
 /** A batch of more gains nothing (the statement's cost is linear by then) and makes its first caller wait. */
 const BATCH = 256
@@ -97,6 +104,8 @@ export class Ledger {
   #closed = false
   /** Asked before every commit; what it returns is told which steps the commit made true, and not called for one that failed. */
   observe: (() => (committed: readonly Intent[]) => void) | null = null
+  /** Told when this process goes on under another name, and the one its chains end under. */
+  renewed: ((why: Renewed, writer: string) => void) | null = null
 
   /**
    * @param abreast commits on their way at once; each after the first is sealed on what the one before it will leave
@@ -119,6 +128,11 @@ export class Ledger {
 
   get depth(): number {
     return this.#size
+  }
+
+  /** Steps of which nobody knows yet what became of them: waiting, sent, or sent with an answer that was lost. */
+  get unresolved(): number {
+    return [...this.#flights, ...this.#doubts].reduce((sum, { steps }) => sum + steps, this.#size)
   }
 
   /** How full it is, from 0 to 1, by number or by time, whichever is worse. */
@@ -170,10 +184,11 @@ export class Ledger {
     else this.#by.set(by, left)
   }
 
-  /** Finishes what is queued, refuses what comes after. */
+  /** Finishes what is queued, refuses what comes after; asks once more about what is in doubt. */
   async close(): Promise<void> {
     this.#closed = true
     await this.#running
+    await this.#settleAll().catch(() => {})
   }
 
   async #drain(): Promise<void> {
@@ -259,6 +274,7 @@ export class Ledger {
       batchId: this.#ids.id('batch', at),
       at,
       audit: { tiles: [], writers: [] },
+      steps: batch.length,
       committed: this.observe?.(),
       landed: Promise.resolve({ losers: [] }),
     }
@@ -312,7 +328,7 @@ export class Ledger {
     // set back, or lost its newest commits. The chain ends there, and this process goes on under another name.
     const follows = losers.some((loser) => loser.why === 'chain')
     const torn = follows && Math.max(...batch.map((waiting) => ++waiting.tries)) > 1
-    if (fenced || torn) this.#chains.renew(this.#ids.id('wr', flight.at))
+    if (fenced || torn) this.#renew(torn ? 'torn' : 'fenced')
     if (losers.some((loser) => loser.n < 0)) return batch
     const why = new Map(losers.map((loser) => [loser.n, loser.why as Conflict]))
     for (const [n, waiting] of batch.entries()) {
@@ -325,7 +341,8 @@ export class Ledger {
   async #fault(flight: Flight, error: unknown): Promise<Waiting[]> {
     const { batch } = flight
     if (isLost(error)) {
-      const doubt = { batchId: flight.batchId, at: flight.at, audit: flight.audit }
+      const { batchId, at, audit, steps } = flight
+      const doubt = { batchId, at, audit, steps }
       this.#doubts.push(doubt)
       const applied = await this.#settle(doubt, new Problem('outcome_unknown', undefined, {}, error)).catch(
         (unknown: Problem) => unknown,
@@ -347,6 +364,12 @@ export class Ledger {
     return []
   }
 
+  #renew(why: Renewed): void {
+    const before = this.#chains.writer
+    this.#chains.renew(this.#ids.id('wr', this.#clock.now()))
+    this.renewed?.(why, before)
+  }
+
   async #settleAll(): Promise<void> {
     for (const doubt of this.#doubts) await this.#settle(doubt, new Problem('store_unavailable'))
   }
@@ -356,7 +379,7 @@ export class Ledger {
     // So late its row may be pruned, and nobody can say any more: taken for not applied, its tile would be written twice.
     if (this.#clock.now() - doubt.at > BATCH_KEPT_MS / 2) {
       this.#doubts = this.#doubts.filter((each) => each !== doubt)
-      this.#chains.renew(this.#ids.id('wr', this.#clock.now()))
+      this.#renew('unknown')
       return false
     }
     let applied: boolean

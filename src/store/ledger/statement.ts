@@ -4,7 +4,7 @@ import { LEASE_COLUMNS } from '../leases.js'
 const COLUMNS = {
   jobs: `${JOB_COLUMNS.columns}, input, context, tiles`,
   /** What a step changes, with types: read once, for the check of its version and for the update. */
-  moved: `n int, tenant text, job_id text, version int, status text, due_at bigint, queue_deadline bigint, high_risk boolean, limit_keys jsonb,
+  moved: `n int, tenant text, job_id text, version int, status text, due_at bigint, queue_deadline bigint, high_risk boolean, limit_keys jsonb, needs text,
     lease_id text, verdict text, updated_at bigint, finished_at bigint, state json, result int, tiles text`,
   payloads: 'tenant, ptr, kind, job_id, body, salt, created_at, expires_at',
   decisions: `tenant, decision_id, door, job_id, at, agent, topic, decision, reason, rules, constraints, high_risk, snapshot, job_hash,
@@ -21,6 +21,7 @@ const COLUMNS = {
   tiles: 'tenant, writer, seq, at, count, body, prev_hash, hash, signature, first_index',
   writers: 'tenant, writer, public_key, started_at',
   keys: 'tenant, key_id, hash, role, principal, team, topics, act_as, note, created_at, created_by, expires_at, revoked_at',
+  archives: 'tenant, first, size, file, sha256, archive_hash, bytes, parts, at, emptied_at',
   snapshots: 'tenant, digest, source, files, warnings, rules, note, created_by, created_at, activated_at',
 }
 
@@ -198,7 +199,7 @@ SELECT n, why FROM losers`
   return statement
 }
 
-/** Policy, gate and key rows with their audit tile. The gate is taken FOR UPDATE by the upsert itself; epoch must follow the one read. */
+/** Policy, gate and key rows, and those of archives, with their audit tile. The gate is taken FOR UPDATE by the upsert itself; epoch must follow the one read. */
 export const COMMIT_ADMIN =
   numbered(`WITH wanted AS (SELECT * FROM json_populate_recordset(NULL::gates, {gates}::json)),
 held AS (SELECT g.* FROM gates g WHERE g.tenant IN (SELECT tenant FROM wanted) FOR UPDATE),
@@ -215,6 +216,7 @@ w_snapshots AS (${insert('policy_snapshots', COLUMNS.snapshots, 'snapshots')}
   ON CONFLICT (tenant, digest) DO UPDATE SET activated_at = coalesce(excluded.activated_at, policy_snapshots.activated_at)),
 w_keys AS (${insert('keys', COLUMNS.keys, 'keys')}
   ON CONFLICT (tenant, key_id) DO UPDATE SET revoked_at = excluded.revoked_at, expires_at = excluded.expires_at),
+w_archives AS (${insert('audit_archives', COLUMNS.archives, 'archives')}),
 w_tiles AS (${insert('audit_tiles', COLUMNS.tiles, 'tiles')}),
 w_writers AS (${insert('audit_writers', COLUMNS.writers, 'writers')})
 SELECT n, why FROM losers`)

@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { breakCommit, isCommit, openPlane, type Tenancy, type TestPlane, turns } from '../../../test/plane.js'
+import type { Log } from '../../platform/log.js'
 import { Metrics } from '../../platform/metrics.js'
-import { tally } from './tally.js'
+import { countCommits, tally } from './tally.js'
 
 const ALLOW = 'version: v1\nrules:\n  - { id: do, match: { topic: job.> }, decision: ALLOW }\n'
 const ASK = 'version: v1\nrules:\n  - { id: ask, match: { topic: job.> }, decision: REQUIRE_APPROVAL }\n'
@@ -125,4 +126,16 @@ describe('what is counted', () => {
     await t.submit({ topic: 'job.a' })
     expect(await series('sallyport_jobs_total')).toEqual({ 'other denied': 5, 'job.a submitted': 1 })
   })
+})
+
+test('a chain that ends before its process is counted and is an error in the log', async () => {
+  metrics = new Metrics()
+  const errors: unknown[] = []
+  const { ledger } = plane.node()
+  countCommits(ledger, metrics, { error: (it: object, text: string) => errors.push([it, text]) } as unknown as Log)
+  ledger.renewed?.('torn', 'wr_before')
+  ledger.renewed?.('torn', 'wr_again')
+  ledger.renewed?.('fenced', 'wr_third')
+  expect(await series('sallyport_audit_chains_renewed_total')).toEqual({ torn: 2, fenced: 1 })
+  expect(errors[0]).toEqual([{ reason: 'torn', writer: 'wr_before' }, expect.stringContaining('lost commits')])
 })

@@ -1,6 +1,6 @@
 import type { Log } from '../../platform/log.js'
 import type { Metrics } from '../../platform/metrics.js'
-import type { Intent, Ledger } from './queue.js'
+import type { Intent, Ledger, Renewed } from './queue.js'
 
 /** A fault in counting is a fault in counting: what was committed stays so, and its caller hears it. */
 export function countCommits(ledger: Ledger, metrics: Metrics, log: Log): void {
@@ -14,6 +14,17 @@ export function countCommits(ledger: Ledger, metrics: Metrics, log: Log): void {
       }
     }
   }
+  ledger.renewed = (why, writer) => {
+    metrics.chainsRenewed.inc({ reason: why })
+    log.error({ reason: why, writer }, RENEWED[why])
+  }
+}
+
+const RENEWED: Record<Renewed, string> = {
+  fenced: 'others took this node for dead and closed its audit chain: it goes on under another name',
+  torn: 'the store has lost commits that it had acknowledged: the audit chain is torn, and this node goes on under another name',
+  unknown:
+    'what became of a commit can no longer be found out: this node ends its audit chain and goes on under another name',
 }
 
 /**

@@ -4,6 +4,7 @@ import type { Fact } from '../../core/audit.js'
 import { decisionIdOf, type Job } from '../../core/job.js'
 import type { Effect, Lease } from '../../core/lease.js'
 import type { Db, Param } from '../../platform/db/seam.js'
+import type { ArchiveFileRow } from '../archives.js'
 import { type DecisionRow, verdictOf } from '../decisions.js'
 import type { IdempotencyRow } from '../idempotency.js'
 import { jobRow, jobUpdate } from '../jobs.js'
@@ -38,6 +39,7 @@ export interface AdminRows {
   /** The gate moves: from its return nothing commits under the old values. */
   gates?: { tenant: string; snapshot: string | null; epoch: number; file_digest: string | null }[]
   keys?: KeyRow[]
+  archives?: ArchiveFileRow[]
 }
 
 export interface Spend {
@@ -249,7 +251,7 @@ function placed(entries: readonly Entry[], sent: Texts, tileOf: (tenant: string)
 }
 
 export function writeAdmin(db: Db, batchId: string, at: number, rows: AdminRows, audit: TileWrites): Promise<Loser[]> {
-  const { gates = [], snapshots = [], keys = [] } = rows
+  const { gates = [], snapshots = [], keys = [], archives = [] } = rows
   const texts = new Texts()
-  return send(db, COMMIT_ADMIN, batchId, at, { gates, snapshots, keys, ...tileRows(audit, texts) }, texts)
+  return send(db, COMMIT_ADMIN, batchId, at, { gates, snapshots, keys, archives, ...tileRows(audit, texts) }, texts)
 }

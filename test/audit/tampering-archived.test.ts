@@ -1,0 +1,3 @@
+import { tampering } from './tampering.suite.js'
+
+tampering(true)
