@@ -20,7 +20,7 @@ export const ERRORS = {
     status: 413,
     retryable: false,
     title: 'The body is too large',
-    help: 'Send at most 2 MiB; put large material elsewhere and send a reference.',
+    help: 'Send at most 2 MiB and 100,000 values; put large material elsewhere and send a reference.',
   },
   unsupported_media_type: {
     status: 415,

@@ -11,6 +11,7 @@ import { createServer } from './http/server.js'
 import { readPolicy } from './journey/activate.js'
 import { closeWriters, WRITER_GRACE_MS } from './journey/integrate.js'
 import { PAST } from './journey/publish.js'
+import { writeRefusals } from './journey/sweep.js'
 import { archiver } from './loops/archiver.js'
 import { backlogs } from './loops/backlogs.js'
 import { checkpointKeeper } from './loops/checkpoints.js'
@@ -159,6 +160,8 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       clock,
       ids,
     }
+    // After all that refuses has stopped, and before the ledger has: what is only counted yet would be gone with this process.
+    closing.push(() => writeRefusals(world, true))
     // The directory of an embedded engine is ours alone: every writer that is still open died without closing its chain.
     await closeWriters(world, clock.now() - (shared ? WRITER_GRACE_MS : 0))
     const reloadPolicy = inTurn(() => loadPolicy(world, config, log))

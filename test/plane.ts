@@ -52,8 +52,17 @@ export interface TappedDb extends Db {
   readonly committed: Map<string, number>
 }
 
-function tapped(db: Db): TappedDb {
-  const committed = new Map<string, number>()
+/** When a commit ended, by the engine itself: of two on two connections the first may be heard of second. */
+const ENDED = `SELECT (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint AS at FROM batches WHERE batch_id = $1`
+
+function tapped(db: Db, committed = new Map<string, number>()): TappedDb {
+  const placeOf = async (params: readonly Param[]): Promise<number> => {
+    if (db.engine === 'pglite') return committed.size
+    const batch = params.find((p) => typeof p === 'string' && p.startsWith('batch_')) as string
+    const [ended] = await db.query<{ at: number | null }>(ENDED, [batch])
+    if (ended?.at == null) throw new Error(`when ${batch} was committed is not known: track_commit_timestamp is off`)
+    return ended.at
+  }
   return {
     engine: db.engine,
     tap: null,
@@ -61,8 +70,10 @@ function tapped(db: Db): TappedDb {
     query<Row>(sql: string, params: readonly Param[] = [], on?: On) {
       const send = async () => {
         const rows = await db.query<Row>(sql, params, on)
-        if (isCommit(sql) && rows.length === 0)
-          for (const tile of tilesOf(params)) committed.set(tileName(tile), committed.size)
+        if (isCommit(sql) && rows.length === 0) {
+          const place = await placeOf(params)
+          for (const tile of tilesOf(params)) committed.set(tileName(tile), place)
+        }
         return rows
       }
       return this.tap === null ? send() : (this.tap(sql, send) as Promise<Row[]>)
@@ -91,6 +102,8 @@ export type ManualClock = ReturnType<typeof manualClock>
 /** A world without HTTP on one in-memory store, its clock in the test's hand. Tests share it and take a tenant each. */
 export interface TestPlane {
   db: TappedDb
+  /** The same store as different nodes reach it: on connections of their own, where the engine has any. */
+  lines: readonly [TappedDb, ...TappedDb[]]
   clock: ManualClock
   ids: Ids
   key: SigningKey
@@ -104,14 +117,25 @@ export interface TestPlane {
   close(): Promise<void>
 }
 
-/** `abreast`: commits on their way at once. */
-export type NodeSeams = Partial<Pick<World, 'db' | 'clock' | 'ids' | 'bus' | 'archive'> & { abreast: number }>
+/** `abreast`: commits on their way at once; `second`: so many must wait for one to be sent behind another. */
+export type NodeSeams = Partial<
+  Pick<World, 'db' | 'clock' | 'ids' | 'bus' | 'archive'> & { abreast: number; second: number }
+>
 
-/** @param open the engine to stand on; embedded and in memory unless said */
-export async function openPlane(seed = 1, open: () => Promise<Db> = () => openPglite(null)): Promise<TestPlane> {
+/**
+ * @param open the engine to stand on; embedded and in memory unless said
+ * @param lines how many sets of connections to it
+ */
+export async function openPlane(
+  seed = 1,
+  open: () => Promise<Db> = () => openPglite(null),
+  lines = 1,
+): Promise<TestPlane> {
   const clock = manualClock()
   const ids = seededIds(seed)
   const db = tapped(await open())
+  const others: TappedDb[] = []
+  while (others.length + 1 < lines) others.push(tapped(await open(), db.committed))
   await migrate(db, fileURLToPath(new URL('../migrations', import.meta.url)), clock.now())
   const pem = signingKeyPem(ids.bytes(32))
   const key = readSigningKey(pem)
@@ -119,10 +143,10 @@ export async function openPlane(seed = 1, open: () => Promise<Db> = () => openPg
   const writers = new WeakMap<World, WriterChains>()
   const own = { db, clock, ids }
   const node = (seams: NodeSeams = {}): World => {
-    const { db, clock, ids, abreast = worlds.length % 2 === 0 ? 1 : 2 } = { ...own, ...seams }
+    const { db, clock, ids, abreast = worlds.length % 2 === 0 ? 1 : 2, second = 1 } = { ...own, ...seams }
     const chains = new WriterChains(ids.id('wr', clock.now()), key)
     // Every second node sends commits behind one another, as on Postgres.
-    const ledger = new Ledger(db, chains, clock, ids, { abreast, second: 1 })
+    const ledger = new Ledger(db, chains, clock, ids, { abreast, second })
     const sealer = new Sealer(pem, ids)
     const world = {
       db,
@@ -146,6 +170,7 @@ export async function openPlane(seed = 1, open: () => Promise<Db> = () => openPg
   let tenants = 0
   return {
     db,
+    lines: [db, ...others],
     clock,
     ids,
     key,
@@ -160,7 +185,7 @@ export async function openPlane(seed = 1, open: () => Promise<Db> = () => openPg
     async close() {
       db.tap = null
       for (const each of worlds) await each.ledger.close()
-      await db.close()
+      await Promise.all([db, ...others].map((each) => each.close()))
     },
   }
 }

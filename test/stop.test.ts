@@ -71,3 +71,21 @@ test('a store that answers nothing does not keep a stop waiting for ever, and wh
   expect(said.at(-1)).toMatchObject({ unresolved: 3 })
   await (real as Db | null)?.close()
 })
+
+test('what was refused and only counted yet is written before the ledger closes', async () => {
+  let tiles: { body: string }[] = []
+  const watch = (db: Db): Db => ({
+    ...db,
+    close: async () => {
+      tiles = await db.query('SELECT body FROM audit_tiles')
+      await db.close()
+    },
+  })
+  const config = loadConfig({}, { dataDir: place.at('counts'), port: 0 })
+  const plane = await start(config, { memory: true, log: silentLog, watch })
+  const refused = { kind: 'limit.refused', tenant: 'default', actor: 'agent:counted' } as const
+  for (let n = 0; n < 7; n++) plane.world.refusals.add(refused, plane.world.clock.now())
+  await plane.stop()
+  const entries = tiles.flatMap(({ body }) => body.split('\n').filter((line) => line.includes('agent:counted')))
+  expect(entries.map((line) => JSON.parse(line))).toMatchObject([{ ...refused, count: 7 }])
+})

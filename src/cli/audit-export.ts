@@ -5,7 +5,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
 import { type AuditRecord, readExport, recordLine } from '../core/audit/export.js'
-import { archiveOf, exportLines, filled, openLogs, type SourceFlags } from './audit-log.js'
+import { exportLines, filled, givenArchive, openLogs, type SourceFlags } from './audit-log.js'
 import { type Context, offline, onlineContext, withServer } from './command.js'
 import { CliError, EXIT, type Exit, usage } from './exit.js'
 import { fields, type Progress } from './terminal.js'
@@ -59,7 +59,7 @@ async function openLines(
   context: Context,
   flags: ExportFlags,
 ): Promise<{ lines: AsyncIterable<string>; close(): Promise<void> }> {
-  const archive = await archiveOf(context, flags)
+  const archive = await givenArchive(context, flags)
   if (flags.dataDir === undefined) {
     const { client, url } = await onlineContext(context, flags, 'admin')
     const sent = exportLines(client, url)

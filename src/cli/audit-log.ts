@@ -28,7 +28,7 @@ export interface SourceFlags extends ConnectionFlags {
 type Folder = ReturnType<typeof import('../main.js')['archiveFolder']>
 
 /** The folder with files of old entries; beside a data directory the one that its server was told of. */
-export async function archiveOf({ env }: Context, flags: SourceFlags): Promise<Folder | null> {
+export async function givenArchive({ env }: Context, flags: SourceFlags): Promise<Folder | null> {
   const dir = flags.archive ?? (flags.dataDir === undefined ? undefined : env.SALLYPORT_AUDIT_ARCHIVE || undefined)
   if (dir === undefined) return null
   if (!statSync(dir, { throwIfNoEntry: false })?.isDirectory()) throw usage(`--archive: ${dir} is no folder`)

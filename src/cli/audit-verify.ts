@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { AuditRecord } from '../core/audit/export.js'
 import { type VerifyReport, verifyExitCode, verifyLog } from '../core/audit/verify.js'
-import { archiveOf, filled, headTexts, openLogs, publicKey, type SourceFlags } from './audit-log.js'
+import { filled, givenArchive, headTexts, openLogs, publicKey, type SourceFlags } from './audit-log.js'
 import { type Context, collect, offline, withServer } from './command.js'
 import { EXIT, type Exit } from './exit.js'
 import { fields, instant, type Progress, type Terminal } from './terminal.js'
@@ -33,8 +33,9 @@ async function verify(context: Context, flags: VerifyFlags): Promise<Exit> {
   const { terminal } = context
   const outsideHeads = (await Promise.all((flags.head ?? []).map(headTexts))).flat()
   const keys = flags.key === undefined ? null : await Promise.all(flags.key.map(publicKey))
+  // Before the log: what is refused here must leave none open.
+  const archive = await givenArchive(context, flags)
   const { logs, close } = await openLogs(context, flags, outsideHeads)
-  const archive = await archiveOf(context, flags)
   const reports: Shown[] = []
   try {
     for (const log of logs) {

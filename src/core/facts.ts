@@ -13,14 +13,17 @@ export function jobFact(
   actor: string,
   fields: Record<string, Scalar | undefined> = {},
 ): Fact {
-  return {
-    tenant: job.tenant,
-    ...fields,
+  const fact: Record<string, Scalar | undefined> = {
     kind,
+    ...fields,
+    tenant: job.tenant,
     at,
     actor,
     job_id: job.job_id,
     run_id: job.run_id,
     topic: job.topic,
-  } as Fact
+  }
+  // Once more, over a field of that name: what comes before the spread is the one a field could stand for.
+  fact.kind = kind
+  return fact as Fact
 }

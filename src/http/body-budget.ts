@@ -11,6 +11,14 @@ const MOST = 64 * 1024 * 1024
 /** Of one key: eight of the largest. One that floods leaves room for the others. */
 const MOST_OF_ONE = MOST / 4
 
+/** What one body has of it. Neither call takes anything, and both may come in any order. */
+export interface Room {
+  /** Gives back what the body did not come to: one in chunks may have been any size until it was read. */
+  shrinkTo(bytes: number): void
+  /** Gives all of it back, once the answer is out or the sender gone. */
+  leave(): void
+}
+
 /**
  * Bytes of request bodies under way, by the key that sends them: a queue that counts steps lets 4,096 of 2 MiB in, and 250 sent at
  * once took a node's memory. Taken by what a request says of its length, before any of it is read.
@@ -19,8 +27,8 @@ export class BodyBudget {
   readonly #byKey = new Map<string, number>()
   #total = 0
 
-  /** Throws Problem `overloaded` where there is no room; else gives back what to call when the answer is out, or null where there is no body. */
-  take(key_id: string, headers: IncomingHttpHeaders): (() => void) | null {
+  /** Throws Problem `overloaded` where there is no room; null where there is no body. */
+  take(key_id: string, headers: IncomingHttpHeaders): Room | null {
     const bytes = sizeOf(headers)
     if (bytes === 0) return null
     const own = (this.#byKey.get(key_id) ?? 0) + bytes
@@ -28,7 +36,13 @@ export class BodyBudget {
       throw new Problem('overloaded', 'Too much is being sent at once', { retry_after_ms: 1000 })
     this.#byKey.set(key_id, own)
     this.#total += bytes
-    return () => this.#give(key_id, bytes)
+    let held = bytes
+    const shrinkTo = (left: number) => {
+      if (left >= held) return
+      this.#give(key_id, held - left)
+      held = left
+    }
+    return { shrinkTo, leave: () => shrinkTo(0) }
   }
 
   #give(key_id: string, bytes: number): void {

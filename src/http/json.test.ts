@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { MAX_DEPTH, parseStrict } from './json.js'
+import { MAX_DEPTH, MAX_VALUES, parseStrict } from './json.js'
 
 const parse = (text: string) => parseStrict(Buffer.from(text))
 /** Texts with what makes a scanner lose its place: quotes, backslashes, brackets, escapes in a row. */
@@ -56,8 +56,14 @@ describe('strict JSON', () => {
     ['["a\\"]', /JSON/],
     ['\\"a":"b"', /JSON/],
     ['['.repeat(MAX_DEPTH + 1), /Nested/],
+    [`[${'[],'.repeat(MAX_VALUES / 2)}0]`, /values/],
+    [`[${'1,'.repeat(MAX_VALUES)}1]`, /values/],
   ])('refuses %s', (text, why) => {
     expect(() => parse(text)).toThrow(why)
+  })
+
+  test('takes as many values as it says', () => {
+    expect(parse(`[${'1,'.repeat(MAX_VALUES - 3)}1]`)).toHaveLength(MAX_VALUES - 2)
   })
 
   test('takes a pair of surrogates and a backslash before a quote', () => {

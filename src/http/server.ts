@@ -7,7 +7,7 @@ import { may } from '../core/access.js'
 import { Problem } from '../errors.js'
 import type { Log } from '../platform/log.js'
 import type { Authenticator } from './auth.js'
-import { BODY_LIMIT, BodyBudget } from './body-budget.js'
+import { BODY_LIMIT, BodyBudget, type Room } from './body-budget.js'
 import { gateAnswer } from './gate-answer.js'
 import { parseStrict } from './json.js'
 import type { OpenCalls } from './open-calls.js'
@@ -58,7 +58,9 @@ export function createServer(
     clientErrorHandler: refuseConnection,
   })
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+  const rooms = new WeakMap<FastifyRequest, Room>()
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    rooms.get(request)?.shrinkTo(body.length)
     try {
       done(null, body.length === 0 ? undefined : parseStrict(body as Buffer))
     } catch (error) {
@@ -76,13 +78,14 @@ export function createServer(
     done()
   })
   app.setErrorHandler((error, request, reply) => fail(reply, request, asProblem(error), log))
-  app.setNotFoundHandler((request, reply) =>
-    fail(reply, request, new Problem(isKnownPath(routes, request.url) ? 'method_not_allowed' : 'not_found'), log),
+  // As soon as it is known, before a body is read: nobody needs a key to ask for what is not there.
+  app.addHook('onRequest', (request, _reply, done) =>
+    request.is404 ? done(new Problem(isKnownPath(routes, request.url) ? 'method_not_allowed' : 'not_found')) : done(),
   )
   // Streams of events never end by themselves: a server that stops ends them.
   app.addHook('preClose', async () => open.abort())
   const bodies = new BodyBudget()
-  for (const route of routes) mount(app, route, auth, log, open, bodies)
+  for (const route of routes) mount(app, route, auth, log, open, bodies, rooms)
   letGoOnClose(app)
   return app
 }
@@ -142,6 +145,7 @@ function mount(
   log: Log,
   open: OpenCalls,
   bodies: BodyBudget,
+  rooms: WeakMap<FastifyRequest, Room>,
 ): void {
   const body: Validator | null = route.body === undefined ? null : validator(route.body)
   const query: Validator | null = route.query === undefined ? null : validator(route.query)
@@ -156,10 +160,14 @@ function mount(
       if (!route.permission.some((permission) => may(caller, permission)))
         throw new Problem('forbidden', undefined, { needs: route.permission })
       route.admit?.(caller)
-      const answered = bodies.take(caller.key_id, request.headers)
-      // Not 'finish': whoever hangs up in the middle of a body is never answered.
-      if (answered !== null) reply.raw.once('close', answered)
       callers.set(request, caller)
+      // The body of a GET is never read.
+      const room = route.method === 'GET' ? null : bodies.take(caller.key_id, request.headers)
+      if (room === null) return
+      rooms.set(request, room)
+      // Not 'finish': whoever hangs up in the middle of a body is never answered. Who did so while the key was looked up is gone already.
+      if (reply.raw.closed) room.leave()
+      else reply.raw.once('close', () => room.leave())
     },
     handler: async (request, reply) => {
       const found = (request.query ?? {}) as Record<string, unknown>

@@ -1,6 +1,15 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { violations } from '../../test/invariants.js'
-import { codeOf, holdCommits, openPlane, problemOf, type Tenancy, type TestPlane, turns } from '../../test/plane.js'
+import {
+  breakCommit,
+  codeOf,
+  holdCommits,
+  openPlane,
+  problemOf,
+  type Tenancy,
+  type TestPlane,
+  turns,
+} from '../../test/plane.js'
 import { proves } from '../../test/requirements.js'
 import { shortForm } from '../core/binding.js'
 import { approve } from './approve.js'
@@ -90,6 +99,18 @@ describe('an answer', () => {
     plane.clock.advance(5000)
     await t.sweep()
     expect((await refused()).slice(1)).toMatchObject([{ approval_id, error_code: 'approval_stale', count: 99 }])
+    await held(t)
+  })
+
+  test('that is refused while the store is away is on record when it is refused again', async () => {
+    const t = await plane.tenant(policy(ASK))
+    const { approval_id } = await parked(t)
+    breakCommit(plane.db, 'before')
+    const wrong = () => codeOf(t.approve(approval_id, t.approver, 'f'.repeat(64)))
+    expect(await wrong()).not.toBe('approval_stale')
+    expect((await t.kinds()).filter((kind) => kind === 'approval.refused')).toEqual([])
+    expect(await wrong()).toBe('approval_stale')
+    expect((await t.kinds()).filter((kind) => kind === 'approval.refused')).toHaveLength(1)
     await held(t)
   })
 

@@ -91,14 +91,14 @@ async function assertAnswerable(
   const refuse = async (problem: Problem) => {
     const { tenant, job_id, approval_id } = approval
     const refused = { kind: 'approval.refused', tenant, actor: caller.principal, job_id, approval_id } as const
-    // Written at once, its repeats counted: who is refused could else fill the log by asking again.
-    if (world.refusals.isRepeat({ ...refused, error_code: problem.code }, now)) throw problem
     const fact = jobFact('approval.refused', job, now, caller.principal, {
       approval_id: approval.approval_id,
       error_code: problem.code,
       grant_hash: approval.grant_hash,
     })
-    await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [], rows: {}, facts: [fact] })
+    // Written at once, its repeats counted: who is refused could else fill the log by asking again.
+    const write = () => world.ledger.record(tenant, [fact])
+    await world.refusals.onRecord({ ...refused, error_code: problem.code }, now, write)
     throw problem
   }
   const seen = {

@@ -11,11 +11,11 @@ import { type AuditRecord, readExport, recordLine, recordsOf } from '../core/aud
 import { tileLines } from '../core/audit/tile.js'
 import { type VerifyReport, verifyExitCode, verifyLog } from '../core/audit/verify.js'
 import type { FactKind } from '../core/audit.js'
-import type { EventStream, OutgoingEvent } from '../platform/bus/seam.js'
+import { type EventStream, type OutgoingEvent, StreamUnavailable } from '../platform/bus/seam.js'
 import { openPostgres } from '../platform/db/pg.js'
 import { openPglite } from '../platform/db/pglite.js'
 import { type ArchiveFolder, archiveFolder, type Draft } from '../store/archive-folder.js'
-import { emptyTiles, segmentEnd } from '../store/archives.js'
+import { emptyTiles, markEmptied, segmentEnd } from '../store/archives.js'
 import { newestHead, placedTiles } from '../store/audit.js'
 import { auditSource } from '../store/audit-source.js'
 import type { World } from '../store/world.js'
@@ -304,6 +304,34 @@ describe.each([
     expect(await kinds('audit.archived')).toHaveLength(1)
   })
 
+  test('a file is emptied only when no body of it is left, whoever says that nothing was there to take out', async () => {
+    await past()
+    // As it looks to this node while another has the same rows under way; which then dies before it commits.
+    plane.db.tap = async (sql, send) => (sql.startsWith('WITH gone AS') ? [{ size: null }] : send())
+    await archived()
+    plane.db.tap = null
+    const emptied = async () => (await t.rows<{ emptied_at: number | null }>('audit_archives'))[0]?.emptied_at
+    expect([await emptied(), await bodiesLeft()]).toEqual([null, expect.any(Number)])
+    await run()
+    expect([await emptied(), (await placedTiles(plane.db, t.tenant, 0, 1))[0]?.body]).toEqual([
+      expect.any(Number),
+      null,
+    ])
+  })
+
+  test(`a server's word about a file it lacks gives way to the file in the folder of who verifies`, async () => {
+    await past()
+    await archived()
+    const lacking = await exported(newFolder())
+    expect(lacking.filter(({ record }) => record === 'archive_fault')).toHaveLength(1)
+    const options = { tenant: t.tenant, keys: [plane.key.publicKey] }
+    expect((await verifyLog(withArchive(lacking, newFolder().open), options)).faults).toMatchObject([
+      { code: 'archive_missing' },
+    ])
+    const report = await verifyLog(withArchive(lacking, folder.open), options)
+    expect([report.faults, report.archived]).toMatchObject([[], { files: 1, not_checked: 0 }])
+  })
+
   const UPDATE = 'UPDATE audit_tiles SET'
   const ONE = 'WHERE tenant = $1 AND seq = (SELECT min(seq) + 2 FROM audit_tiles WHERE tenant = $1)'
   test.each([
@@ -413,39 +441,74 @@ describe.each([
     } as never
     await segmentEnd(watching, 't', 1, { before: 1, bytes: 1, tiles: 5 })
     await emptyTiles(watching, 't', { first: 1 }, 1, 5)
+    await markEmptied(watching, 't', { first: 1, size: 2 }, 1)
     for (const plan of plans) expect(plan).not.toMatch(/Seq Scan/)
     expect(plans[0]).toMatch(/audit_tiles_placed.*first_index >= .*audit_heads_pkey.*size <= /s)
     expect(plans[1]).toMatch(/first_index >= .*first_index < a.size.*Tid Scan/s)
+    expect(plans[2]).toMatch(/audit_tiles_placed.*first_index >= .*first_index < /s)
   })
 })
 
-test('events are published from files, and wait where those are not to be had', async () => {
+test('events are published from files; where those are not to be had they wait, and hold up no other tenant', async () => {
   const plane = await openPlane(2)
   try {
-    const t = await plane.tenant(POLICY)
+    const [t, later] = [await plane.tenant(POLICY), await plane.tenant(POLICY)]
     for (let n = 0; n < 5; n++) await t.submit({ topic: 'job.it' })
     await integrate(plane.world, plane.key)
     plane.clock.advance(KEEP + 2 * DAY)
     const folder = newFolder()
-    expect(await archive(plane.world, folder, plane.key, KEEP)).toMatchObject([{ failed: null }])
+    const others = (tenant: string) => tenant !== t.tenant
+    expect(await archive(plane.world, folder, plane.key, KEEP, others)).toMatchObject([{ failed: null }])
+    await later.submit({ topic: 'job.it' })
     await integrate(plane.world, plane.key)
-    const sent: OutgoingEvent[] = []
+    const sent: { tenant: string; index: number }[] = []
+    // As the one of NATS does: whatever is thrown while events are taken is a fault of the stream.
+    const append = async (events: Iterable<OutgoingEvent>) => {
+      try {
+        for (const { body } of events) sent.push(JSON.parse(body))
+      } catch (cause) {
+        throw new StreamUnavailable('the event stream refuses', { cause })
+      }
+      return sent.length
+    }
     const stream: EventStream = {
       state: async () => ({ instance: 'one', last: sent.length }),
       newest: async () => null,
-      append: async (events) => sent.push(...events),
+      append,
     }
-    await expect(publish(plane.world, stream)).rejects.toThrow(/^entry 0 of t1 cannot be read: archive t1/)
-    expect(sent).toEqual([])
+    const sentOf = ({ tenant }: Tenancy) => sent.filter((event) => event.tenant === tenant).map(({ index }) => index)
+    const indexes = async (on: World, { tenant }: Tenancy) =>
+      (await linesAfter(on, tenant, -1, 1000)).map(({ index }) => index)
+    const publishAll = async (on: World) => {
+      for (;;) {
+        const done = await publish(on, stream)
+        if (done.events === 0) return done
+      }
+    }
+    const blind = await publishAll(plane.world)
+    expect(blind.unreadable.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^entry 0 of t1 cannot be read: archive t1/),
+    ])
+    expect([sentOf(t), sentOf(later)]).toEqual([[], await indexes(plane.world, later)])
+    expect(blind.behind).toBe((await newestHead(plane.db, t.tenant))?.size)
+
     const world = { ...plane.world, archive: folder }
-    for (let had = -1; had < sent.length; ) {
-      had = sent.length
-      await publish(world, stream)
-    }
-    const lines = await linesAfter(world, t.tenant, -1, 1000)
-    expect(sent.map(({ body }) => (JSON.parse(body) as { index: number }).index)).toEqual(
-      lines.map(({ index }) => index),
+    // What stands before an entry that cannot be read is published once.
+    const at = 3
+    await plane.db.query(
+      "UPDATE audit_tiles SET hash = '-' || hash WHERE tenant = $1 AND first_index <= $2 AND first_index + count > $2",
+      [t.tenant, at],
     )
+    expect((await publishAll(world)).unreadable).toMatchObject([
+      { message: expect.stringMatching(/of t1 cannot be read/) },
+    ])
+    const before = sentOf(t)
+    expect(before.length).toBeGreaterThan(0)
+    await publishAll(world)
+    expect(sentOf(t)).toEqual(before)
+    await plane.db.query("UPDATE audit_tiles SET hash = ltrim(hash, '-') WHERE tenant = $1", [t.tenant])
+    expect(await publishAll(world)).toMatchObject({ behind: 0, unreadable: [] })
+    expect(sentOf(t)).toEqual(await indexes(world, t))
   } finally {
     await plane.close()
   }

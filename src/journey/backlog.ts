@@ -7,7 +7,7 @@ import type { World } from '../store/world.js'
 /**
  * Says in the log which queues of a tenant became backlogged and which recovered since it was last said; from there subscribers hear
  * of it. The entries come first: whoever dies in between leaves a change that is said twice, never one that is not said. Throws what
- * `commit` throws.
+ * `record` throws.
  * @param waiting open claims by topic, as far as this node knows
  */
 export async function noteBacklogs(
@@ -31,7 +31,7 @@ export async function noteBacklogs(
     facts.push({ kind, tenant, at, actor: 'system:backlogs', topic, depth, oldest_ms, waiting_workers, lasted_ms })
   }
   if (facts.length === 0) return []
-  await world.ledger.commit({ tenant, gate: null, alone: [], rows: {}, facts })
+  await world.ledger.record(tenant, facts)
   const named = (kind: Fact['kind']) => facts.flatMap((fact) => (fact.kind === kind ? [String(fact.topic)] : []))
   await beginBacklogs(
     world.db,

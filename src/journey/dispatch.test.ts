@@ -3,7 +3,8 @@ import { violations } from '../../test/invariants.js'
 import { codeOf, holdCommits, openPlane, type Tenancy, type TestPlane, turns } from '../../test/plane.js'
 import { proves } from '../../test/requirements.js'
 import type { LeasedJob } from '../contract/workers.js'
-import { type Claiming, dispatch, leasesFor } from './dispatch.js'
+import { type Claiming, dispatch } from './dispatch.js'
+import { leasesFor } from './given.js'
 import { createKey, revokeKey } from './keys.js'
 
 const policy = (rules: string, classes = '') => `version: v1\ndefault_decision: DENY\n${classes}rules:\n${rules}\n`
@@ -270,6 +271,77 @@ describe('a number of places', () => {
   })
 })
 
+describe('a limit that a new snapshot changed', () => {
+  const AB = ['job.do.a', 'job.do.b']
+  const FREE = '  - { id: rest, match: { topic: job.do.* }, decision: ALLOW }'
+  const limited = (topic: string) =>
+    policy(
+      `  - { id: one, match: { topic: ${topic} }, decision: ALLOW, limits: { concurrent: 1, per: rule } }\n${FREE}`,
+    )
+  const submits = (t: Tenancy, count: number) =>
+    Promise.all(Array.from({ length: count }, () => t.submit({ topic: 'job.do.a', priority: 9 })))
+  const topics = async (t: Tenancy) => (await t.claim(AB)).map(({ job }) => job.topic)
+  function notes() {
+    const seen = { count: 0 }
+    plane.db.tap = (sql, send) => {
+      seen.count += Number(sql.includes('UPDATE jobs t SET needs'))
+      return send()
+    }
+    return seen
+  }
+
+  test('holds back nothing that it bound only before', async () => {
+    const t = await plane.tenant(limited('job.do.*'))
+    await submits(t, 20)
+    await t.submit({ topic: 'job.do.b', priority: 0 })
+    await t.activate(limited('job.do.a'))
+    expect(await topics(t)).toEqual(['job.do.a'])
+    expect(await topics(t)).toEqual(['job.do.b'])
+    await held(t)
+  })
+
+  test('hides nothing behind what it did not bind before, however much of that waits', async () => {
+    const t = await plane.tenant(policy(FREE))
+    await submits(t, 1100)
+    await t.activate(limited('job.do.a'))
+    expect(await topics(t)).toEqual(['job.do.a'])
+    await t.submit({ topic: 'job.do.b', priority: 0 })
+    // All of it is decided anew, a thousand at a time; from then on it is passed over.
+    const looks = [await t.look(AB), await t.look(AB)]
+    expect(looks.map(({ leases }) => leases.map(({ job }) => job.topic))).toEqual([[], ['job.do.b']])
+    expect(looks[0]?.more).toBe(true)
+    const noted = notes()
+    expect(await t.look(AB)).toMatchObject({ leases: [], more: false })
+    expect(noted.count).toBe(0)
+  })
+
+  test('is noted once where rules read the clock, and a step of the job keeps no note of another view', async () => {
+    const later = new Date(plane.clock.now() + 86_400_000).toISOString()
+    const t = await plane.tenant(
+      policy(
+        `  - { id: one, match: { topic: job.do.a }, when: 'now < timestamp("${later}")', decision: ALLOW, limits: { concurrent: 1, per: rule } }\n${FREE}`,
+      ),
+    )
+    await submits(t, 3)
+    expect(await topics(t)).toEqual(['job.do.a'])
+    const noted = notes()
+    expect(await topics(t)).toEqual([])
+    expect(noted.count).toBe(1)
+    expect(await topics(t)).toEqual([])
+    expect(noted.count).toBe(1)
+    plane.db.tap = null
+    const rows = () =>
+      plane.db.query<{ job_id: string; limit_keys: string[] | null }>(
+        "SELECT job_id, limit_keys FROM jobs WHERE tenant = $1 AND status <> 'running'",
+        [t.tenant],
+      )
+    const [job] = await rows()
+    expect(job?.limit_keys).toHaveLength(1)
+    await t.cancel(job?.job_id as string)
+    expect((await rows()).find(({ job_id }) => job_id === job?.job_id)?.limit_keys).toBeNull()
+  })
+})
+
 describe('the queue time', () => {
   const CLASS = policy(
     '  - { id: do, match: { topic: job.do.* }, decision: ALLOW }',
@@ -420,6 +492,29 @@ describe('a look', () => {
     await t.submit({ topic: 'job.do.it' })
     const { given } = await dispatch(plane.world, [claiming(t, { gone: AbortSignal.abort() }), claiming(t)])
     expect([await given[0], (await given[1])?.length]).toEqual([null, 1])
+  })
+
+  test('reads for many repeated claims as often as for one, and tells each what it was given', async () => {
+    const t = await plane.tenant(ALLOW)
+    const claims = Array.from({ length: 6 }, (_, n) => claiming(t, { claim_id: `claim-${n}`, capacity: 2 }))
+    await Promise.all(Array.from({ length: 12 }, (_, n) => t.submit({ topic: 'job.do.it', input: n })))
+    const leases = async (of: Claiming[]) => Promise.all((await dispatch(plane.world, of)).given)
+    const first = await leases(claims)
+    const seen = { count: 0 }
+    plane.db.tap = (_, send) => {
+      seen.count++
+      return send()
+    }
+    const repeated = (n: number) => claims.slice(0, n).map((each) => ({ ...each, known: false }))
+    await leases(repeated(1))
+    const once = seen.count
+    seen.count = 0
+    const again = await leases(repeated(6))
+    expect(seen.count).toBe(once)
+    const told = (all: (LeasedJob[] | null)[]) =>
+      all.map((each) => each?.map(({ lease, job }) => `${lease} ${job.input}`).sort())
+    expect(told(again)).toEqual(told(first))
+    expect(told(again).flat()).toHaveLength(12)
   })
 
   test('knows what the one before it is still leasing', async () => {

@@ -7,22 +7,20 @@ import { type Decision, decide, limitKeys, type Standing } from '../core/door.js
 import { jobFact } from '../core/facts.js'
 import { type Claim, claimOf, decisionIdOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
-import type { Lease } from '../core/lease.js'
-import { type Granted, leasedJob } from '../core/leased.js'
+import type { Granted } from '../core/leased.js'
 import { type Counter, FRESH } from '../core/limits.js'
 import { ENFORCED_BY_WORKERS } from '../core/policy/constraints.js'
 import { Problem } from '../errors.js'
 import { getApproval } from '../store/approvals.js'
 import { decisionAbout } from '../store/decisions.js'
-import { type DueJob, dueJobs, passOver } from '../store/due.js'
-import { getJobs, needsText } from '../store/jobs.js'
+import { type DueJob, dueJobs, type Note, noteOf, passOver } from '../store/due.js'
 import { activeForAll, gateMoved } from '../store/keys.js'
-import { effectsOfJobs, leasesOfClaims } from '../store/leases.js'
 import type { Conflict, Spend } from '../store/ledger/write.js'
-import { loadTexts, loadValues, smallTexts } from '../store/payloads.js'
+import { loadTexts } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
 import { loadCounters, loadGrants } from '../store/standing.js'
 import type { World } from '../store/world.js'
+import { asTold, leasesForAll } from './given.js'
 
 /** One worker's open claim. */
 export interface Claiming extends Waiter {
@@ -52,14 +50,15 @@ export interface Dispatched {
 
 /** Rows looked at beyond what there is room for, doubled with every round. */
 const LOOK_AHEAD = 4
-/** Rows read at once: between two reads the node does something else, and a larger read gains nothing. */
-const STEP = 128
+/**
+ * Jobs that claims need to have room for, and rows read at once: between two reads the node does something else, and others wait
+ * for its answers. A larger read gains nothing.
+ */
+export const STEP = 128
 /** Jobs decided in one look at most: a backlog behind one full limit must not turn a look into a scan. */
 const LOOK_MAX = 1000
 /** Payload text in one look, so in one answer: past it the claims get what they have. 300 jobs of 2 MiB once made an answer no string could hold. */
 const ANSWER_BYTES = 16 * 1024 * 1024
-/** Recorded effects sent along with a lease, for all leases of an answer: 280 results of 2 MB took a node's memory. */
-const EFFECTS_SHOWN = { count: 1000, bytes: 8192 }
 /** Jobs decided together: enough to share the reads, few enough not to read payloads that no room is left for. */
 const CHUNK = 32
 /** How long it is believed what a job needs, where rules read the clock. */
@@ -85,7 +84,7 @@ type Outcome = Granted | Conflict | 'moved' | { error: unknown }
 interface Look {
   tenant: string
   active: Active
-  /** What a job needs is believed if it was decided under this. */
+  /** What a job needs and which limits bind it is believed if it was decided under this. */
   view: string
   enforces: readonly string[]
   /** Oldest first. */
@@ -128,9 +127,18 @@ export async function dispatch(
     return { claiming, room: isRevoked ? 0 : claiming.capacity, granting: [], earlier: null, fault }
   })
   const look: Look = {
-    ...{ tenant, active, seats, taken, view: viewOf(active, world.clock.now()) },
+    tenant,
+    active,
+    view: viewOf(active, world.clock.now()),
     enforces: ENFORCED_BY_WORKERS.filter((name) => enforces.includes(name)),
-    ...{ decided: [], full: [], bytes: 0, counters: {}, retry_in_ms: null, moved: false },
+    seats,
+    taken,
+    decided: [],
+    full: [],
+    bytes: 0,
+    counters: {},
+    retry_in_ms: null,
+    moved: false,
   }
   const fresh = claims.filter(({ known }) => !known)
   let repeats: ReturnType<typeof leasesForAll<Claiming>> | null = null
@@ -142,8 +150,13 @@ export async function dispatch(
       repeats ??= leasesForAll(world, tenant, fresh)
       const [due, earlier] = await Promise.all([
         dueJobs(world.db, tenant, {
-          ...{ topics, limit, now: world.clock.now(), skip: [...taken, ...look.decided] },
-          ...{ full: look.full, view: look.view, enforces: look.enforces },
+          topics,
+          now: world.clock.now(),
+          limit,
+          skip: [...taken, ...look.decided],
+          full: look.full,
+          view: look.view,
+          enforces: look.enforces,
         }),
         repeats,
       ])
@@ -192,80 +205,6 @@ function nextSeat({ seats }: Look): Seat | null {
   return null
 }
 
-/** What this claim was given already: the answer to a repeat, so that a lost answer loses no lease. */
-export async function leasesFor(world: World, claiming: Repeat): Promise<LeasedJob[]> {
-  return (await leasesForAll(world, claiming.tenant, [claiming])).get(claiming) ?? []
-}
-
-type Repeat = Pick<Claiming, 'tenant' | 'principal' | 'claim_id' | 'topics'>
-
-/** Of these claims of one tenant, those that were given something already. */
-async function leasesForAll<Of extends Repeat>(
-  world: World,
-  tenant: string,
-  claims: readonly Of[],
-): Promise<Map<Of, LeasedJob[]>> {
-  const leases = await leasesOfClaims(world.db, tenant, claims)
-  const found = new Map<Of, LeasedJob[]>()
-  for (const claim of leases.length === 0 ? [] : claims) {
-    // By topic too: another key of this worker may be bound to others.
-    const { principal, claim_id, topics } = claim
-    const own = leases.filter((l) => l.principal === principal && l.claim_id === claim_id && topics.includes(l.topic))
-    if (own.length > 0) found.set(claim, await again(world, tenant, own))
-  }
-  return found
-}
-
-/** Leases that were granted before, with what they are about. */
-async function again(world: World, tenant: string, leases: readonly Lease[]): Promise<LeasedJob[]> {
-  const read = await getJobs(
-    world.db,
-    tenant,
-    leases.map((l) => l.job_id),
-  )
-  const jobs = new Map(read.map((j) => [j.job_id, j]))
-  const values = await loadValues(
-    world.db,
-    tenant,
-    read.flatMap((j) => [j.input_ptr, j.context_ptr]),
-  )
-  const value = (ptr: string | null): Json => (ptr === null ? null : (values.get(ptr) ?? null))
-  const granted = leases.flatMap((lease): Granted[] => {
-    const job = jobs.get(lease.job_id)
-    return job === undefined ? [] : [{ lease, job, input: value(job.input_ptr), context: value(job.context_ptr) }]
-  })
-  return shown(world, tenant, granted)
-}
-
-/** Leases as the worker gets them, with the committed effects of earlier attempts. */
-async function shown(world: World, tenant: string, granted: readonly Granted[]): Promise<LeasedJob[]> {
-  const again = granted
-    .filter(({ lease, job }) => lease.attempt > 1 || job.budget_from > 0)
-    .map(({ job }) => job.job_id)
-  const committed =
-    again.length === 0 ? [] : (await effectsOfJobs(world.db, tenant, again)).filter((e) => e.status === 'committed')
-  const texts = await smallTexts(
-    world.db,
-    tenant,
-    committed.map((e) => (e.verdict === 'QUARANTINE' ? null : e.result_ptr)),
-    EFFECTS_SHOWN,
-  )
-  // What is left out is not forgotten: a worker that begins it is answered with what was recorded.
-  const effects = committed.filter(
-    (e) => e.verdict === 'QUARANTINE' || e.result_ptr === null || texts.has(e.result_ptr),
-  )
-  const values = new Map([...texts].map(([ptr, text]) => [ptr, JSON.parse(text) as Json]))
-  const now = world.clock.now()
-  return granted.map((each) =>
-    leasedJob(
-      each,
-      effects.filter((e) => e.job_id === each.job.job_id),
-      values,
-      now,
-    ),
-  )
-}
-
 interface Plan {
   job: Job
   claim: Claim
@@ -279,8 +218,9 @@ async function decideAll(world: World, look: Look, due: readonly DueJob[]): Prom
     const chunk = chunkOf(due, from)
     from += chunk.length
     const { claims, grants, keys } = await load(world, look, chunk)
-    const passed: { job_id: string; version: number; needs: string }[] = []
-    for (const [n, { job, bytes }] of chunk.entries()) {
+    const passed: Note[] = []
+    for (const [n, due] of chunk.entries()) {
+      const { job, bytes } = due
       const seat = nextSeat(look)
       if (seat === null || look.bytes >= ANSWER_BYTES) break
       look.decided.push(job.job_id)
@@ -295,12 +235,12 @@ async function decideAll(world: World, look: Look, due: readonly DueJob[]): Prom
       const decision = decide(look.active.policy, claim, standing)
       if (decision.outcome === 'wait') {
         noteFull(look, decision)
+        passed.push(...noteOf(due, look.view, decision))
         continue
       }
       if (decision.outcome === 'pass') {
         if (decision.enforcers.some((name) => !look.enforces.includes(name))) {
-          const { job_id, version } = job
-          passed.push({ job_id, version, needs: needsText(look.view, decision.enforcers) })
+          passed.push(...noteOf(due, look.view, decision))
           continue
         }
         seat.room--
@@ -413,7 +353,7 @@ async function handOver(world: World, { claiming, granting }: Seat): Promise<Lea
   if (outcomes.includes('gate')) await gateMoved(world, claiming.key)
   const failed = outcomes.find((each): each is { error: unknown } => typeof each === 'object' && 'error' in each)
   if (granted.length === 0 && failed !== undefined) throw failed.error
-  return shown(world, claiming.tenant, granted)
+  return asTold(world, claiming.tenant, granted)
 }
 
 /** A place under each concurrency limit that binds. */

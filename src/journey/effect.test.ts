@@ -11,6 +11,7 @@ import {
   turns,
 } from '../../test/plane.js'
 import { proves } from '../../test/requirements.js'
+import { DbError } from '../errors.js'
 
 const POLICY = `
 version: v1
@@ -245,6 +246,18 @@ describe(`${proves('L4')} after an activation a lease is held to what it was tol
     await held(t)
   })
 
+  test('one that the door holds the input to refuses nothing where the input obeys: no worker has to know of it', async () => {
+    const t = await plane.tenant(POLICY)
+    const { lease, job } = await t.lease({ topic: 'job.do.it', input: { amount: 10, tool: 'drill' } })
+    await t.activate(rule('max_amount: 10, allowed_tools: [drill], max_input_bytes: 1000'))
+    expect(await codeOf(t.begin(lease, 'a'))).toBe('done')
+    await t.activate(rule('max_amount: 9'))
+    const refused = await problemOf(t.begin(lease, 'b'))
+    expect(refused).toMatchObject({ code: 'effect_refused', message: expect.stringContaining('no longer allows') })
+    expect((await t.job(job.job_id)).cancel_requested).toBe(true)
+    await held(t)
+  })
+
   test('a tighter one refuses; the same, a wider one or none does not', async () => {
     const t = await plane.tenant(hosts('good.example, old.example'))
     const { lease } = await t.lease({ topic: 'job.do.it' }, { enforces })
@@ -370,6 +383,24 @@ describe('a person who looked', () => {
       { lease_id: lease, attempt: 1 },
       { lease_id: lease, attempt: 1, count: 200 },
     ])
+    await held(t)
+  })
+
+  test('late evidence that could not be written is written when it is reported again', async () => {
+    const t = await plane.tenant(POLICY)
+    const { job_id, lease } = await doubted(t)
+    plane.clock.advance(60_000)
+    await t.resolve(job_id, 'pay', false)
+    const [second] = await t.claim(IT)
+    await t.begin(second?.lease as string, 'pay')
+    plane.db.tap = (sql, send) => (isCommit(sql) ? Promise.reject(new DbError('the disk is full', '53100')) : send())
+    expect(await codeOf(t.commit(lease, 'pay', 'first'))).toBe('store_unavailable')
+    plane.db.tap = null
+    const late = async () => (await t.facts()).filter((fact) => fact.kind === 'effect.late')
+    expect(await late()).toEqual([])
+    expect(await codeOf(t.commit(lease, 'pay', 'first'))).toBe('lease_lost')
+    expect(await late()).toMatchObject([{ lease_id: lease, attempt: 1 }])
+    expect((await late())[0]?.count).toBeUndefined()
     await held(t)
   })
 

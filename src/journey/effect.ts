@@ -238,9 +238,9 @@ async function recordLate(
   now: number,
 ): Promise<void> {
   const late = { kind: 'effect.late', actor: caller.principal, effect_key, attempt: lease.attempt } as const
-  if (world.refusals.isRepeat({ ...late, ...namesOf(lease, job) }, now)) return
   const fact = jobFact('effect.late', job, now, caller.principal, { ...late, lease_id: lease.lease_id })
-  await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [], rows: {}, facts: [fact] })
+  const write = () => world.ledger.record(job.tenant, [fact])
+  await world.refusals.onRecord({ ...late, ...namesOf(lease, job) }, now, write)
 }
 
 const namesOf = ({ lease_id }: Lease, { tenant, job_id }: Job) => ({ tenant, lease_id, job_id })

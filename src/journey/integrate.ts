@@ -180,22 +180,16 @@ async function close(world: World, tenant: string, writer: string): Promise<void
   await fenceWriter(world.db, tenant, writer, now)
   const last = await lastTileOf(world.db, tenant, writer)
   if (last !== null)
-    await world.ledger.commit({
-      tenant,
-      gate: null,
-      alone: [],
-      rows: {},
-      facts: [
-        {
-          kind: 'writer.closed',
-          tenant,
-          at: now,
-          actor: 'system:integrator',
-          writer,
-          last_seq: last.seq,
-          last_hash: last.hash,
-        },
-      ],
-    })
+    await world.ledger.record(tenant, [
+      {
+        kind: 'writer.closed',
+        tenant,
+        at: now,
+        actor: 'system:integrator',
+        writer,
+        last_seq: last.seq,
+        last_hash: last.hash,
+      },
+    ])
   await closeWriter(world.db, tenant, writer, now)
 }

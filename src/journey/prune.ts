@@ -78,8 +78,8 @@ export async function pruneDenials(world: World, keepMs: number, places: DenialP
 
 const hashOf = (ids: readonly string[]) => sha256([...ids].sort().join('\n'))
 
-/** In aggregate: an entry for each would make the log grow by what the tables lose. Throws what `commit` throws. */
+/** In aggregate: an entry for each would make the log grow by what the tables lose. Throws what `record` throws. */
 async function commitFact(world: World, kind: Fact['kind'], tenant: string, fields: Partial<Fact>): Promise<void> {
   const fact: Fact = { ...fields, kind, tenant, at: world.clock.now(), actor: 'system:pruner' }
-  await world.ledger.commit({ tenant, gate: null, alone: [], rows: {}, facts: [fact] })
+  await world.ledger.record(tenant, [fact])
 }

@@ -1,7 +1,6 @@
 import { tileLines } from '../core/audit/tile.js'
 import { eventOf, type PublishedEntry } from '../core/event.js'
 import type { EventStream, StreamState } from '../platform/bus/seam.js'
-import { type FoundTile, withBodies } from '../store/archived.js'
 import { placedTiles, tileAt } from '../store/audit.js'
 import {
   advancePublished,
@@ -10,6 +9,7 @@ import {
   publishedRows,
   rewindPublished,
 } from '../store/published.js'
+import { type FoundTile, withBodies } from '../store/tile-bodies.js'
 import type { World } from '../store/world.js'
 
 /**
@@ -27,24 +27,31 @@ export interface Published {
   behind: number
   /** Tenants whose events were lost by the stream and are published again. */
   rewound: string[]
+  /** One for each tenant whose events wait for a file; those of the others were published. */
+  unreadable: Unreadable[]
 }
 
 /**
  * One step: a few tiles of every tenant with something new, in the order of its tree. The cursor moves after the server said
  * that all are stored, so a crash repeats events and never leaves one out. Old entries come from the files of the archive; where
- * those are not to be had, they wait. Throws StreamUnavailable, Unreadable.
+ * those are not to be had, that tenant's wait. Throws StreamUnavailable.
  */
 export async function publish(world: World, stream: EventStream, past = PAST): Promise<Published> {
   const rows = await publishedRows(world.db)
-  if (rows.length === 0) return { events: 0, behind: 0, rewound: [] }
+  const done: Published = { events: 0, behind: 0, rewound: [], unreadable: [] }
+  if (rows.length === 0) return done
   const state = await stream.state()
-  const rewound: string[] = []
   // All of them before anything is appended: what is appended moves the stream's end past the marks of what it lost.
-  for (const row of rows) if (await begun(world, stream, state, row, past)) rewound.push(row.tenant)
-  const done: Published = { events: 0, behind: 0, rewound }
-  for (const { tenant, size, next } of rewound.length > 0 ? await publishedRows(world.db) : rows) {
+  for (const row of rows) if (await begun(world, stream, state, row, past)) done.rewound.push(row.tenant)
+  for (const { tenant, size, next } of done.rewound.length > 0 ? await publishedRows(world.db) : rows) {
     const from = next ?? firstOf(size, past)
-    const events = from < size ? await publishTenant(world, stream, state, tenant, from) : 0
+    let events = 0
+    try {
+      if (from < size) events = await publishTenant(world, stream, state, tenant, from)
+    } catch (error) {
+      if (!(error instanceof Unreadable)) throw error
+      done.unreadable.push(error)
+    }
     done.events += events
     done.behind += Math.max(0, size - from - events)
   }
@@ -78,7 +85,7 @@ async function begun(
   return true
 }
 
-/** How many entries were published. */
+/** How many entries were published. Throws Unreadable where the first of them is. */
 async function publishTenant(
   world: World,
   stream: EventStream,
@@ -89,18 +96,30 @@ async function publishTenant(
   // A cursor that was set back may stand within a tile.
   const first = (await tileAt(world.db, tenant, from))?.first_index ?? from
   const tiles = await withBodies(world, tenant, await placedTiles(world.db, tenant, first, TILES))
-  const last = tiles.at(-1)
+  // Found before the stream is asked: what stands before it is published once, and not again with every try.
+  const readable = beforeGap(tiles)
+  const gap = tiles[readable.length]
+  const last = readable.at(-1)
   const end = last === undefined ? 0 : (last.first_index ?? 0) + last.count
-  if (end <= from) return 0
-  const seq = await stream.append(eventsOf(tiles, from))
+  if (end <= from) {
+    if (gap !== undefined) throw new Unreadable(tenant, gap.first_index, gap.absent)
+    return 0
+  }
+  const seq = await stream.append(eventsOf(readable, from))
   await advancePublished(world.db, tenant, end, seq, instance)
   return end - from
 }
 
+type ReadTile = FoundTile & { body: string }
+
+function beforeGap(tiles: readonly FoundTile[]): ReadTile[] {
+  const gap = tiles.findIndex(({ body }) => body === null)
+  return tiles.slice(0, gap === -1 ? tiles.length : gap) as ReadTile[]
+}
+
 /** Made as they are taken: thousands at once would keep the node from its requests for 50 ms. */
-function* eventsOf(tiles: readonly FoundTile[], from: number): Iterable<PublishedEntry> {
-  for (const { body, absent, tenant, writer, seq, first_index } of tiles) {
-    if (body === null) throw new Unreadable(tenant, first_index, absent)
+function* eventsOf(tiles: readonly ReadTile[], from: number): Iterable<PublishedEntry> {
+  for (const { body, tenant, writer, seq, first_index } of tiles) {
     for (const [n, line] of tileLines({ body }).entries()) {
       const index = (first_index ?? 0) + n
       if (index >= from) yield eventOf(tenant, index, line, writer, seq)

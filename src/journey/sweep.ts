@@ -1,3 +1,4 @@
+import type { Fact } from '../core/audit.js'
 import { jobFact } from '../core/facts.js'
 import { move } from '../core/job.js'
 import { expiryAfterBeat } from '../core/lease.js'
@@ -131,16 +132,24 @@ async function eraseExpired(world: World): Promise<void> {
   }
 }
 
-/** What this node refused and counted, as entries of the log. */
-export async function writeRefusals(world: World): Promise<void> {
-  const refusals = world.refusals.take(world.clock.now())
-  for (const tenant of new Set(refusals.map((fact) => fact.tenant))) {
-    await world.ledger.commit({
-      tenant,
-      gate: null,
-      alone: [],
-      rows: {},
-      facts: refusals.filter((fact) => fact.tenant === tenant),
-    })
-  }
+/**
+ * What this node refused and counted, as entries of the log: what has gathered long enough, or at a stop all of it. What could not be
+ * written, or may not have been, is counted on: said twice it misleads less than not at all. Throws what `record` throws.
+ */
+export async function writeRefusals(world: World, all = false): Promise<void> {
+  const at = world.clock.now()
+  const gathered = world.refusals.take(at, all)
+  const faults: unknown[] = []
+  // Together, so that they share a batch: one after another each tenant would wait out a store that does not answer.
+  await Promise.all(
+    [...new Set(gathered.map(({ refused }) => refused.tenant))].map(async (tenant) => {
+      const own = gathered.filter(({ refused }) => refused.tenant === tenant)
+      const facts = own.map(({ refused, count, from }): Fact => ({ ...refused, at, count, from }))
+      await world.ledger.record(tenant, facts).catch((fault: unknown) => {
+        world.refusals.putBack(own)
+        faults.push(fault)
+      })
+    }),
+  )
+  if (faults.length > 0) throw faults[0]
 }

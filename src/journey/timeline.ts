@@ -1,7 +1,6 @@
 import type { Timeline } from '../contract/jobs.js'
 import { tileLines } from '../core/audit/tile.js'
 import { shownEntry } from '../core/event.js'
-import { type FoundTile, withBodies } from '../store/archived.js'
 import {
   namedTiles,
   newestHead,
@@ -14,6 +13,7 @@ import {
   waitingTiles,
 } from '../store/audit.js'
 import { decodeCursor, encodeCursor } from '../store/cursor.js'
+import { type FoundTile, withBodies } from '../store/tile-bodies.js'
 import type { World } from '../store/world.js'
 
 type Entry = Timeline['items'][number]

@@ -251,7 +251,12 @@ describe('looks', () => {
 
   test('follow one that was full while its leases are on their way', async () => {
     const t = await plane.tenant(POLICY)
-    for (let n = 0; n < MANY; n++) await t.submit({ topic: 'job.do.it' })
+    const polls = Array.from({ length: MANY }, () => poll(t, ['job.do.it']))
+    await waiting(MANY)
+    await quiet()
+    // Through a node whose bus this one does not hear, so that all of it is found at once.
+    const other = t.on(plane.node())
+    await Promise.all(polls.map(() => other.submit({ topic: 'job.do.it' })))
     const seen = { jobs: 0 }
     const held: (() => void)[] = []
     plane.db.tap = async (sql, send) => {
@@ -260,7 +265,7 @@ describe('looks', () => {
       if (sql.includes('json_array_elements_text')) seen.jobs += rows.length
       return rows
     }
-    const polls = Array.from({ length: MANY }, () => poll(t, ['job.do.it']))
+    plane.clock.advance(1000)
     await turns(() => seen.jobs >= MANY)
     expect(polls.every((each) => each.seen.leases === null)).toBe(true)
     plane.db.tap = null
@@ -365,6 +370,60 @@ describe('nodes that share a bus', () => {
     await t.on(a.world).submit({ topic: 'job.do.it' })
     expect(await waits.done).toHaveLength(1)
     expect(await left.done).toEqual([])
+  })
+
+  test('are told of a hint that came while the leases of all claims were on their way', async () => {
+    const [a, b, c] = [node(), node(), node()]
+    const t = await plane.tenant(POLICY)
+    const first = poll(t, ['job.do.it'], { at: b.dispatcher })
+    await turns(() => b.dispatcher.waiting === 1)
+    const waits = poll(t, ['job.do.it'], { at: c.dispatcher })
+    await turns(() => c.dispatcher.waiting === 1)
+    await quiet()
+    const passed: string[] = []
+    const pass = b.world.bus.pass.bind(b.world.bus)
+    // The first job's hint is passed on as soon as its lease is on its way; it gets lost, so that nobody races for that job.
+    b.world.bus.pass = (tenant, topic) => {
+      if (passed.push(topic) > 1) pass(tenant, topic)
+    }
+    const from = t.on(a.world)
+    const held: (() => void)[] = []
+    let commits = 0
+    plane.db.tap = async (sql, send) => {
+      // The second commit is that of the lease.
+      if (isCommit(sql) && ++commits === 2) await new Promise<void>((go) => held.push(go))
+      return send()
+    }
+    await from.submit({ topic: 'job.do.it' })
+    await turns(() => held.length === 1)
+    await from.submit({ topic: 'job.do.it' })
+    await quiet()
+    const before = passed.length
+    for (const go of held) go()
+    expect(await first.done).toHaveLength(1)
+    expect(before).toBe(1)
+    await turns(() => waits.seen.leases !== null)
+    expect(await waits.done).toHaveLength(1)
+  })
+
+  test('go on looking where passing a hint on fails', async () => {
+    const [a, b] = [node(), node()]
+    const t = await plane.tenant(POLICY)
+    const one = poll(t, ['job.do.it'], { at: b.dispatcher })
+    const other = poll(t, ['job.do.that'], { at: b.dispatcher })
+    await turns(() => b.dispatcher.waiting === 2)
+    await quiet()
+    let failed = 0
+    b.world.bus.pass = () => {
+      failed++
+      throw new Error('the bus is gone')
+    }
+    await t.on(a.world).submit({ topic: 'job.do.it' })
+    expect(await one.done).toHaveLength(1)
+    expect(failed).toBe(1)
+    await t.on(a.world).submit({ topic: 'job.do.that' })
+    await turns(() => other.seen.leases !== null)
+    expect(await other.done).toHaveLength(1)
   })
 
   test('hear nothing for a claim that has its answer', async () => {

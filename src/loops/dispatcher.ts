@@ -1,5 +1,6 @@
 import type { LeasedJob } from '../contract/workers.js'
-import { type Claiming, type Dispatched, dispatch, leasesFor } from '../journey/dispatch.js'
+import { type Claiming, type Dispatched, dispatch, STEP } from '../journey/dispatch.js'
+import { leasesFor } from '../journey/given.js'
 import type { Log } from '../platform/log.js'
 import { nextDue } from '../store/due.js'
 import type { World } from '../store/world.js'
@@ -11,9 +12,6 @@ const LOOK_MS = 1000
 const MAX_WAITING = 20_000
 /** Of them by one key: many workers may share one, but not everybody's places. */
 const MAX_PER_KEY = 2_000
-
-/** Jobs one look is to find. More take the node too long at a stretch, and others wait for its answers. */
-const ROOM = 128
 
 /**
  * Brings waiting claims and due work together. A hint wakes the claims of its tenant and topic; a look once a second, and a
@@ -148,26 +146,31 @@ export class Dispatcher {
   }
 
   #work(work: Promise<void>): void {
-    const done = work.finally(() => this.#working.delete(done))
+    const done = work
+      .catch((error) => this.#log.error({ err: error }, 'a look for work failed'))
+      .finally(() => this.#working.delete(done))
     this.#working.add(done)
   }
 
   async #rounds(desk: Desk): Promise<void> {
-    let ready = desk.ready()
-    do {
-      for (const kind of ready) {
-        // Its claims may have ended since.
-        if (!this.#stopped && desk.woken.delete(kind)) await this.#look(desk, kind)
-      }
-      for (const topic of desk.unheard()) this.#world.bus.pass(desk.tenant, topic)
-      ready = desk.ready()
-    } while (ready.length > 0 && !this.#stopped)
-    desk.serving = false
+    try {
+      let ready = desk.ready()
+      do {
+        for (const kind of ready) {
+          // Its claims may have ended since.
+          if (!this.#stopped && desk.woken.delete(kind)) await this.#look(desk, kind)
+        }
+        for (const topic of desk.unheard()) this.#world.bus.pass(desk.tenant, topic)
+        ready = desk.ready()
+      } while (ready.length > 0 && !this.#stopped)
+    } finally {
+      desk.serving = false
+    }
   }
 
   /** Finds work for one kind of claims; returns when it is decided, before the leases are durable. */
   async #look(desk: Desk, kind: Kind): Promise<void> {
-    const looking = kind.next(ROOM)
+    const looking = kind.next(STEP)
     if (looking.length === 0) return
     for (const waiting of looking) {
       waiting.busy = true
@@ -222,7 +225,8 @@ export class Dispatcher {
     )
     kind.landing = false
     if (lost && kind.claims.size > 0) desk.woken.add(kind)
-    if (desk.woken.has(kind)) this.#serve(desk)
+    // A hint that came meanwhile is not lost with the last claim: it is passed on.
+    if (desk.woken.has(kind) || desk.hinted.size > 0) this.#serve(desk)
   }
 
   /** One timer for a tenant, the earliest: a timer for every look that met a full limit made the looks multiply. */

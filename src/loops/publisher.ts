@@ -20,20 +20,24 @@ export function publisher(world: World, stream: EventStream, clock: Clock, log: 
   const seat = new Seat(world.db, 'publisher')
   let stopped = false
   let said = Number.NEGATIVE_INFINITY
+  const waitFor = (faults: readonly Error[]) => {
+    const now = clock.now()
+    if (faults.length === 0) said = Number.NEGATIVE_INFINITY
+    if (faults.length === 0 || now - said < REPEAT_MS || stopped) return
+    said = now
+    const reason = faults.slice(0, 20).map(({ message }) => message)
+    log.error({ reason: reason.join('; ') }, 'events are not published; they wait in the log')
+  }
   const step = async (): Promise<boolean> => {
     try {
       if (!(await seat.taken())) return false
       const done = await publish(world, stream)
-      said = Number.NEGATIVE_INFINITY
       if (done.rewound.length > 0)
         log.warn({ tenants: done.rewound.slice(0, 20) }, 'the event stream lost events; they are published again')
+      waitFor(done.unreadable)
       return done.events > 0 && done.behind > 0
     } catch (error) {
-      const now = clock.now()
-      if (now - said >= REPEAT_MS && !stopped) {
-        said = now
-        log.error({ reason: (error as Error).message }, 'events are not published; they wait in the log')
-      }
+      waitFor([error as Error])
       return false
     }
   }

@@ -33,3 +33,19 @@ test('does not wait for ever for one that hangs, nor undo what that one stands o
   expect(end).toBe('Not everything was closed within 1 s')
   expect(done).toEqual(['server'])
 })
+
+test('goes on after one that fails, and throws its fault, the first, at the end', async () => {
+  const done: string[] = []
+  const fails = (name: string) => async () => {
+    done.push(name)
+    throw new Error(`${name} would not close`)
+  }
+  const closing = [
+    async () => void done.push('lock'),
+    fails('store'),
+    fails('ledger'),
+    async () => void done.push('server'),
+  ]
+  await expect(unwinder(closing, manualClock(), 1000)()).rejects.toThrow('ledger would not close')
+  expect(done).toEqual(['server', 'ledger', 'store', 'lock'])
+})

@@ -230,14 +230,19 @@ class TopicWorker implements Worker {
   }
 
   #take({ leases, head }: Claimed): number {
-    const fresh = leases.filter(({ lease }) => !this.#running.has(lease))
-    for (const leased of fresh) this.#begin(leased)
+    let fresh = 0
+    for (const leased of leases) {
+      // One by one: an answer that holds a lease twice must not start it twice.
+      if (this.#running.has(leased.lease)) continue
+      this.#begin(leased)
+      fresh++
+    }
     try {
       if (head && !this.#watch.see(head, performance.now())) this.#log({ level: 'warn', event: 'head_unreadable' })
     } catch (error) {
       this.#trouble('head_callback_failed', error)
     }
-    return fresh.length
+    return fresh
   }
 
   #begin(leased: LeasedJob): void {

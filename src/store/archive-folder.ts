@@ -23,7 +23,8 @@ export class ArchiveUnreadable extends Error {
 
 /**
  * A folder with files of old tiles, which all nodes see. A file is a row of gzip members, each some tiles long, so that one of them
- * can be read by itself and `zcat` reads them all. Nothing in it says when it was made: the same entries give the same bytes.
+ * can be read by itself and `zcat` reads them all. Nothing in it says when it was made: the same entries give the same bytes, where
+ * the same Node, and so the same zlib, compresses them.
  */
 export interface ArchiveFolder {
   readonly dir: string

@@ -20,7 +20,7 @@ export class Unarchivable extends Error {
 }
 
 /** Entries from `first` to a signed head of `size`. */
-export interface Range {
+interface Range {
   tenant: string
   first: number
   size: number

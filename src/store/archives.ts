@@ -17,7 +17,13 @@ export interface ArchiveFileRow extends ArchiveRow {
 const NEWEST = 'SELECT * FROM audit_archives WHERE tenant = $1 ORDER BY first DESC LIMIT 1'
 const COVERING = 'SELECT * FROM audit_archives WHERE tenant = $1 AND first <= $2 ORDER BY first DESC LIMIT 1'
 const FULL = 'SELECT * FROM audit_archives WHERE tenant = $1 AND emptied_at IS NULL ORDER BY first'
-const EMPTIED = 'UPDATE audit_archives SET emptied_at = $3 WHERE tenant = $1 AND first = $2 AND emptied_at IS NULL'
+/**
+ * Not while a body is left: of two nodes at it one finds nothing to take out, while what the other took is not committed yet. By the
+ * numbers and not the row's columns, which would be joined with every tile of the tenant.
+ */
+const EMPTIED = `UPDATE audit_archives SET emptied_at = $4 WHERE tenant = $1 AND first = $2 AND emptied_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM audit_tiles
+    WHERE tenant = $1 AND first_index >= $2::bigint AND first_index < $3::bigint AND body IS NOT NULL)`
 /** When the oldest tile was committed that is in no file. */
 const OLDEST = 'SELECT at FROM audit_tiles WHERE tenant = $1 AND first_index >= $2 ORDER BY first_index LIMIT 1'
 /**
@@ -79,7 +85,7 @@ const PAGE = 500
 
 /**
  * Takes the bodies of some tiles of a file out of the database.
- * @returns the index behind the last of them; null when none is left
+ * @returns the index behind the last of them; null where none was there to take, as behind the last
  */
 export async function emptyTiles(
   db: Db,
@@ -90,6 +96,12 @@ export async function emptyTiles(
 ): Promise<number | null> {
   return (await db.query<{ size: number | null }>(EMPTY, [tenant, first, from, limit]))[0]?.size ?? null
 }
-export async function markEmptied(db: Db, tenant: string, { first }: Pick<ArchiveRow, 'first'>, at: number) {
-  await db.query(EMPTIED, [tenant, first, at])
+/** Unless bodies are left. */
+export async function markEmptied(
+  db: Db,
+  tenant: string,
+  { first, size }: Pick<ArchiveRow, 'first' | 'size'>,
+  at: number,
+): Promise<void> {
+  await db.query(EMPTIED, [tenant, first, size, at])
 }

@@ -5,9 +5,9 @@ import { formatVkey } from '../core/audit/keys.js'
 import { leafHashes } from '../core/audit/tree.js'
 import type { Db } from '../platform/db/seam.js'
 import type { ArchiveFolder } from './archive-folder.js'
-import { type Archived, withBodies } from './archived.js'
 import { archiveOf } from './archives.js'
 import { auditEnd, getTile, listHeads, listWriters, placedTiles, readNodes, type TileRow } from './audit.js'
+import { type BodySource, withBodies } from './tile-bodies.js'
 
 const PAGE = 200
 
@@ -75,7 +75,7 @@ export class ArchivedMeanwhile extends Error {
   }
 }
 
-async function meanwhile(from: Archived, tenant: string, tile: TileRow): Promise<TileRow> {
+async function meanwhile(from: BodySource, tenant: string, tile: TileRow): Promise<TileRow> {
   if (tile.body !== null || tile.first_index === null) return tile
   if ((await archiveOf(from.db, tenant, tile.first_index)) === null) return tile
   const [found] = await withBodies(from, tenant, [tile])

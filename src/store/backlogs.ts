@@ -1,6 +1,6 @@
 import type { Db } from '../platform/db/seam.js'
 
-export interface BacklogRow {
+interface BacklogRow {
   topic: string
   /** Epoch ms of the entry that says so. */
   since: number

@@ -1,6 +1,7 @@
+import type { Decision } from '../core/door.js'
 import type { Job } from '../core/job.js'
 import type { Db } from '../platform/db/seam.js'
-import { JOB_COLUMNS, type JobRow, jobOf, needsText } from './jobs.js'
+import { JOB_COLUMNS, type JobRow, jobOf, limitTexts, needsText } from './jobs.js'
 import { bodyOf } from './payloads.js'
 import { textArray } from './text-array.js'
 
@@ -15,7 +16,8 @@ const due = (needs: string, order = ORDER) => `SELECT q.ctid AS at, q.priority, 
 /**
  * The first $4 due jobs of some topics, with their payloads where they are small. A job behind a full limit or for another kind of
  * worker must not hide those behind it: the index holds what a worker must enforce before priority and age, so a backlog that
- * the asker may not have costs it nothing. What was decided under another view ($8, $9 are its sides) is looked at again. Rows are
+ * the asker may not have costs it nothing. What was decided under another view ($8, $9 are its sides;
+ * a limit in $6 names it) is looked at again. Rows are
  * found by key and read in a second step: of a hundred topics' thousand rows a thousand are wanted.
  */
 const DUE = `SELECT j.* FROM (
@@ -32,7 +34,8 @@ const DUE = `SELECT j.* FROM (
     FROM jobs WHERE ctid = w.at OFFSET 0) j
   ORDER BY j.priority DESC, j.due_at, j.job_id`
 /** Only a hint for the next look: no step of the job, so its version stays, and what is just being moved is left alone. */
-const PASS_OVER = `UPDATE jobs t SET needs = x.needs FROM json_to_recordset($2::json) AS x(job_id text, version int, needs text)
+const PASS_OVER = `UPDATE jobs t SET needs = x.needs, limit_keys = x.limit_keys
+  FROM json_to_recordset($2::json) AS x(job_id text, version int, needs text, limit_keys jsonb)
   CROSS JOIN LATERAL (
     SELECT job_id FROM jobs WHERE tenant = $1 AND job_id = x.job_id AND version = x.version AND status IN ('queued', 'retrying')
     FOR UPDATE SKIP LOCKED) l
@@ -47,6 +50,14 @@ export interface DueJob {
   context: string | null
   /** Of both together, also where they were not sent along. */
   bytes: number
+  /** As its row has it. */
+  noted: Pick<JobRow, 'needs' | 'limit_keys'>
+}
+
+/** What keeps a job from some or all who ask, for the next look. */
+export interface Note extends Pick<JobRow, 'needs' | 'limit_keys'> {
+  job_id: string
+  version: number
 }
 
 /** What a look wants of the queue. */
@@ -58,7 +69,7 @@ export interface Wanted {
   skip: readonly string[]
   /** Limits known to be full: jobs that they bind are passed over, however many there are. */
   full: readonly string[]
-  /** Under which decisions it is believed what a job needs: those of this view. */
+  /** Under which decisions it is believed what a job needs, and which limits bind it: those of this view. */
   view: string
   /** What the asker enforces of what some job may need. */
   enforces: readonly string[]
@@ -73,7 +84,7 @@ export async function dueJobs(db: Db, tenant: string, wanted: Wanted): Promise<D
     now,
     limit,
     textArray(skip),
-    textArray(full),
+    textArray(limitTexts(view, full) ?? []),
     textArray(able),
     // Blank and exclamation mark are neighbours: between them lies all that begins with this view.
     `${view} `,
@@ -84,6 +95,7 @@ export async function dueJobs(db: Db, tenant: string, wanted: Wanted): Promise<D
     input: bodyOf(input),
     context: bodyOf(context),
     bytes,
+    noted: { needs: row.needs, limit_keys: row.limit_keys },
   }))
 }
 
@@ -94,13 +106,23 @@ function subsets(names: readonly string[]): string[][] {
   return all
 }
 
+/** What is to be noted of a decision under this view that gave the job to nobody: nothing where its row says so already. */
+export function noteOf({ job, noted }: DueJob, view: string, { enforcers, evaluation }: Decision): Note[] {
+  const concurrent = evaluation.limits.filter((limit) => limit.concurrent !== undefined)
+  const limits = limitTexts(
+    view,
+    concurrent.map(({ key }) => key),
+  )
+  const note = { job_id: job.job_id, version: job.version, needs: needsText(view, enforcers), limit_keys: limits }
+  return isSame(note, noted) ? [] : [note]
+}
+
+const isSame = (one: DueJob['noted'], other: DueJob['noted']) =>
+  one.needs === other.needs && JSON.stringify(one.limit_keys) === JSON.stringify(other.limit_keys)
+
 /** So that later looks under this view find nothing of what they cannot give away. */
-export async function passOver(
-  db: Db,
-  tenant: string,
-  jobs: readonly { job_id: string; version: number; needs: string }[],
-): Promise<void> {
-  if (jobs.length > 0) await db.query(PASS_OVER, [tenant, JSON.stringify(jobs)])
+export async function passOver(db: Db, tenant: string, notes: readonly Note[]): Promise<void> {
+  if (notes.length > 0) await db.query(PASS_OVER, [tenant, JSON.stringify(notes)])
 }
 
 /** When the next waiting job becomes due, or null. */

@@ -101,6 +101,7 @@ export interface Verdict {
 export interface JobRow extends Columns {
   claim: Rest<typeof CLAIM> & { first: Verdict }
   state: Rest<typeof STATE>
+  /** Concurrency limits that bind it, each with the view under which that was decided: `VIEW KEY`. */
   limit_keys: string[] | null
 }
 
@@ -135,7 +136,7 @@ export function jobOf(row: JobRow): Job {
     verdict: row.verdict,
     updated_at: row.updated_at,
     finished_at: row.finished_at,
-    limit_keys: row.limit_keys ?? [],
+    limit_keys: limitKeysUnder(state.snapshot ?? '', row.limit_keys),
     workflow: claim.workflow ?? null,
     agent_version: claim.agent_version ?? null,
     team: claim.team ?? null,
@@ -198,7 +199,7 @@ export function jobUpdate(job: Job): Pick<JobRow, 'tenant' | 'job_id'> & ReturnT
 
 function moved(job: Job) {
   const { version, status, due_at, queue_deadline, high_risk, lease_id, verdict, updated_at, finished_at } = job
-  const limit_keys = job.limit_keys.length === 0 ? null : job.limit_keys
+  const limit_keys = limitTexts(job.snapshot, job.limit_keys)
   const needs = needsText(job.snapshot, job.enforcers)
   const state = said(job, STATE)
   return {
@@ -222,6 +223,16 @@ function moved(job: Job) {
 /** @param view names what the decision depends on: the snapshot, and more where its rules read the clock */
 export const needsText = (view: string, enforcers: readonly string[]): string =>
   enforcers.length === 0 ? '' : `${view} ${enforcers.join()}`
+
+/** As `needsText`, for the concurrency limits that bind a job; null for none. */
+export const limitTexts = (view: string, keys: readonly string[]): string[] | null =>
+  keys.length === 0 ? null : keys.map((key) => `${view} ${key}`)
+
+/** What a look noted under another view is no part of the job's own decision. */
+function limitKeysUnder(view: string, texts: readonly string[] | null): string[] {
+  const own = `${view} `
+  return (texts ?? []).filter((text) => text.startsWith(own)).map((text) => text.slice(own.length))
+}
 
 /** Only what differs from its absence: most of a job is null, and every byte is written with every step. */
 function said<Of extends Partial<Job>>(job: Job, absent: Of): Rest<Of> {

@@ -97,7 +97,11 @@ export async function leasesOfClaims(
   tenant: string,
   claims: readonly Pick<Lease, 'principal' | 'claim_id'>[],
 ): Promise<Lease[]> {
-  const wanted = claims.map(({ principal, claim_id }) => ({ principal, claim_id }))
+  // Each name once: of a claim that was repeated n times in one look, every repeat got every lease n times.
+  const names = new Map(
+    claims.map(({ principal, claim_id }) => [JSON.stringify([principal, claim_id]), { principal, claim_id }]),
+  )
+  const wanted = [...names.values()]
   return wanted.length === 0 ? [] : leases(await db.query<LeaseRow>(OF_CLAIMS, [tenant, JSON.stringify(wanted)]))
 }
 

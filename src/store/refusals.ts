@@ -1,4 +1,4 @@
-import type { Fact, FactKind } from '../core/audit.js'
+import type { FactKind } from '../core/audit.js'
 
 /** How long refusals gather before they are written as one entry. */
 const GATHER_MS = 5000
@@ -18,7 +18,8 @@ export interface Refused {
   reason?: string
 }
 
-interface Counted {
+/** How often something was refused, and since when. */
+export interface Counted {
   refused: Refused
   count: number
   from: number
@@ -30,36 +31,53 @@ interface Counted {
  */
 export class Refusals {
   readonly #counts = new Map<string, Counted>()
+  /** First ones on their way into the log. */
+  readonly #writes = new Map<string, Promise<void>>()
 
   add(refused: Refused, at: number): void {
-    this.#entry(refused, at).count++
+    this.#count(refused, 1, at)
   }
 
   /**
-   * For what must be on record before it is answered: the first is the caller's to write, at once; what is like it and comes while
-   * refusals gather is counted here.
+   * For what must be on record before it is answered: `write` puts the first into the log at once; what is like it and comes while
+   * refusals gather is counted here. Nothing is a repeat of what could not be written. Throws what `write` throws, to whoever
+   * waits for that write.
    */
-  isRepeat(refused: Refused, at: number): boolean {
-    const known = this.#counts.size
-    const entry = this.#entry(refused, at)
-    if (this.#counts.size > known) return false
-    entry.count++
-    return true
+  async onRecord(refused: Refused, at: number, write: () => Promise<void>): Promise<void> {
+    const key = keyOf(refused)
+    const first = this.#writes.get(key)
+    if (!this.#counts.has(key)) {
+      const written = write()
+        .then(() => this.#count(refused, 0, at))
+        .finally(() => this.#writes.delete(key))
+      this.#writes.set(key, written)
+      return written
+    }
+    await first
+    this.#count(refused, 1, at)
   }
 
-  #entry(refused: Refused, at: number): Counted {
-    const key = JSON.stringify(refused)
-    const entry = this.#counts.get(key) ?? { refused, count: 0, from: at }
-    this.#counts.set(key, entry)
-    return entry
+  #count(refused: Refused, more: number, from: number): void {
+    const key = keyOf(refused)
+    const known = this.#counts.get(key)
+    if (known === undefined) this.#counts.set(key, { refused, count: more, from })
+    else {
+      known.count += more
+      known.from = Math.min(known.from, from)
+    }
   }
 
-  /** Takes what has gathered long enough, or with `all` everything; the caller writes it. */
-  take(at: number, all = false): Fact[] {
+  /** Takes what has gathered long enough, or with `all` everything; the caller writes it, or puts it back. */
+  take(at: number, all: boolean): Counted[] {
     const ripe = [...this.#counts].filter(([, entry]) => all || at - entry.from >= GATHER_MS)
     for (const [key] of ripe) this.#counts.delete(key)
-    return ripe.flatMap(([, { refused, count, from }]): Fact[] =>
-      count === 0 ? [] : [{ ...refused, at, count, from }],
-    )
+    return ripe.flatMap(([, entry]) => (entry.count === 0 ? [] : [entry]))
+  }
+
+  /** Counts on from what could not be written. */
+  putBack(gathered: readonly Counted[]): void {
+    for (const { refused, count, from } of gathered) this.#count(refused, count, from)
   }
 }
+
+const keyOf = (refused: Refused) => JSON.stringify(refused)

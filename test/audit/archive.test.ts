@@ -223,6 +223,9 @@ describe(`${proves('C1')} a log with old entries in files`, () => {
     for (const way of ['row', 'unlisted', 'none_listed', 'invented', 'emptied'])
       expect([way, exits.get(way)]).toEqual([way, 1])
     expect((await verify('--archive', place.at('nosuch'))).exit).toBe(2)
+    // The folder is looked at before a log is opened, so that none is left open.
+    const nosuch = place.at('nosuch')
+    expect((await sallyport(['audit', 'verify', '--data-dir', nosuch, '--archive', nosuch])).exit).toBe(2)
   }, 120_000)
 })
 

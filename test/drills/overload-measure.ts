@@ -1,5 +1,8 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
 import { Agent } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { type Answer, type Cluster, call, type Node, usage } from '../support/cluster.js'
 
 /**
@@ -270,19 +273,25 @@ export async function besideBacklog(cluster: Cluster, topic: string, rounds: num
 
 /** Between two jobs of the small tenant. */
 const SMALL_EVERY_MS = 100
+/** Alone and beside take turns: a slow moment of the machine is then one of both. */
+const PHASE_MS = 1000
 
-/** How long a small tenant's jobs wait for their lease: alone, and beside one with so many times its load. */
+/**
+ * How long a small tenant's jobs wait for their lease: alone, and beside one with so many times its load.
+ * @param name no other call's: it is of the tenants' names
+ */
 export async function fairness(
   cluster: Cluster,
+  name: string,
   times: number,
   ms: number,
 ): Promise<{ alone: number; beside: number; rows: Row[] }> {
   const node = cluster.nodes[0] as Node
-  const [small, loud] = [await cluster.tenant(`small${times}`, POLICY), await cluster.tenant(`loud${times}`, POLICY)]
+  const [small, loud] = [await cluster.tenant(`small${name}`, POLICY), await cluster.tenant(`loud${name}`, POLICY)]
   const waits = async (): Promise<number[]> => {
     const list: number[] = []
     const from = performance.now()
-    while (performance.now() - from < ms) {
+    while (performance.now() - from < PHASE_MS) {
       const poll = claim(node, small.worker, 'job.load.small', { wait_ms: 20_000 })
       await pause(Math.max(20, from + list.length * SMALL_EVERY_MS - performance.now()))
       const sent = performance.now()
@@ -296,38 +305,26 @@ export async function fairness(
     }
     return list
   }
-  const alone = await waits()
-  let sent = 0
-  let stopping = false
-  const jobs = { jobs: Array.from({ length: 10 }, () => ({ topic: 'job.load.loud' })) }
-  const press = Array.from({ length: 8 }, async () => {
-    const from = performance.now()
-    for (let mine = 0; !stopping; mine += 10) {
-      await pause(Math.max(0, from + ((8 * mine) / times) * SMALL_EVERY_MS - performance.now()))
-      sent += 10
-      await call(node.url, 'POST', '/api/v1/jobs/batch', { key: loud.agent, body: jobs })
-    }
-  })
-  const work = Array.from({ length: 8 }, async () => {
-    while (!stopping) {
-      const { body } = await claim(node, loud.worker, 'job.load.loud', {
-        capacity: 10,
-        wait_ms: 500,
-      })
-      if (!body.leases?.length) continue
-      const done = body.leases.map(({ lease }: { lease: string }) => ({ lease, outcome: 'succeeded' }))
-      await call(node.url, 'POST', '/api/v1/leases/complete', { key: loud.worker, body: done })
-    }
-  })
-  const beside = await waits()
-  stopping = true
-  await Promise.all([...press, ...work])
+  const noise = loudTenant(node, loud, times)
+  const [alone, beside]: [number[], number[]] = [[], []]
+  // The first of each is not counted: code that runs for the first time runs slowly.
+  for (let round = -1; round * PHASE_MS < ms; round++) {
+    const one = await waits()
+    await noise.on()
+    await pause(PHASE_MS / 4)
+    const other = await waits()
+    await noise.off()
+    if (round < 0) continue
+    alone.push(...one)
+    beside.push(...other)
+  }
+  await noise.end()
   const p95 = (list: number[]) =>
     quantile(
       list.toSorted((one, other) => one - other),
       0.95,
     )
-  const scenario = `a tenant with ${Math.round(sent / Math.max(1, beside.length))} times the load`
+  const scenario = `a tenant with ${times} times the load`
   const row = (what: string, value: number, unit: string): Row => ({
     scenario,
     what,
@@ -340,10 +337,36 @@ export async function fairness(
     rows: [
       row('small tenant’s jobs, alone', alone.length, ''),
       row('small tenant’s jobs, beside it', beside.length, ''),
-      row('the other’s jobs', sent, ''),
+      row('the other’s jobs', noise.sent, ''),
       row('P95 wait alone', p95(alone), 'ms'),
       row('P95 wait beside it', p95(beside), 'ms'),
       row('P95 beside / alone', p95(beside) / p95(alone), 'times'),
     ],
+  }
+}
+
+const LOUD = fileURLToPath(new URL('overload-loud.mjs', import.meta.url))
+
+/** The other tenant's submitters and workers, which sleep while it is off. */
+function loudTenant(node: Node, keys: { agent: string; worker: string }, times: number) {
+  const rate = String((times * 1000) / SMALL_EVERY_MS)
+  const child = fork(LOUD, [node.url, keys.agent, keys.worker, rate], { stdio: 'inherit' })
+  const state = { sent: 0 }
+  const say = async (word: 'on' | 'off') => {
+    child.send(word)
+    const [{ sent }] = (await once(child, 'message')) as [{ sent: number }]
+    state.sent = sent
+  }
+  return {
+    get sent() {
+      return state.sent
+    },
+    on: () => say('on'),
+    /** Until its work is done. */
+    off: () => say('off'),
+    async end() {
+      child.kill()
+      await once(child, 'exit')
+    },
   }
 }

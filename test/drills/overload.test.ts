@@ -23,8 +23,8 @@ import {
 const OUT = process.env.SALLYPORT_OVERLOAD
 const FULL = OUT !== undefined
 const SIZE = FULL
-  ? { callers: 6000, floodMs: 20_000, polls: 10_000, pollMs: 5000, backlog: 1_000_000, rounds: 800, fairMs: 15_000 }
-  : { callers: 400, floodMs: 2000, polls: 1000, pollMs: 500, backlog: 20_000, rounds: 80, fairMs: 2000 }
+  ? { callers: 6000, floodMs: 20_000, polls: 10_000, pollMs: 5000, backlog: 1_000_000, rounds: 800, fairMs: 20_000 }
+  : { callers: 400, floodMs: 2000, polls: 1000, pollMs: 500, backlog: 20_000, rounds: 80, fairMs: 3000 }
 
 let cluster: Cluster
 /** The first for what is measured; the other reaches Postgres over a cable on which commits can be held. */
@@ -191,12 +191,17 @@ test(`${proves('L2', 'L3')} beside ${SIZE.backlog} queued jobs a submit and a cl
 }, 600_000)
 
 test(`${proves('R8')} a small tenant is served beside one with 100 times its load`, async () => {
-  const seen = await fairness(cluster, 100, SIZE.fairMs)
-  rows.push(...seen.rows)
-  console.log(JSON.stringify(seen.rows))
-  // Twice is the promise, measured on a machine that does nothing else; here it is that it is served at all.
-  expect(seen.beside).toBeLessThan(FULL ? Math.max(2 * seen.alone, seen.alone + 5) : 10_000)
-}, 120_000)
+  // Twice is the promise. It can be measured where nothing else runs: what other tests take of these two cores is missing first where
+  // most is asked, so a go beside them comes out at up to 5 times, and one in two below 3. An unfair plane would be in every one.
+  const ratios: number[] = []
+  const within = FULL ? 2 : 3
+  for (let go = 0; go < (FULL ? 1 : 8) && !ratios.some((ratio) => ratio < within); go++) {
+    const seen = await fairness(cluster, `${go}`, 100, SIZE.fairMs)
+    ratios.push(seen.beside / seen.alone)
+    rows.push(...seen.rows)
+  }
+  expect(Math.min(...ratios), ratios.join()).toBeLessThan(within)
+}, 180_000)
 
 describe('on the embedded engine', () => {
   test(`${proves('L3')} higher priority goes first too`, async () => {

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createWorker, type HandlerContext } from '../../src/sdk.js'
 import { startSallyport, type TestPlane } from '../../src/testing.js'
 import { proves } from '../requirements.js'
 
@@ -165,4 +166,26 @@ test('a number of four hundred digits is refused as what it is', async () => {
     `{"topic":"job.does.numbers","input":${'1'.repeat(400)}}`,
   )
   expect(answer).toMatchObject({ status: 400, body: { code: 'malformed' } })
+})
+
+test(`${proves('R5')} an answer that holds a lease twice starts it once`, async () => {
+  let twice = 0
+  const doubling: typeof fetch = async (url, init) => {
+    const answer = await fetch(url, init)
+    if (!String(url).endsWith('/workers/claim')) return answer
+    const body = (await answer.json()) as Body
+    twice += body.leases.length
+    return Response.json({ ...body, leases: [...body.leases, ...body.leases] })
+  }
+  let acted = 0
+  const topics = {
+    'job.does.once': (_job: unknown, context: HandlerContext) => context.effect('pay', async () => ++acted),
+  }
+  const worker = createWorker({ url: plane.url, apiKey: plane.keys.worker, fetch: doubling, log: () => {}, topics })
+  await worker.start()
+  const { body } = await call(plane.keys.agent, 'POST', '/jobs', { topic: 'job.does.once' })
+  const status = async () => (await call(plane.keys.admin, 'GET', `/jobs/${body.job_id}`)).body.status
+  await expect.poll(status, { timeout: 10_000 }).toBe('succeeded')
+  await worker.stop()
+  expect([twice, acted]).toEqual([1, 1])
 })

@@ -514,6 +514,11 @@ describe('paths and queries', () => {
     expectProblem(await call(plane, plane.keys.admin, 'GET', `${API}/jobs?${query}`), 'invalid')
   })
 
+  test('what is not there is not there before a body is read, key or no key', async () => {
+    for (const path of ['/nothing', `${API}/nothing`, `${API}/jobs/x/y/z`])
+      expectProblem(await call(plane, null, 'POST', path, '{"a":1,"a":2}'), 'not_found')
+  })
+
   test('other methods and other spellings of a path are not served', async () => {
     for (const method of ['PUT', 'PATCH', 'DELETE', 'OPTIONS'])
       expectProblem(await call(plane, agent(), method, `${API}/jobs`), 'method_not_allowed')

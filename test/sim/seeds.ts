@@ -3,7 +3,7 @@ import type { Approval } from '../../src/core/approval.js'
 import type { Job } from '../../src/core/job.js'
 import type { Db } from '../../src/platform/db/seam.js'
 import { factsOf } from '../invariants.js'
-import type { TestPlane } from '../plane.js'
+import { isCommit, type TestPlane } from '../plane.js'
 import { Cast, type Plan } from './cast.js'
 import { POLICIES, RESULTS, TOPICS } from './policies.js'
 import { type Call, type SimNode, Simulation } from './simulation.js'
@@ -38,8 +38,14 @@ export async function runSeed(plane: TestPlane, seed: number): Promise<Ran> {
   }
 }
 
-/** Most faults need few actors to show; now and then a crowd. */
-const SIZES = [0.2, 0.2, 0.2, 0.3, 0.3, 0.3, 0.5, 0.5, 1, 2]
+/** Most faults need few actors to show; now and then a crowd. Those of several connections need that two meet. */
+const SIZES: Record<Db['engine'], number[]> = {
+  pglite: [0.2, 0.2, 0.2, 0.3, 0.3, 0.3, 0.5, 0.5, 1, 2],
+  postgres: [0.5, 1, 1, 2],
+}
+
+/** What is to run beside its like. */
+const isMeeting = (call: Call) => call.state === 'waiting' && isCommit(call.what)
 
 class Run {
   readonly sim: Simulation
@@ -58,7 +64,7 @@ class Run {
     this.cast = new Cast(sim, `s${seed}-${++tenants}`, () => sim.pick(this.#nodes))
     this.#faults = sim.pick([0, 10, 30, 80])
     this.#deaths = sim.pick([0, 0, 2, 8])
-    this.#size = sim.pick(SIZES)
+    this.#size = sim.pick(SIZES[plane.db.engine])
     const nodes = 2 + sim.below(2)
     for (let n = 0; n < nodes; n++) this.#nodes.push(sim.node(n === 0 ? 0 : sim.below(501)))
   }
@@ -188,7 +194,7 @@ class Run {
 
   async #next(ready: Call[]): Promise<void> {
     const { sim } = this
-    const call = sim.pick(ready)
+    const call = sim.pick(this.#patient(ready))
     if (call.node !== null) {
       const chance = sim.below(1000)
       if (chance < this.#deaths) return this.#kill(call)
@@ -203,7 +209,15 @@ class Run {
   /** On an engine with several connections some others run at the very same time, and its locks decide who is first. */
   #along(call: Call, ready: Call[]): Call[] {
     if (this.sim.plane.db.engine === 'pglite') return []
-    return ready.filter((each) => each !== call && each.state === 'waiting' && this.sim.below(2) === 0)
+    const meets = (each: Call) => (isMeeting(call) && isMeeting(each)) || this.sim.below(2) === 0
+    return ready.filter((each) => each !== call && each.state === 'waiting' && meets(each))
+  }
+
+  /** There commits mostly wait for one another: each takes a millisecond, and alone it would meet nobody. */
+  #patient(ready: Call[]): Call[] {
+    if (this.sim.plane.db.engine === 'pglite' || this.sim.below(20) === 0) return ready
+    const others = ready.filter((call) => !isMeeting(call))
+    return others.length === 0 ? ready : others
   }
 
   async #fault(call: Call): Promise<void> {

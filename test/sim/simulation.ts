@@ -255,7 +255,9 @@ export class SimNode {
       onHint: () => () => {},
       close: async () => {},
     }
-    const made = sim.plane.node({ clock, ids, db: this.#db(sim.plane.db), bus: bus as unknown as World['bus'] })
+    const { lines } = sim.plane
+    const line = lines[sim.nodes.length % lines.length] ?? lines[0]
+    const made = sim.plane.node({ clock, ids, db: this.#db(line), bus: bus as unknown as World['bus'] })
     this.world = made
     this.#seat = new Seat(made.db, this.#name())
     sim.take(this.#name(), this)

@@ -22,7 +22,7 @@ export default function setup(project: TestProject): () => Promise<void> {
   let postgres: Promise<PostgresInstance> | null = null
   const server = createServer((asking) => {
     asking.on('error', () => {})
-    postgres ??= startPostgres({ settings: { max_connections: 400 } })
+    postgres ??= startPostgres({ settings: { max_connections: 400, track_commit_timestamp: 'on' } })
     postgres.then(
       ({ port }) => asking.end(JSON.stringify({ port })),
       (error: Error) => asking.end(JSON.stringify({ error: error.message })),

@@ -143,6 +143,29 @@ describe('bodies put back', () => {
     ])
   })
 
+  test('what was said of a file elsewhere gives way to what is found here; of a file that is not listed it stays', async () => {
+    const said = (file: string): AuditRecord => ({
+      record: 'archive_fault',
+      file,
+      fault: 'missing',
+      detail: 'elsewhere',
+    })
+    const records = log.toSpliced(4, 0, said(a.file)).toSpliced(6, 0, said(b.file), said('t/other'))
+    const files = { [a.file]: file([tile(0, 'zero'), tile(1, 'one'), end]) }
+    expect(await filled(records, files)).toEqual([
+      'archive',
+      'archive',
+      '0 zero',
+      '1 one',
+      '2 null',
+      'missing t/other: elsewhere',
+      `missing ${b.file}: there is no such file`,
+      '3 three',
+      'null waits',
+      'end',
+    ])
+  })
+
   test('a file that cannot be opened is said, and whoever stops in the middle leaves none open', async () => {
     const shown: string[] = []
     const refuse = async () => {

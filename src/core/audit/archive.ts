@@ -49,21 +49,27 @@ export interface ArchiveFile {
   sha256(): string
 }
 /** Null where there is no such file. */
-export type OpenArchive = (file: string) => Promise<ArchiveFile | null>
+type OpenArchive = (file: string) => Promise<ArchiveFile | null>
 
 /**
  * The records of a log with the bodies that are in files put back, as far as there are files. A body that is in the database too is
- * left as it is, and the file is read all the same. Behind each file that is not what the log says stands a record of what is wrong.
+ * left as it is, and the file is read all the same. Behind each file that is not what the log says stands a record of what is wrong;
+ * where the records come from an export, it takes the place of what was said of that file there.
  */
 export async function* withArchive(
   records: AsyncIterable<AuditRecord> | Iterable<AuditRecord>,
   open: OpenArchive,
 ): AsyncGenerator<AuditRecord> {
   const waiting: ArchiveRow[] = []
+  const listed = new Set<string>()
   let segment: Segment | null = null
   try {
     for await (const record of records) {
-      if (record.record === 'archive') waiting.push(record)
+      if (record.record === 'archive') {
+        waiting.push(record)
+        listed.add(record.file)
+      }
+      if (record.record === 'archive_fault' && listed.has(record.file)) continue
       if (record.record === 'end' || (record.record === 'tile' && record.first_index === null)) {
         if (segment !== null) yield* segment.close()
         segment = null

@@ -171,9 +171,13 @@ export function mergeConstraints(a: Constraints, b: Constraints): Constraints {
   return merged
 }
 
-/** Names in which `asked` demands more than `told`: whoever keeps to what it was told would break them. */
+/**
+ * Names in which `asked` demands more than `told`: whoever keeps to what it was told would break them. Not those of the door alone:
+ * it has asked them of the input, which stays what it is, so there is nothing for anybody to keep to.
+ */
 export function tightened(told: Constraints, asked: Constraints): ConstraintName[] {
   return CONSTRAINT_NAMES.filter((name) => {
+    if (REGISTRY[name].enforcer === 'input') return false
     const [had, wanted] = [told[name], asked[name]]
     if (wanted === undefined) return false
     return had === undefined || !isSame(REGISTRY[name].kind.merge(had, wanted), had)

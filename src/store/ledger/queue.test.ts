@@ -53,6 +53,7 @@ const batches = async () => (await plane.db.query<{ n: number }>('SELECT count(*
 describe('a batch', () => {
   test('is everything that came during the commit before it', async () => {
     const t = await plane.tenant(ALLOW)
+    plane.clock.advance(5000) // so that nobody asks beside it
     const before = await batches()
     const hold = holdCommits(plane.db)
     const first = plane.world.ledger.commit(note(t.tenant))
@@ -75,6 +76,51 @@ describe('a batch', () => {
     hold.release()
     await Promise.all(flood)
     expect(done.indexOf('quiet')).toBeLessThan(2 * 256)
+  })
+
+  test('holds no more than its share of one tenant while another asks too, and all of it when nobody does', async () => {
+    const [loud, quiet] = [await plane.tenant(ALLOW), await plane.tenant(ALLOW)]
+    const rest = async (beside: string[]) => {
+      plane.clock.advance(5000)
+      const hold = holdCommits(plane.db)
+      const work = [loud.tenant, ...beside, ...Array.from({ length: 100 }, () => loud.tenant)]
+      const done = work.map((tenant) => plane.world.ledger.commit(note(tenant)))
+      await turns(() => hold.waiting() === 1)
+      hold.release()
+      await Promise.all(done)
+      const tiles = await loud.rows<{ at: number; count: number }>('audit_tiles')
+      return Math.max(...tiles.filter(({ at }) => at === plane.clock.now()).map(({ count }) => count))
+    }
+    expect(await rest([quiet.tenant])).toBe(32)
+    expect(await rest([])).toBe(101)
+  })
+
+  test('of whoever is not in a crowded one goes behind it at once, and without the crowd', async () => {
+    const [loud, quiet] = [await plane.tenant(ALLOW), await plane.tenant(ALLOW)]
+    const { ledger } = plane.node({ abreast: 2, second: 32 })
+    const hold = holdCommits(plane.db)
+    const done: string[] = []
+    const commit = (t: Tenancy, name: string) => ledger.commit(note(t.tenant)).then(() => done.push(name))
+    const crowd = Array.from({ length: 20 }, () => commit(loud, 'crowd'))
+    await turns(() => hold.waiting() === 1)
+    const rest = [...Array.from({ length: 5 }, () => commit(loud, 'rest')), commit(quiet, 'quiet')]
+    await turns(() => hold.waiting() === 2)
+    hold.release()
+    await Promise.all([...crowd, ...rest])
+    expect(done.slice(20)).toEqual(['quiet', 'rest', 'rest', 'rest', 'rest', 'rest'])
+  })
+
+  test('waits for one that is not crowded', async () => {
+    const [few, quiet] = [await plane.tenant(ALLOW), await plane.tenant(ALLOW)]
+    const { ledger } = plane.node({ abreast: 2, second: 32 })
+    const before = await batches()
+    const hold = holdCommits(plane.db)
+    const first = Array.from({ length: 3 }, () => ledger.commit(note(few.tenant)))
+    await turns(() => hold.waiting() === 1)
+    const rest = [ledger.commit(note(quiet.tenant)), ledger.commit(note(few.tenant))]
+    hold.release()
+    await Promise.all([...first, ...rest])
+    expect((await batches()) - before).toBe(2)
   })
 
   test('leaves nobody out for good: with more tenants than fit one batch the next begins with those left out', async () => {

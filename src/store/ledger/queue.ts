@@ -4,6 +4,7 @@ import type { Clock } from '../../platform/clock.js'
 import type { Db } from '../../platform/db/seam.js'
 import type { Ids } from '../../platform/ids.js'
 import type { WriterChains } from './chain.js'
+import { crowdOf, NOBODY, SHARE, Turns } from './fairness.js'
 import { BATCH_KEPT_MS, wasApplied } from './resolve.js'
 import {
   type AdminRows,
@@ -55,6 +56,7 @@ interface Doubt {
 /** A batch on its way. */
 interface Flight extends Doubt {
   batch: Waiting[]
+  crowd: ReadonlySet<string>
   landed: Promise<Landed>
   committed: ((intents: readonly Intent[]) => void) | undefined
 }
@@ -100,6 +102,7 @@ export class Ledger {
   readonly #second: number
   readonly #by = new Map<string, number>()
   #size = 0
+  readonly #turns = new Turns()
   #running: Promise<void> | null = null
   #closed = false
   /** Asked before every commit; what it returns is told which steps the commit made true, and not called for one that failed. */
@@ -158,10 +161,18 @@ export class Ledger {
       if (queue) queue.push(waiting)
       else this.#queues.set(intent.tenant, [waiting])
       this.#enter(intent)
+      this.#turns.saw(intent.tenant, waiting.at)
       // A microtask later, so that the intents of one tick share the first batch.
       this.#running ??= Promise.resolve().then(() => this.#drain())
       if (this.#flights.length > 0) this.#launch()
     })
+  }
+
+  /** Facts alone, which nothing can be in conflict with: what was refused, counted or found. Throws what `commit` throws. */
+  async record(tenant: string, facts: Fact[]): Promise<void> {
+    const receipt = await this.commit({ tenant, gate: null, alone: [], rows: {}, facts })
+    if (!receipt.ok)
+      throw new Problem('internal', undefined, {}, new Error(`facts alone met a conflict: ${receipt.why}`))
   }
 
   /** Only for new work: what ends work that was taken is let in while there is room at all. */
@@ -221,11 +232,19 @@ export class Ledger {
   #launch(): void {
     while (this.#flights.length < this.#abreast) {
       const ahead = this.#flights[0]
-      if (ahead !== undefined && (this.#size < this.#second || this.#isAlone(ahead))) return
-      const batch = this.#next()
+      if (ahead !== undefined && this.#isAlone(ahead)) return
+      const isFew = ahead !== undefined && this.#size < this.#second
+      if (isFew && !this.#isOutside(ahead.crowd)) return
+      const batch = this.#next(isFew ? ahead.crowd : NOBODY)
       if (batch.length === 0) return
       this.#flights.push(this.#fly(batch))
     }
+  }
+
+  /** Somebody who is not in that crowd waits. */
+  #isOutside(crowd: ReadonlySet<string>): boolean {
+    if (crowd.size > 0) for (const tenant of this.#queues.keys()) if (!crowd.has(tenant)) return true
+    return false
   }
 
   /** Nothing goes beside an activation, nor behind what is still in doubt. */
@@ -233,16 +252,23 @@ export class Ledger {
     return this.#admin.length > 0 || this.#doubts.length > 0 || ahead.batch[0]?.intent.admin !== undefined
   }
 
-  /** One admin intent by itself; else up to BATCH intents, tenants in turn, none of which shares what must be alone. */
-  #next(): Waiting[] {
+  /**
+   * One admin intent by itself; else up to BATCH intents, tenants in turn, none of which shares what must be alone.
+   * @param without tenants that are left out
+   */
+  #next(without: ReadonlySet<string>): Waiting[] {
     const admin = this.#admin.shift()
     if (admin !== undefined) {
       this.#leave(admin.intent)
       return [admin]
     }
     const batch: Waiting[] = []
+    const share = this.#turns.areBeside(this.#clock.now()) ? SHARE : BATCH
+    const counts = new Map<string, number>()
     const taken = new Set(this.#flights.flatMap((flight) => flight.batch.flatMap((w) => w.intent.alone)))
     for (const [tenant, queue] of this.#queues) {
+      const count = counts.get(tenant) ?? 0
+      if (count === share || without.has(tenant)) continue
       const at = queue.findIndex((w) => !w.intent.alone.some((name) => taken.has(name)))
       if (at === -1) continue
       const [waiting] = queue.splice(at, 1) as [Waiting]
@@ -251,6 +277,7 @@ export class Ledger {
       if (queue.length > 0) this.#queues.set(tenant, queue)
       this.#leave(waiting.intent)
       for (const name of waiting.intent.alone) taken.add(name)
+      counts.set(tenant, count + 1)
       batch.push(waiting)
       if (batch.length === BATCH) break
     }
@@ -275,6 +302,7 @@ export class Ledger {
       at,
       audit: { tiles: [], writers: [] },
       steps: batch.length,
+      crowd: crowdOf(batch.map(({ intent }) => intent.tenant)),
       committed: this.observe?.(),
       landed: Promise.resolve({ losers: [] }),
     }

@@ -12,7 +12,7 @@ export interface FoundTile extends TileRow {
 }
 
 /** Where bodies of old tiles are looked for. */
-export interface Archived {
+export interface BodySource {
   db: Db
   /** Null: this node sees no archive. */
   archive: ArchiveFolder | null
@@ -22,7 +22,7 @@ export interface Archived {
  * The tiles with the bodies that are in files put back, each only if it is the one that was signed. In the order given; neighbours in
  * the tree are read together.
  */
-export async function withBodies(from: Archived, tenant: string, tiles: readonly TileRow[]): Promise<FoundTile[]> {
+export async function withBodies(from: BodySource, tenant: string, tiles: readonly TileRow[]): Promise<FoundTile[]> {
   const found: FoundTile[] = []
   let part: Part | null = null
   for (const tile of tiles) {
@@ -52,7 +52,7 @@ function filled(tile: TileRow, { bodies, absent }: Part): FoundTile {
   return { ...tile, body, absent: null }
 }
 
-async function partOf({ db, archive }: Archived, tenant: string, index: number): Promise<Part> {
+async function partOf({ db, archive }: BodySource, tenant: string, index: number): Promise<Part> {
   const row = await archiveOf(db, tenant, index)
   const none = (absent: string): Part => ({ first: index, end: index + 1, bodies: new Map(), absent })
   if (row === null) return none('no archive holds it')
