@@ -66,7 +66,7 @@ CREATE TABLE jobs (
   due_at         bigint   NOT NULL,
   queue_deadline bigint   NULL,
   high_risk      boolean  NOT NULL,
-  limit_keys     jsonb    NULL, -- concurrency limits that bind it by the newest decision: what stands behind a full one is passed over
+  limit_keys     jsonb    NULL, -- concurrency limits that bind it, "VIEW KEY" each: what stands behind a full one is passed over
   needs          text     COLLATE "C" NOT NULL, -- what its worker must enforce, by the newest decision: 'VIEW NAMES', or empty
   lease_id       text     NULL,
   verdict        text     NULL CHECK (verdict IN ('ALLOW', 'REDACT', 'QUARANTINE')),

@@ -3,8 +3,8 @@ import { violations } from '../../test/invariants.js'
 import { codeOf, holdCommits, openPlane, type Tenancy, type TestPlane, turns } from '../../test/plane.js'
 import { proves } from '../../test/requirements.js'
 import type { LeasedJob } from '../contract/workers.js'
+import { leasesFor } from '../store/claim-answers.js'
 import { type Claiming, dispatch } from './dispatch.js'
-import { leasesFor } from './given.js'
 import { createKey, revokeKey } from './keys.js'
 
 const policy = (rules: string, classes = '') => `version: v1\ndefault_decision: DENY\n${classes}rules:\n${rules}\n`

@@ -12,6 +12,7 @@ import { type Counter, FRESH } from '../core/limits.js'
 import { ENFORCED_BY_WORKERS } from '../core/policy/constraints.js'
 import { Problem } from '../errors.js'
 import { getApproval } from '../store/approvals.js'
+import { asTold, leasesForAll } from '../store/claim-answers.js'
 import { decisionAbout } from '../store/decisions.js'
 import { type DueJob, dueJobs, type Note, noteOf, passOver } from '../store/due.js'
 import { activeForAll, gateMoved } from '../store/keys.js'
@@ -20,7 +21,6 @@ import { loadTexts } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
 import { loadCounters, loadGrants } from '../store/standing.js'
 import type { World } from '../store/world.js'
-import { asTold, leasesForAll } from './given.js'
 
 /** One worker's open claim. */
 export interface Claiming extends Waiter {

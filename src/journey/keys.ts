@@ -15,7 +15,7 @@ const TRIES = 6
 const unsettled = (what: string) => new Problem('overloaded', what, { retry_after_ms: 200 })
 
 /**
- * Makes a key; its text is returned once and kept nowhere. `text` is given only by a start, for the keys of a newcomer: in files already.
+ * Makes a key; its text is returned once and kept nowhere. `text` is given only for keys that a start makes, which puts them into files.
  * Throws Problem `invalid` for one that is no key or has the id of another, `overloaded`.
  */
 export async function createKey(

@@ -67,6 +67,49 @@ const quiet = async () => {
 }
 
 describe('a claim', () => {
+  test('repeated by many at once is given each of its leases once', async () => {
+    const t = await plane.tenant(POLICY)
+    await t.submit({ topic: 'job.do.it' })
+    const [first] = await dispatcher.claim(claiming(t, ['job.do.it'], 'claim-again'), 0, never)
+    const repeats = await Promise.all(
+      [1, 2, 3].map(() => dispatcher.claim(claiming(t, ['job.do.it'], 'claim-again'), 0, never)),
+    )
+    expect(repeats.map((leases) => leases.map(({ lease }) => lease))).toEqual(Array(3).fill([first?.lease]))
+  })
+
+  test('whose name was used for topic after topic is told no more than an answer can hold', async () => {
+    const t = await plane.tenant(POLICY)
+    const topics = Array.from({ length: 5 }, (_, i) => `job.do.t${i}`)
+    for (const topic of topics) {
+      await Promise.all(Array.from({ length: 9 }, () => t.submit({ topic, input: 'x'.repeat(2_000_000) })))
+      await dispatcher.claim({ ...claiming(t, [topic], 'claim-grown'), capacity: 9 }, 0, never)
+    }
+    const told = await dispatcher.claim({ ...claiming(t, topics, 'claim-grown'), capacity: 50 }, 0, never)
+    expect(told.length).toBeGreaterThan(9)
+    expect(JSON.stringify(told).length).toBeLessThan(68 * 2 ** 20)
+  })
+
+  test('hears a hint before others’ claims are looked at again in case one was lost', async () => {
+    const t = await plane.tenant(POLICY)
+    const gone = new AbortController()
+    for (let i = 0; i < 60; i++) poll(t, [`job.none.n${i}`], { signal: gone.signal })
+    await waiting(60)
+    const { done } = poll(t, ['job.do.it'])
+    await quiet()
+    let looks = 0
+    plane.db.tap = (sql, send) => {
+      if (sql.includes('q.limit_keys')) looks++
+      return send()
+    }
+    plane.clock.advance(1000)
+    await turns(() => looks > 0)
+    looks = 0
+    await t.submit({ topic: 'job.do.it' })
+    expect(await done).toHaveLength(1)
+    expect(looks).toBeLessThan(20)
+    gone.abort()
+  })
+
   test('is answered at once when there is work, and at once with nothing when it does not wait', async () => {
     const t = await plane.tenant(POLICY)
     await t.submit({ topic: 'job.do.it' })

@@ -1,7 +1,7 @@
 import type { LeasedJob } from '../contract/workers.js'
 import { type Claiming, type Dispatched, dispatch, STEP } from '../journey/dispatch.js'
-import { leasesFor } from '../journey/given.js'
 import type { Log } from '../platform/log.js'
+import { leasesFor } from '../store/claim-answers.js'
 import { nextDue } from '../store/due.js'
 import type { World } from '../store/world.js'
 import { Desk, type Kind, type Waiting } from './waiting.js'
@@ -158,7 +158,7 @@ export class Dispatcher {
       do {
         for (const kind of ready) {
           // Its claims may have ended since.
-          if (!this.#stopped && desk.woken.delete(kind)) await this.#look(desk, kind)
+          if (!this.#stopped && desk.take(kind)) await this.#look(desk, kind)
         }
         for (const topic of desk.unheard()) this.#world.bus.pass(desk.tenant, topic)
         ready = desk.ready()

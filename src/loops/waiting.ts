@@ -54,6 +54,9 @@ export class Kind {
   }
 }
 
+/** Looks that a hint may have to wait for. */
+const UNHINTED = 8
+
 /** A tenant's open claims on this node, by what they ask for: 20,000 may wait, and a hint concerns those of one topic. */
 export class Desk {
   readonly tenant: string
@@ -61,6 +64,8 @@ export class Desk {
   readonly #byTopic = new Map<string, Set<Kind>>()
   /** Kinds that there may be work for which no look has seen. */
   readonly woken = new Set<Kind>()
+  /** Kinds to look for in case a hint was lost: after those, and a few at a time. One key may wait for 2,000 topics one by one. */
+  readonly #unhinted = new Set<Kind>()
   /** Topics of hints that no other node heard. */
   readonly hinted = new Set<string>()
   /** Jobs on their way to a claim. */
@@ -92,7 +97,7 @@ export class Desk {
     if (!kind.claims.delete(waiting)) return false
     if (kind.claims.size > 0) return true
     this.kinds.delete(kind.name)
-    this.woken.delete(kind)
+    this.take(kind)
     for (const topic of kind.topics) {
       const kinds = this.#byTopic.get(topic)
       kinds?.delete(kind)
@@ -101,16 +106,26 @@ export class Desk {
     return true
   }
 
-  /** @param topic `any` for all of them */
+  /** @param topic `any` for all of them, because nobody knows */
   wake(topic: string): void {
-    for (const kind of topic === 'any' ? this.kinds.values() : (this.#byTopic.get(topic) ?? [])) this.woken.add(kind)
+    if (topic === 'any') for (const kind of this.kinds.values()) this.#unhinted.add(kind)
+    else for (const kind of this.#byTopic.get(topic) ?? []) this.woken.add(kind)
   }
 
   /** Kinds to be looked for now, the one whose claim waits for longest first. */
   ready(): Kind[] {
+    const open = (kinds: Set<Kind>) => [...kinds].filter(({ landing }) => !landing)
+    const woken = open(this.woken)
     const oldest = (kind: Kind) => kind.oldest(1)[0]?.since ?? Number.POSITIVE_INFINITY
-    const ready = [...this.woken].filter(({ landing }) => !landing).map((kind) => ({ kind, since: oldest(kind) }))
-    return ready.sort((one, other) => one.since - other.since).map(({ kind }) => kind)
+    const ready = (woken.length > 0 ? woken : open(this.#unhinted)).map((kind) => ({ kind, since: oldest(kind) }))
+    const sorted = ready.sort((one, other) => one.since - other.since).map(({ kind }) => kind)
+    return woken.length > 0 ? sorted : sorted.slice(0, UNHINTED)
+  }
+
+  /** False where it is not to be looked for any more. */
+  take(kind: Kind): boolean {
+    const unhinted = this.#unhinted.delete(kind)
+    return this.woken.delete(kind) || unhinted
   }
 
   /** Topics whose hint has been looked at here, and left nobody waiting: other nodes may have somebody. */

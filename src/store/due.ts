@@ -61,7 +61,7 @@ export interface Note extends Pick<JobRow, 'needs' | 'limit_keys'> {
 }
 
 /** What a look wants of the queue. */
-export interface Wanted {
+interface Wanted {
   topics: readonly string[]
   now: number
   limit: number

@@ -46,6 +46,12 @@ const SMALL = `SELECT p.ptr, p.body FROM unnest($2::text[]) AS wanted(ptr)
   CROSS JOIN LATERAL (SELECT ptr, body FROM payloads WHERE tenant = $1 AND ptr = wanted.ptr AND octet_length(body) <= $3 OFFSET 0) p`
 const MANY_OF_JOBS = `SELECT j.* FROM unnest($2::text[]) AS wanted(id)
   CROSS JOIN LATERAL (SELECT job_id, input, context, result FROM jobs WHERE tenant = $1 AND job_id = wanted.id OFFSET 0) j`
+/** By what the text's header says: nothing is read or unpacked for it. */
+const WITHIN = `SELECT job_id FROM (
+    SELECT w.n, j.job_id, sum(j.bytes) OVER (ORDER BY w.n) AS total FROM unnest($2::text[]) WITH ORDINALITY AS w(id, n)
+    CROSS JOIN LATERAL (SELECT job_id, coalesce(octet_length(input), 0) + coalesce(octet_length(context), 0) AS bytes
+      FROM jobs WHERE tenant = $1 AND job_id = w.id OFFSET 0) j) sized
+  WHERE n = 1 OR total <= $3::bigint`
 const EXPIRED =
   'SELECT tenant, ptr, job_id FROM payloads WHERE expires_at IS NOT NULL AND expires_at <= $1 AND body IS NOT NULL ORDER BY expires_at LIMIT 200'
 
@@ -91,6 +97,12 @@ export async function loadTexts(
         if (body !== null) found.set(pointerTo(job_id, kind), body)
       }
   return found
+}
+
+/** The first of these jobs whose inputs and contexts are no larger together than that; the first one in any case. */
+export async function jobsWithin(db: Db, tenant: string, ids: readonly string[], bytes: number): Promise<Set<string>> {
+  const rows = await db.query<{ job_id: string }>(WITHIN, [tenant, textArray(ids), bytes])
+  return new Set(rows.map(({ job_id }) => job_id))
 }
 
 /** Of rows of their own, the first so many texts that are no longer than that. */

@@ -46,7 +46,7 @@ export class Refusals {
   async onRecord(refused: Refused, at: number, write: () => Promise<void>): Promise<void> {
     const key = keyOf(refused)
     const first = this.#writes.get(key)
-    if (!this.#counts.has(key)) {
+    if (first === undefined && !this.#counts.has(key)) {
       const written = write()
         .then(() => this.#count(refused, 0, at))
         .finally(() => this.#writes.delete(key))

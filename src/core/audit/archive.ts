@@ -87,6 +87,7 @@ export async function* withArchive(
       }
       const body: string | null = segment === null ? null : await segment.bodyOf(record)
       yield { ...record, body: record.body ?? body }
+      if (record.body === null && body === null) segment?.miss(record)
     }
   } finally {
     await segment?.leave()
@@ -100,6 +101,7 @@ class Segment {
   private readonly tiles: AsyncGenerator<PlacedTile> | null
   private next: PlacedTile | null = null
   private damage: string | null
+  private missed: string | null = null
   private done = false
 
   private constructor(row: ArchiveRow, file: ArchiveFile | null, damage: string | null) {
@@ -133,6 +135,12 @@ class Segment {
     return found.body
   }
 
+  /** A tile that lost its body is not where the file has it. A file that cannot be read misses everything, and says so itself. */
+  miss({ writer, seq, first_index }: PlacedTile): void {
+    if (this.file === null || (first_index ?? 0) < this.row.first) return
+    this.missed ??= `tile ${seq} of writer ${writer}, which stands at entry ${first_index}, is not there`
+  }
+
   private async advance(): Promise<void> {
     this.next = null
     try {
@@ -154,7 +162,7 @@ class Segment {
     }
     while (!this.done) await this.advance()
     const hash = this.file?.sha256() ?? ''
-    const damage = this.damage ?? (hash === this.row.sha256 ? null : otherHash(hash))
+    const damage = this.damage ?? (hash === this.row.sha256 ? this.missed : otherHash(hash))
     if (damage !== null) yield { record: 'archive_fault', file, fault: 'damaged', detail: damage }
   }
 }
