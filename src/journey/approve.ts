@@ -13,7 +13,7 @@ import { getApproval, pendingHashesLike } from '../store/approvals.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
 import { activeFor, findKey, gateMoved } from '../store/keys.js'
-import type { Intent } from '../store/ledger/queue.js'
+import type { Intent } from '../store/ledger/inbox.js'
 import type { World } from '../store/world.js'
 
 const TRIES = 6

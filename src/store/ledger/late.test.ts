@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { codeOf, holdCommits, openPlane, type TestPlane, turns } from '../../../test/plane.js'
 import { proves } from '../../../test/requirements.js'
-import type { Intent } from './queue.js'
+import type { Intent } from './inbox.js'
 
 const ALLOW = `
 version: v1

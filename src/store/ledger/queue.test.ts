@@ -14,7 +14,7 @@ import {
 import { proves } from '../../../test/requirements.js'
 import type { Fact } from '../../core/audit.js'
 import { DbError } from '../../errors.js'
-import type { Intent } from './queue.js'
+import type { Intent } from './inbox.js'
 
 const ALLOW = `
 version: v1

@@ -4,47 +4,10 @@ import type { Clock } from '../../platform/clock.js'
 import type { Db } from '../../platform/db/seam.js'
 import type { Ids } from '../../platform/ids.js'
 import type { WriterChains } from './chain.js'
-import { crowdOf, NOBODY, SHARE, Turns } from './fairness.js'
+import { crowdOf, NOBODY } from './fairness.js'
+import { Inbox, type Intent, type Receipt, type Waiting } from './inbox.js'
 import { BATCH_KEPT_MS, wasApplied } from './resolve.js'
-import {
-  type AdminRows,
-  type Conflict,
-  type Entry,
-  type GateView,
-  type Loser,
-  type Rows,
-  type Spend,
-  type TileWrites,
-  writeAdmin,
-  writeBatch,
-} from './write.js'
-
-/** What a step wants to happen at once: rows, what they spend, and the facts that say so. All or nothing. */
-export interface Intent {
-  tenant: string
-  /** The values the decision used; null for a step that only records what happened outside. */
-  gate: GateView | null
-  /** Names of what this step must have alone in a batch: job ids, lease ids, idempotency keys. */
-  alone: string[]
-  rows: Rows
-  admin?: AdminRows
-  /** Key whose request this is, where one key could send without end: it gets at most half of the queue. */
-  by?: string
-  spends?: Spend[]
-  facts: Fact[]
-}
-
-/** `conflict`: something the step read is no longer so; nothing was written; load and decide again. */
-export type Receipt = { ok: true } | { ok: false; why: Conflict }
-
-interface Waiting {
-  intent: Intent
-  tries: number
-  /** Since when it waits. */
-  at: number
-  resolve(receipt: Receipt): void
-  reject(error: Error): void
-}
+import { type Conflict, type Entry, type Loser, type TileWrites, writeAdmin, writeBatch } from './write.js'
 
 interface Doubt {
   batchId: string
@@ -69,20 +32,10 @@ type Landed = { losers: Loser[] } | { error: unknown }
  */
 export type Renewed = 'fenced' | 'torn' | 'unknown'
 
-/** A batch of more gains nothing (the statement's cost is linear by then) and makes its first caller wait. */
-const BATCH = 256
 /** So many must wait before a second commit is sent behind the first: smaller ones cost more than the waiting they save. */
 const SECOND = 32
 /** A batch that other nodes overtook is sent again as it is, this often. */
 const TRIES = 5
-/** About a second of work at 4,000 a second: beyond it a caller is told at once instead of waiting to time out. */
-const QUEUE = 4096
-/**
- * On a slow machine that second is many. A tenant whose oldest step has waited for so long gets no more submits in: they would only
- * make all of its callers late. Its own oldest, because tenants take turns: who asks little is not behind who asks much.
- */
-const WAIT_MS = 2_000
-
 /**
  * The only writer of this node. Arrivals during a commit form the next batch and an idle queue flushes at once: a fixed
  * window was measured at 1.1× and cost 2.2 ms when idle, natural batching at 2.9–3.3×. Tenants take turns in a batch.
@@ -92,17 +45,12 @@ export class Ledger {
   readonly #chains: WriterChains
   readonly #clock: Clock
   readonly #ids: Ids
-  readonly #queues = new Map<string, Waiting[]>()
-  /** Activations, revocations: rare, and from their return nothing may commit under the old, so no backlog keeps them waiting. */
-  readonly #admin: Waiting[] = []
+  readonly #inbox = new Inbox()
   /** Batches whose answer was lost and whose fate could not be asked yet: until it is known nothing may follow them in the chain. */
   #doubts: Doubt[] = []
   readonly #flights: Flight[] = []
   readonly #abreast: number
   readonly #second: number
-  readonly #by = new Map<string, number>()
-  #size = 0
-  readonly #turns = new Turns()
   #running: Promise<void> | null = null
   #closed = false
   /** Asked before every commit; what it returns is told which steps the commit made true, and not called for one that failed. */
@@ -130,21 +78,17 @@ export class Ledger {
   }
 
   get depth(): number {
-    return this.#size
+    return this.#inbox.size
   }
 
   /** Steps of which nobody knows yet what became of them: waiting, sent, or sent with an answer that was lost. */
   get unresolved(): number {
-    return [...this.#flights, ...this.#doubts].reduce((sum, { steps }) => sum + steps, this.#size)
+    return [...this.#flights, ...this.#doubts].reduce((sum, { steps }) => sum + steps, this.depth)
   }
 
   /** How full it is, from 0 to 1, by number or by time, whichever is worse. */
   get strain(): number {
-    const now = this.#clock.now()
-    let share = this.#size / QUEUE
-    for (const [head] of this.#queues.values())
-      share = Math.max(share, head === undefined ? 0 : (now - head.at) / WAIT_MS)
-    return Math.min(1, share)
+    return this.#inbox.strain(this.#clock.now())
   }
 
   /**
@@ -153,15 +97,11 @@ export class Ledger {
    */
   commit(intent: Intent): Promise<Receipt> {
     if (this.#closed) return Promise.reject(new Problem('draining'))
-    if (this.#size >= QUEUE || (intent.by !== undefined && this.#isFullFor(intent.tenant, intent.by)))
+    const at = this.#clock.now()
+    if (this.#inbox.isFullFor(intent, at))
       return Promise.reject(new Problem('overloaded', undefined, { retry_after_ms: 1000 }))
     return new Promise((resolve, reject) => {
-      const waiting: Waiting = { intent, tries: 0, at: this.#clock.now(), resolve, reject }
-      const queue = intent.admin ? this.#admin : this.#queues.get(intent.tenant)
-      if (queue) queue.push(waiting)
-      else this.#queues.set(intent.tenant, [waiting])
-      this.#enter(intent)
-      this.#turns.saw(intent.tenant, waiting.at)
+      this.#inbox.put({ intent, tries: 0, at, resolve, reject })
       // A microtask later, so that the intents of one tick share the first batch.
       this.#running ??= Promise.resolve().then(() => this.#drain())
       if (this.#flights.length > 0) this.#launch()
@@ -173,26 +113,6 @@ export class Ledger {
     const receipt = await this.commit({ tenant, gate: null, alone: [], rows: {}, facts })
     if (!receipt.ok)
       throw new Problem('internal', undefined, {}, new Error(`facts alone met a conflict: ${receipt.why}`))
-  }
-
-  /** Only for new work: what ends work that was taken is let in while there is room at all. */
-  #isFullFor(tenant: string, by: string): boolean {
-    const oldest = this.#queues.get(tenant)?.[0]
-    const isLate = oldest !== undefined && this.#clock.now() - oldest.at > WAIT_MS
-    return isLate || (this.#by.get(by) ?? 0) >= QUEUE / 2
-  }
-
-  #enter({ by }: Intent): void {
-    this.#size++
-    if (by !== undefined) this.#by.set(by, (this.#by.get(by) ?? 0) + 1)
-  }
-
-  #leave({ by }: Intent): void {
-    this.#size--
-    if (by === undefined) return
-    const left = (this.#by.get(by) ?? 1) - 1
-    if (left === 0) this.#by.delete(by)
-    else this.#by.set(by, left)
   }
 
   /** Finishes what is queued, refuses what comes after; asks once more about what is in doubt. */
@@ -233,55 +153,18 @@ export class Ledger {
     while (this.#flights.length < this.#abreast) {
       const ahead = this.#flights[0]
       if (ahead !== undefined && this.#isAlone(ahead)) return
-      const isFew = ahead !== undefined && this.#size < this.#second
-      if (isFew && !this.#isOutside(ahead.crowd)) return
-      const batch = this.#next(isFew ? ahead.crowd : NOBODY)
+      const isFew = ahead !== undefined && this.depth < this.#second
+      if (isFew && !this.#inbox.hasOutside(ahead.crowd)) return
+      const taken = new Set(this.#flights.flatMap((flight) => flight.batch.flatMap((w) => w.intent.alone)))
+      const batch = this.#inbox.next(taken, isFew ? ahead.crowd : NOBODY, this.#clock.now())
       if (batch.length === 0) return
       this.#flights.push(this.#fly(batch))
     }
   }
 
-  /** Somebody who is not in that crowd waits. */
-  #isOutside(crowd: ReadonlySet<string>): boolean {
-    if (crowd.size > 0) for (const tenant of this.#queues.keys()) if (!crowd.has(tenant)) return true
-    return false
-  }
-
   /** Nothing goes beside an activation, nor behind what is still in doubt. */
   #isAlone(ahead: Flight): boolean {
-    return this.#admin.length > 0 || this.#doubts.length > 0 || ahead.batch[0]?.intent.admin !== undefined
-  }
-
-  /**
-   * One admin intent by itself; else up to BATCH intents, tenants in turn, none of which shares what must be alone.
-   * @param without tenants that are left out
-   */
-  #next(without: ReadonlySet<string>): Waiting[] {
-    const admin = this.#admin.shift()
-    if (admin !== undefined) {
-      this.#leave(admin.intent)
-      return [admin]
-    }
-    const batch: Waiting[] = []
-    const share = this.#turns.areBeside(this.#clock.now()) ? SHARE : BATCH
-    const counts = new Map<string, number>()
-    const taken = new Set(this.#flights.flatMap((flight) => flight.batch.flatMap((w) => w.intent.alone)))
-    for (const [tenant, queue] of this.#queues) {
-      const count = counts.get(tenant) ?? 0
-      if (count === share || without.has(tenant)) continue
-      const at = queue.findIndex((w) => !w.intent.alone.some((name) => taken.has(name)))
-      if (at === -1) continue
-      const [waiting] = queue.splice(at, 1) as [Waiting]
-      // To the end of the line: this loop comes round to it again, and the next batch begins with whom this one left out.
-      this.#queues.delete(tenant)
-      if (queue.length > 0) this.#queues.set(tenant, queue)
-      this.#leave(waiting.intent)
-      for (const name of waiting.intent.alone) taken.add(name)
-      counts.set(tenant, count + 1)
-      batch.push(waiting)
-      if (batch.length === BATCH) break
-    }
-    return batch
+    return this.#inbox.hasAdmin || this.#doubts.length > 0 || ahead.batch[0]?.intent.admin !== undefined
   }
 
   /** One after another until each is answered. */

@@ -1,6 +1,7 @@
 import type { Log } from '../../platform/log.js'
 import type { Metrics } from '../../platform/metrics.js'
-import type { Intent, Ledger, Renewed } from './queue.js'
+import type { Intent } from './inbox.js'
+import type { Ledger, Renewed } from './queue.js'
 
 /** A fault in counting is a fault in counting: what was committed stays so, and its caller hears it. */
 export function countCommits(ledger: Ledger, metrics: Metrics, log: Log): void {
