@@ -6,9 +6,14 @@ import { BODY_LIMIT, BodyBudget, type Room } from './body-budget.js'
 const saying = (bytes: number) => ({ 'content-length': String(bytes) })
 const LARGE = saying(BODY_LIMIT)
 
-function taken(budget: BodyBudget, key: string, headers: Record<string, string>): Room | 'overloaded' | null {
+function taken(
+  budget: BodyBudget,
+  key: string,
+  headers: Record<string, string>,
+  isAgents = false,
+): Room | 'overloaded' | null {
   try {
-    return budget.take(key, headers)
+    return budget.take(key, headers, isAgents)
   } catch (error) {
     expect(error).toMatchObject({ code: 'overloaded', extra: { retry_after_ms: 1000 } })
     expect(error).toBeInstanceOf(Problem)
@@ -28,6 +33,17 @@ test('one key gets a quarter of what there is, and the next one its own', () => 
   const budget = new BodyBudget()
   for (const key of ['a', 'b', 'c', 'd']) expect(fill(budget, key)).toHaveLength(8)
   expect(taken(budget, 'e', saying(1))).toBe('overloaded')
+})
+
+test('agents together leave a quarter to those who end what was taken', () => {
+  const budget = new BodyBudget()
+  const agents = ['a', 'b', 'c', 'd'].map((key) => {
+    let rooms = 0
+    while (taken(budget, key, LARGE, true) !== 'overloaded') rooms++
+    return rooms
+  })
+  expect(agents).toEqual([8, 8, 8, 0])
+  expect(fill(budget, 'worker')).toHaveLength(8)
 })
 
 test('what is given back can be taken again, by anybody', () => {

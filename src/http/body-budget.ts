@@ -10,6 +10,7 @@ export const BODY_LIMIT = 2 * 1024 * 1024
 const MOST = 64 * 1024 * 1024
 /** Of one key: eight of the largest. One that floods leaves room for the others. */
 const MOST_OF_ONE = MOST / 4
+const KEPT_FROM_AGENTS = MOST / 4
 
 /** What one body has of it. Neither call takes anything, and both may come in any order. */
 export interface Room {
@@ -27,12 +28,16 @@ export class BodyBudget {
   readonly #byKey = new Map<string, number>()
   #total = 0
 
-  /** Throws Problem `overloaded` where there is no room; null where there is no body. */
-  take(key_id: string, headers: IncomingHttpHeaders): Room | null {
+  /**
+   * Throws Problem `overloaded` where there is no room; null where there is no body.
+   * @param isAgents a quarter is kept from agents: what ends work that was taken must get in while they flood
+   */
+  take(key_id: string, headers: IncomingHttpHeaders, isAgents = false): Room | null {
     const bytes = sizeOf(headers)
     if (bytes === 0) return null
     const own = (this.#byKey.get(key_id) ?? 0) + bytes
-    if (own > MOST_OF_ONE || this.#total + bytes > MOST)
+    const most = isAgents ? MOST - KEPT_FROM_AGENTS : MOST
+    if (own > MOST_OF_ONE || this.#total + bytes > most)
       throw new Problem('overloaded', 'Too much is being sent at once', { retry_after_ms: 1000 })
     this.#byKey.set(key_id, own)
     this.#total += bytes

@@ -162,7 +162,7 @@ function mount(
       route.admit?.(caller)
       callers.set(request, caller)
       // The body of a GET is never read.
-      const room = route.method === 'GET' ? null : bodies.take(caller.key_id, request.headers)
+      const room = route.method === 'GET' ? null : bodies.take(caller.key_id, request.headers, caller.role === 'agent')
       if (room === null) return
       rooms.set(request, room)
       // Not 'finish': whoever hangs up in the middle of a body is never answered. Who did so while the key was looked up is gone already.
