@@ -28,7 +28,11 @@ export async function openPglite(dir: string | null): Promise<Db> {
   const send = (...messages: Uint8Array[]) =>
     pg.runExclusive(async () => {
       open()
-      const answers = readAnswers(await pg.execProtocolRaw(Buffer.concat([...messages, serialize.sync()])))
+      const parts: Buffer[] = []
+      // By stream: `execProtocolRaw` also parses what it returns, and keeps all of it for as long as the engine lives.
+      const onRawData = (part: Uint8Array) => void parts.push(Buffer.from(part))
+      await pg.execProtocolRawStream(Buffer.concat([...messages, serialize.sync()]), { onRawData })
+      const answers = readAnswers(Buffer.concat(parts))
       if (answers.fault !== null) throw asDbError(answers.fault)
       return answers
     })
