@@ -5,7 +5,8 @@ import { Problem } from '../errors.js'
 export const BODY_LIMIT = 2 * 1024 * 1024
 /**
  * Of all bodies that this node reads or works on. Each costs it six to eight times its size at its peak (bytes, text, values, rows,
- * what is sent to the store), so this is about half a gigabyte.
+ * what is sent to the store), so this is about half a
+ * gigabyte of text; how many values a body may have is bounded where it is parsed.
  */
 const MOST = 64 * 1024 * 1024
 /** Of one key: eight of the largest. One that floods leaves room for the others. */

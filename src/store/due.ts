@@ -16,9 +16,8 @@ const due = (needs: string, order = ORDER) => `SELECT q.ctid AS at, q.priority, 
 /**
  * The first $4 due jobs of some topics, with their payloads where they are small. A job behind a full limit or for another kind of
  * worker must not hide those behind it: the index holds what a worker must enforce before priority and age, so a backlog that
- * the asker may not have costs it nothing. What was decided under another view ($8, $9 are its sides;
- * a limit in $6 names it) is looked at again. Rows are
- * found by key and read in a second step: of a hundred topics' thousand rows a thousand are wanted.
+ * the asker may not have costs it nothing. What was decided under another view ($8, $9 are its sides; a limit in $6 names it) is
+ * looked at again. Rows are found by key and read in a second step: of a hundred topics' thousand rows a thousand are wanted.
  */
 const DUE = `SELECT j.* FROM (
     SELECT k.at FROM json_array_elements_text($2::json) AS topics(topic)

@@ -46,3 +46,11 @@ test(`${proves('R8')} new work of a tenant whose oldest waits for two seconds is
   expect(ledger.strain).toBe(0)
   expect(await ledger.commit(note(late.tenant, 'k'))).toEqual({ ok: true })
 })
+
+test('a view without an epoch is no view: it commits nothing', async () => {
+  const t = await plane.tenant(ALLOW)
+  const { gate } = await plane.world.policies.active(t.tenant)
+  const fact = { kind: 'policy.refused', tenant: t.tenant, at: plane.clock.now(), actor: 'x' } as const
+  const step = { tenant: t.tenant, gate: { ...gate, epoch: Number.NaN }, alone: [], rows: {}, facts: [fact] }
+  expect(await plane.world.ledger.commit(step)).toEqual({ ok: false, why: 'gate' })
+})

@@ -188,7 +188,7 @@ gate AS (SELECT g.tenant, g.snapshot, g.epoch FROM gates g WHERE g.tenant IN (SE
 ${[...of.flatMap(({ checks }) => (checks === undefined ? [] : [checks])), CHAIN].join(',\n')},
 losers AS (
   SELECT n, 'gate' AS why FROM views
-    WHERE (tenant, epoch, coalesce(snapshot, '')) NOT IN (SELECT tenant, epoch, coalesce(snapshot, '') FROM gate)
+    WHERE ((tenant, epoch, coalesce(snapshot, '')) IN (SELECT tenant, epoch, coalesce(snapshot, '') FROM gate)) IS NOT TRUE
   UNION ALL ${[...losers, CHAIN_LOSERS].join('\n  UNION ALL ')}),
 go AS (SELECT NOT EXISTS (SELECT 1 FROM losers) AS ok),
 batch AS (INSERT INTO batches (batch_id, at) SELECT {batch}, {at}::bigint FROM go WHERE go.ok),

@@ -149,7 +149,7 @@ class Views {
       const place = places.get(name) ?? this.rows.length
       if (place === this.rows.length) {
         places.set(name, place)
-        this.rows.push({ n: place, tenant, ...gate })
+        this.rows.push({ n: place, tenant, snapshot: gate.snapshot, epoch: gate.epoch })
         this.#holders.push([])
       }
       this.#holders[place]?.push(n)
