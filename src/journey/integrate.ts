@@ -90,7 +90,8 @@ async function integrateTenant(world: World, key: SigningKey, tenant: string): P
   const edge = await loadEdge(size, (wanted) => readNodes(world.db, tenant, wanted))
   const writers = await chainEnds(world, key, tenant, tiles)
   const now = world.clock.now()
-  const result = plan({ origin: originOf(tenant), edge, signedRoot: signed?.root ?? null, writers }, tiles, now)
+  const standing = { origin: originOf(tenant), edge, signedRoot: signed?.root ?? null, writers }
+  const result = await inTurns(world.clock, plan(standing, tiles, now))
   if (result.refused.length > 0) {
     const other = await overtaken()
     if (other !== null) return other
@@ -119,6 +120,15 @@ async function integrateTenant(world: World, key: SigningKey, tenant: string): P
     refused: result.refused,
     full: tiles.length === ROUND,
     failed: null,
+  }
+}
+
+/** Work that lets others have the thread wherever it yields. */
+async function inTurns<T>(clock: World['clock'], work: Generator<void, T, void>): Promise<T> {
+  for (;;) {
+    const part = work.next()
+    if (part.done) return part.value
+    await clock.turn()
   }
 }
 

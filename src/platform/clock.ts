@@ -3,6 +3,8 @@ export interface Clock {
   now(): number
   /** Runs `fn` after `ms`; the returned function cancels it. Timers never keep the process alive by themselves. */
   after(ms: number, fn: () => void): () => void
+  /** Resolves when what waits for this thread has had its turn: long work asks for it in between. */
+  turn(): Promise<void>
 }
 
 export const systemClock: Clock = {
@@ -12,6 +14,7 @@ export const systemClock: Clock = {
     timer.unref()
     return () => clearTimeout(timer)
   },
+  turn: () => new Promise((resolve) => setImmediate(resolve)),
 }
 
 /** A clock that runs beside another: what several machines write must be told by one of them, the store's. */
@@ -25,6 +28,7 @@ export function storeClock(own: Clock): StoreClock {
     offset: 0,
     now: () => own.now() + clock.offset,
     after: (ms, fn) => own.after(ms, fn),
+    turn: () => own.turn(),
   }
   return clock
 }
@@ -42,6 +46,7 @@ export function manualClock(start = 1_700_000_000_000): Clock & { advance(ms: nu
         timers = timers.filter((t) => t !== timer)
       }
     },
+    turn: () => Promise.resolve(),
     advance(ms) {
       const end = now + ms
       for (;;) {

@@ -4,6 +4,8 @@ export interface SignedHead {
   origin: string
   /** Entries it covers. */
   size: number
+  /** Epoch ms of the signing. */
+  at: number
   /** Root hash, base64. */
   root: string
   /** The note as it came, signature included: what `sallyport audit verify --head` takes. */
@@ -12,7 +14,8 @@ export interface SignedHead {
 
 /**
  * Two heads that no honest append-only log can both have signed.
- * `other_root`: same size, different content. `smaller`: the log has shrunk. `other_log`: another origin for the same key.
+ * `other_root`: same size, different content. `smaller`: signed after the larger one, so the log has shrunk.
+ * `other_log`: another origin for the same key.
  */
 export interface Fork {
   kind: 'other_root' | 'smaller' | 'other_log'
@@ -21,18 +24,19 @@ export interface Fork {
 }
 
 /**
- * A node that lags hands out the head before the newest for a moment, and a worker may be answered by either.
- * So a smaller head is an alarm only once the larger is this old; heads are signed within 1 s and spread in about as long.
+ * How much later a smaller head must have been signed: the clocks of two nodes that sign in turn may be apart by 500 ms each.
+ * How long a larger one has been known says nothing: a node that was frozen, or cut off from a frozen database, for 15 s hands out
+ * the older head that it had, and that was taken for a fork.
  */
-const LAG_MS = 10_000
+const CLOCKS_MS = 1_000
 /** A head is a few hundred bytes; more is not one. */
 const MOST_CHARS = 8_192
 
 export interface HeadWatch {
   /** The largest head seen, or null. A contradicting one never replaces it. */
   readonly head: SignedHead | null
-  /** Takes the checkpoint of an answer. `now`: any monotonic ms. Returns false when it is no checkpoint. */
-  see(checkpoint: string, now: number): boolean
+  /** Takes the checkpoint of an answer. Returns false when it is no checkpoint. */
+  see(checkpoint: string): boolean
 }
 
 /**
@@ -41,7 +45,6 @@ export interface HeadWatch {
  */
 export function createHeadWatch(onHead: (head: SignedHead) => void, onFork: (fork: Fork) => void): HeadWatch {
   let known: SignedHead | null = null
-  let knownSince = 0
   let alarmed = ''
 
   function alarm(kind: Fork['kind'], from: SignedHead, seen: SignedHead) {
@@ -54,17 +57,16 @@ export function createHeadWatch(onHead: (head: SignedHead) => void, onFork: (for
     get head() {
       return known
     },
-    see(checkpoint, now) {
+    see(checkpoint) {
       if (checkpoint === known?.checkpoint) return true
       const seen = parseHead(checkpoint)
       if (seen === null) return false
       if (known !== null && seen.origin !== known.origin) alarm('other_log', known, seen)
       else if (known !== null && seen.size === known.size && seen.root !== known.root) alarm('other_root', known, seen)
       else if (known !== null && seen.size < known.size) {
-        if (now - knownSince > LAG_MS) alarm('smaller', known, seen)
+        if (seen.at > known.at + CLOCKS_MS) alarm('smaller', known, seen)
       } else if (known === null || seen.size > known.size) {
         known = seen
-        knownSince = now
         onHead(seen)
       }
       return true
@@ -72,13 +74,14 @@ export function createHeadWatch(onHead: (head: SignedHead) => void, onFork: (for
   }
 }
 
-/** Origin, size, root, any further lines, an empty line, at least one signature; null for anything else. */
+/** Origin, size, root, time of signing, any further lines, an empty line, at least one signature; null for anything else. */
 export function parseHead(text: string): SignedHead | null {
   if (text.length > MOST_CHARS) return null
   const [body, ...rest] = text.split('\n\n')
-  const [origin, size, root] = (body ?? '').split('\n')
+  const [origin, size, root, time] = (body ?? '').split('\n')
+  const at = /^at ([1-9]\d{0,15})$/.exec(time ?? '')?.[1]
   const signed = rest.length === 1 && rest[0]?.startsWith('— ')
-  if (!origin || !signed || !/^(0|[1-9]\d{0,15})$/.test(size ?? '') || !/^[A-Za-z0-9+/]{43}=$/.test(root ?? ''))
-    return null
-  return { origin, size: Number(size), root: root as string, checkpoint: text }
+  if (!origin || !signed || at === undefined) return null
+  if (!/^(0|[1-9]\d{0,15})$/.test(size ?? '') || !/^[A-Za-z0-9+/]{43}=$/.test(root ?? '')) return null
+  return { origin, size: Number(size), root: root as string, at: Number(at), checkpoint: text }
 }

@@ -238,7 +238,7 @@ class TopicWorker implements Worker {
       fresh++
     }
     try {
-      if (head && !this.#watch.see(head, performance.now())) this.#log({ level: 'warn', event: 'head_unreadable' })
+      if (head && !this.#watch.see(head)) this.#log({ level: 'warn', event: 'head_unreadable' })
     } catch (error) {
       this.#trouble('head_callback_failed', error)
     }

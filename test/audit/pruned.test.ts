@@ -24,6 +24,7 @@ function clockAhead() {
       minutes.push(fn)
       return () => {}
     },
+    turn: systemClock.turn,
   }
   return {
     clock,

@@ -56,7 +56,10 @@ const planted: [string, (seen: Observed) => Observed][] = [
     (seen) => ({ ...seen, said: [...seen.said, { what: 'end', job_id: 'job_b' }] }),
   ],
   ['an acknowledged effect was lost: job_b/first', (seen) => ({ ...seen, committed: new Set() })],
-  ['a worker saw a fork of the audit log', (seen) => ({ ...seen, said: [...seen.said, { what: 'fork' }] })],
+  [
+    'a worker saw a fork of the audit log: smaller',
+    (seen) => ({ ...seen, said: [...seen.said, { what: 'fork', kind: 'smaller' }] }),
+  ],
   [
     'neither ended nor parked: job_c is running',
     (seen) => ({ ...seen, jobs: [...seen.jobs, { job_id: 'job_c', run_id: 'run-c', status: 'running' }] }),

@@ -7,7 +7,7 @@ export interface Observed {
   /** What was done outside: how often under each idempotency key, and where (`job/effect`). */
   executed: ReadonlyMap<string, { times: number; where: string }>
   /** Ends and recorded effects that a server acknowledged to a worker, and forks that one saw. */
-  said: { what: string; job_id?: string; key?: string }[]
+  said: { what: string; job_id?: string; key?: string; kind?: string }[]
   /** Committed effects as `job/effect`, of the jobs that did not succeed. */
   committed: ReadonlySet<string>
 }
@@ -31,9 +31,9 @@ type Jobs = ReadonlyMap<string, Observed['jobs'][number]>
 function* lost({ acknowledged, said, committed }: Observed, jobs: Jobs): Iterable<string> {
   for (const [run_id, job_id] of acknowledged)
     if (jobs.get(job_id)?.run_id !== run_id) yield `acknowledged and lost: ${job_id} of ${run_id}`
-  for (const { what, job_id = '', key } of said) {
+  for (const { what, job_id = '', key, kind } of said) {
     const status = jobs.get(job_id)?.status
-    if (what === 'fork') yield 'a worker saw a fork of the audit log'
+    if (what === 'fork') yield `a worker saw a fork of the audit log: ${kind}`
     if (what === 'end' && status !== 'succeeded') yield `an acknowledged end was lost: ${job_id} is ${status}`
     // A job that succeeded has all its effects; `undone` looks at those.
     if (what === 'effect' && status !== 'succeeded' && !committed.has(`${job_id}/${key}`))

@@ -16,7 +16,7 @@ const worker = createWorker({
   concurrency,
   waitMs: 2_000,
   log: () => {},
-  onFork: (fork) => say({ what: 'fork', kind: fork.kind }),
+  onFork: (fork) => say({ what: 'fork', kind: `${fork.kind}, ${JSON.stringify(fork)}` }),
   fetch: listening,
   topics: {
     [topic]: async (job, ctx) => {

@@ -273,7 +273,7 @@ describe(`${proves('G8')} gate-check.sh against a server in a process of its own
 describe(`${proves('G8')} gate-check.sh where time and store are in the test's hand`, () => {
   /** Time runs, and jumps when told; timers are the real ones. */
   const jump = { ms: 0 }
-  const clock = { now: () => Date.now() + jump.ms, after: systemClock.after }
+  const clock = { ...systemClock, now: () => Date.now() + jump.ms }
   let down = false
   let plane: TestPlane
   let target: Target

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { rebaseLeases, sweep } from '../../src/journey/sweep.js'
-import type { Clock } from '../../src/platform/clock.js'
+import { type Clock, systemClock } from '../../src/platform/clock.js'
 import { API, call, expectProblem, faultsLogged, makeKey, startTarget, type Target, verifyAudit } from './attacker.js'
 
 /**
@@ -16,6 +16,7 @@ const clock: Clock = {
     timer.unref()
     return () => clearTimeout(timer)
   },
+  turn: systemClock.turn,
 }
 const POLICY = `
 version: v1

@@ -18,7 +18,7 @@ beforeAll(async () => {
     timer.unref()
     return () => clearTimeout(timer)
   }
-  plane = await startTarget(DEFAULT, { clock: { now: clock.now, after } })
+  plane = await startTarget(DEFAULT, { clock: { ...clock, after } })
 })
 afterAll(() => plane?.stop())
 

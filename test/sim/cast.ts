@@ -55,7 +55,7 @@ export class Cast {
   constructor(sim: Simulation, tenant: string, choose: () => SimNode) {
     this.sim = sim
     this.plane = sim.plane
-    const clock = { now: sim.now, after: () => () => {}, advance: () => {} }
+    const clock = { now: sim.now, after: () => () => {}, turn: () => Promise.resolve(), advance: () => {} }
     this.seen = new Tenancy({ ...sim.plane.world, db: sim.beside() }, clock, tenant)
     this.choose = choose
   }

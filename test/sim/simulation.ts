@@ -249,6 +249,7 @@ export class SimNode {
     const clock: Clock = {
       now: () => sim.now() + offset,
       after: (ms, fn) => sim.after(this, ms, fn),
+      turn: () => Promise.resolve(),
     }
     const bus = {
       hint: () => sim.onHint(this),

@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest'
+import { atOnce } from '../../../test/support/at-once.js'
 import { entryLine } from '../audit.js'
 import { EMPTY_ROOT, leafHash } from './hash.js'
-import { integrate, type Standing, TreeMismatch } from './integrate.js'
+import { integrate as parts, type Standing, TreeMismatch } from './integrate.js'
 import { readSigningKey, signatureChecker, signingKeyPem } from './keys.js'
 import { chainAfter, sealTile, startChain, type Tile } from './tile.js'
 import { appendLeaves, EMPTY_EDGE } from './tree.js'
 
+const integrate = (...args: Parameters<typeof parts>) => atOnce(parts(...args))
 const key = readSigningKey(signingKeyPem(Buffer.alloc(32, 7)))
 const check = signatureChecker(key.publicKey)
 
@@ -33,6 +35,13 @@ const places = (tiles: Tile[]) =>
   integrate(standing, tiles, 1).placements.map((p) => `${p.writer}${p.seq}@${p.first_index}`)
 
 describe('integrate', () => {
+  it('lets others have the thread after some hundred entries', () => {
+    const lines = (n: number) => Array.from({ length: n }, (_, i) => `${i}`)
+    const many = tilesOf('a', ...Array.from({ length: 10 }, (_, n): [number, ...string[]] => [n, ...lines(100)]))
+    expect([...parts(standing, many, 1)].length).toBe(3)
+    expect(integrate(standing, many, 1).head?.size).toBe(1000)
+  })
+
   const a = tilesOf('a', [10, '1', '2'], [30, '3'])
   const b = tilesOf('b', [20, '4'], [30, '5', '6'])
 

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { atOnce } from '../../../test/support/at-once.js'
 import { entryLine } from '../audit.js'
 import { originOf, signCheckpoint } from './checkpoint.js'
 import { type AuditRecord, type PlacedTile, readExport, recordLine, recordsOf, type WriterRow } from './export.js'
@@ -67,7 +68,7 @@ class LogWriter {
     const check = signatureChecker(key.publicKey)
     const writers = new Map([...this.placed].map(([writer, chain]) => [writer, { chain, check }]))
     const standing = { origin, edge: this.edge, signedRoot: this.root, writers }
-    const result = integrate(standing, this.log.waiting, this.clock++)
+    const result = atOnce(integrate(standing, this.log.waiting, this.clock++))
     if (result.head === null || result.refused.length > 0) throw new Error('the sample log does not integrate')
     for (const { level, index, hashes } of result.writes) this.rows.set(`${level}/${index}`, hashes)
     for (const chain of result.chains) this.placed.set(chain.writer, chain)

@@ -8,7 +8,7 @@ const jump = { ms: 0 }
 let plane: TestPlane
 beforeAll(async () => {
   plane = await startSallyport({
-    seams: { clock: { now: () => Date.now() + jump.ms, after: systemClock.after } },
+    seams: { clock: { ...systemClock, now: () => Date.now() + jump.ms } },
   })
 })
 afterAll(() => plane.stop())
