@@ -45,8 +45,12 @@ export class DrillWorker {
     this.#child = child
   }
 
-  kill(): void {
+  /** Resolves when it is gone: started again before, it was taken for the one that still lived. */
+  async kill(): Promise<void> {
+    if (!this.alive) return
+    const ended = once(this.#child as ChildProcess, 'exit')
     this.#child?.kill('SIGKILL')
+    await ended
   }
   freeze(): void {
     this.#child?.kill('SIGSTOP')

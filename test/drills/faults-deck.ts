@@ -21,7 +21,7 @@ export const FAULTS: Record<string, Fault> = {
   },
   'worker killed': async ({ workers, chance }) => {
     const worker = oneOf(workers, chance)
-    worker.kill()
+    await worker.kill()
     await pause(chance.whole(0, 800))
     await worker.start()
   },

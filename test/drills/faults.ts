@@ -108,7 +108,7 @@ export async function faultRound(seed: number, options: RoundOptions = {}): Prom
     if (violations.length > 0) keepTraces(seed, cluster, violations)
     await load.stop(true)
     await heads.stop()
-    for (const worker of workers) worker.kill()
+    await Promise.all(workers.map((worker) => worker.kill()))
     outside.close()
     await cluster.gone()
   }
