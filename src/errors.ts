@@ -70,6 +70,12 @@ export const ERRORS = {
     title: 'Policy denies this action',
     help: 'Read `reason` and `rules`; `sallyport policy explain` shows the why-not.',
   },
+  out_of_scope: {
+    status: 403,
+    retryable: false,
+    title: 'The agent is not scoped for this action',
+    help: '`missing` names what its terms lack; an admin changes them with `sallyport apply` or PUT /principals/{principal}.',
+  },
   result_quarantined: {
     status: 403,
     retryable: false,
@@ -148,6 +154,12 @@ export const ERRORS = {
     retryable: false,
     title: 'The policy has faults',
     help: 'Each fault names line and column; `sallyport policy check FILE` shows the same.',
+  },
+  directory_invalid: {
+    status: 422,
+    retryable: false,
+    title: 'The directory file has faults',
+    help: 'Each fault names line and column; `sallyport diff FILE` shows the same.',
   },
   rate_limited: { status: 429, retryable: true, title: 'Too many', help: 'Wait as `Retry-After` says.' },
   overloaded: {

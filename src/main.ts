@@ -39,6 +39,7 @@ import { type Embedding, makeDataDir, openBus, openDb, pgdata } from './start/en
 import { firstKeys } from './start/first-keys.js'
 import { firstPolicy, loadPolicy, type PolicyInfo, policyFiles, policyInfo } from './start/policy-file.js'
 import { signingKey } from './start/signing-key.js'
+import { Agents } from './store/agents.js'
 import { archiveFolder } from './store/archive-folder.js'
 import { newestHead } from './store/audit.js'
 import { Census } from './store/census.js'
@@ -152,6 +153,7 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       ledger,
       granted: new Granted(),
       policies: new Policies(db),
+      agents: new Agents(db),
       refusals: new Refusals(),
       sealer,
       screener: new Screener(ids, sealer, threads),

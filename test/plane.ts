@@ -27,6 +27,7 @@ import { manualClock } from '../src/platform/clock.js'
 import { openPglite } from '../src/platform/db/pglite.js'
 import type { Db, On, Param } from '../src/platform/db/seam.js'
 import { type Ids, seededIds } from '../src/platform/ids.js'
+import { Agents } from '../src/store/agents.js'
 import { getApproval } from '../src/store/approvals.js'
 import { Granted } from '../src/store/granted.js'
 import { getJob } from '../src/store/jobs.js'
@@ -153,6 +154,7 @@ export async function openPlane(
       ledger,
       granted: new Granted(),
       policies: new Policies(db),
+      agents: new Agents(db),
       refusals: new Refusals(),
       sealer,
       screener: new Screener(ids, sealer, null),
@@ -236,6 +238,8 @@ export class Tenancy {
       key_id: `key_${principal}`,
       topics: null,
       act_as: [],
+      permissions: null,
+      leads: [],
       expires_at: null,
       ...more,
     }

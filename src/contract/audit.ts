@@ -8,6 +8,7 @@ export const AuditQuery = Type.Object(
     ...PageQuery.properties,
     kind: Type.Optional(Type.String({ pattern: '^[a-z_]+(\\.[a-z_]+)*$', maxLength: 100 })),
     actor: Type.Optional(Name),
+    agent: Type.Optional(Name),
     job_id: Type.Optional(Id),
     run_id: Type.Optional(RunId),
     from: Type.Optional(Instant),

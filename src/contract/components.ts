@@ -4,6 +4,18 @@ import { AuditHead, AuditPage, ConsistencyProof, InclusionProof } from './audit.
 import { DeadLetter, DeadLetterPage } from './dead-letters.js'
 import { Decision } from './decisions.js'
 import {
+  AgentTerms,
+  DataScope,
+  DirectoryChanges,
+  DirectoryFile,
+  Principal,
+  PrincipalPage,
+  PutPrincipal,
+  PutTeam,
+  Team,
+  TeamPage,
+} from './directory.js'
+import {
   Accepted,
   BatchAnswer,
   CancelJob,
@@ -95,6 +107,16 @@ export const COMPONENTS: Record<string, TSchema> = {
   ConsistencyProof,
   Key,
   KeyPage,
+  Principal,
+  PrincipalPage,
+  PutPrincipal,
+  AgentTerms,
+  DataScope,
+  Team,
+  TeamPage,
+  PutTeam,
+  DirectoryFile,
+  DirectoryChanges,
   Role,
   CreateKey,
   CreatedKey,

@@ -114,6 +114,7 @@ export const Job = Type.Object({
   run_id: Type.String(),
   workflow: Nullable(Type.String()),
   agent: Type.String(),
+  agent_version: Nullable(Type.String()),
   requested_by: Type.String(),
   topic: Type.String(),
   labels: Type.Record(Type.String(), Type.String()),

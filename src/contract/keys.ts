@@ -7,7 +7,10 @@ export const Role = Type.Union(
     ReturnType<typeof Type.Literal<string>>,
   ],
 )
-const TopicPattern = Type.String({ pattern: '^([a-z0-9_-]+|\\*)(\\.([a-z0-9_-]+|\\*))*(\\.>)?$', maxLength: 200 })
+export const TopicPattern = Type.String({
+  pattern: '^([a-z0-9_-]+|\\*)(\\.([a-z0-9_-]+|\\*))*(\\.>)?$',
+  maxLength: 200,
+})
 export const CreateKey = Type.Object(
   {
     role: Role,

@@ -28,7 +28,11 @@ export const Problem = Type.Object(
         { description: 'Every fault of the request or the policy, at most 50 of a request' },
       ),
     ),
-    decision: Type.Optional(Type.String({ description: 'DENY, with policy_denied' })),
+    decision: Type.Optional(Type.String({ description: 'DENY, with policy_denied and out_of_scope' })),
+    missing: Type.Optional(
+      Type.Array(Type.String(), { description: 'What the terms of the agent lack, with out_of_scope' }),
+    ),
+    fallback: Type.Optional(Type.String({ description: 'What people do instead of the agent, where its terms say' })),
     decision_id: Type.Optional(Type.String()),
     reason: Type.Optional(Type.String({ description: 'The reason the policy gives' })),
     rules: Type.Optional(Type.Array(Type.String(), { description: 'Rules that matched, or the limit that is spent' })),

@@ -9,6 +9,8 @@ const as = (role: Role): Caller => ({
   key_id: 'k',
   topics: null,
   act_as: [],
+  permissions: null,
+  leads: [],
   expires_at: null,
 })
 
@@ -23,7 +25,7 @@ test('nobody who submits may answer approvals or work, and nobody who works may 
 })
 
 test('those who only look change nothing', () => {
-  const changes = PERMISSIONS.filter((p) => !/:read(_own)?$/.test(p))
+  const changes = PERMISSIONS.filter((p) => !/:read(_own|_led)?$/.test(p))
   for (const role of ['viewer', 'auditor'] as const) for (const p of changes) expect(may(as(role), p)).toBe(false)
 })
 

@@ -18,14 +18,17 @@ export const PERMISSIONS = [
   'dead_letters:read',
   'dead_letters:write',
   'audit:read',
+  'audit:read_led',
   'keys:read',
   'keys:write',
+  'directory:read',
+  'directory:write',
   'work:claim',
 ] as const
 export type Permission = (typeof PERMISSIONS)[number]
 export type Role = 'admin' | 'operator' | 'approver' | 'auditor' | 'viewer' | 'agent' | 'worker'
 
-/** `*_own` reaches only what the key's principal requested. A worker sees a job by its lease and in no other way. */
+/** `*_own` reaches only what the key's principal requested, `*_led` only what the agents of teams do that the principal leads. A worker sees a job by its lease and in no other way. */
 export const ROLES: Record<Role, readonly Permission[]> = {
   admin: PERMISSIONS.filter((p) => p !== 'work:claim'),
   operator: [
@@ -39,6 +42,7 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'dead_letters:read',
     'dead_letters:write',
     'audit:read',
+    'directory:read',
   ],
   approver: [
     'jobs:read',
@@ -48,14 +52,24 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'approvals:answer',
     'policy:read',
     'dead_letters:read',
+    'directory:read',
+    'audit:read_led',
   ],
-  auditor: ['jobs:read', 'approvals:read', 'policy:read', 'dead_letters:read', 'audit:read', 'keys:read'],
-  viewer: ['jobs:read', 'approvals:read', 'policy:read', 'dead_letters:read'],
+  auditor: [
+    'jobs:read',
+    'approvals:read',
+    'policy:read',
+    'dead_letters:read',
+    'audit:read',
+    'keys:read',
+    'directory:read',
+  ],
+  viewer: ['jobs:read', 'approvals:read', 'policy:read', 'dead_letters:read', 'directory:read', 'audit:read_led'],
   agent: ['jobs:submit', 'jobs:read_own', 'jobs:cancel_own', 'results:read_own', 'policy:read'],
   worker: ['work:claim'],
 }
 
-/** Who is asking, as the presented key says; never from a body. */
+/** Who is asking, as the presented key and the principal it is of say; never from a body. */
 export interface Caller {
   tenant: string
   principal: string
@@ -65,14 +79,18 @@ export interface Caller {
   /** Topic patterns the key is bound to; null = any. */
   topics: string[] | null
   act_as: string[]
+  /** What the key is narrowed to, of what the role may; null = all of it. */
+  permissions: readonly Permission[] | null
+  /** Teams that this principal leads. */
+  leads: string[]
   /** Epoch ms; null: it does not expire. */
   expires_at: number | null
   /** Gate epoch under which the key was last seen to stand: revoking any key of the tenant moves the epoch. */
   checked?: number
 }
 
-export function may(caller: Caller, permission: Permission): boolean {
-  return ROLES[caller.role].includes(permission)
+export function may({ role, permissions }: Pick<Caller, 'role' | 'permissions'>, permission: Permission): boolean {
+  return ROLES[role].includes(permission) && (permissions === null || permissions.includes(permission))
 }
 
 /** `sp_<26 characters of the key id>_<43 characters of secret>`: the id finds the row, the secret (256 random bits) proves it. */

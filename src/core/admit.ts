@@ -7,12 +7,12 @@ import { birth, type Claim, type Job } from './job.js'
 import type { Json } from './json.js'
 
 /** A submitted body as a claim: one shape, nothing missing, tags in one order, so that hashing and matching agree. */
-export function claimFrom(by: Pick<Claim, 'tenant' | 'agent' | 'team'>, body: SubmitJob): Claim {
+export function claimFrom(by: Pick<Claim, 'tenant' | 'agent' | 'agent_version' | 'team'>, body: SubmitJob): Claim {
   return {
     tenant: by.tenant,
     agent: by.agent,
     team: by.team,
-    agent_version: null,
+    agent_version: by.agent_version,
     topic: body.topic,
     labels: body.labels ?? {},
     risk_tags: [...(body.risk_tags ?? [])].sort(),

@@ -47,6 +47,10 @@ export const FACT_KINDS = [
   'key.created',
   'key.revoked',
   'key.refused',
+  'principal.declared', // made, or changed: what it is from now on
+  'principal.disabled',
+  'team.declared',
+  'team.removed',
   'limit.refused', // in aggregate: `count` refusals between `from` and `at`
   'payload.erased', // its retention ended
   'queue.backlogged', // work has been due for a minute and nobody took it

@@ -1,3 +1,4 @@
+import { Problem } from '../errors.js'
 import type { Approval } from './approval.js'
 import { boundHash, grantHash, jobHash, shortForm } from './binding.js'
 import type { Claim } from './job.js'
@@ -7,6 +8,7 @@ import type { CompiledPolicy } from './policy/compile.js'
 import { enforcers } from './policy/constraints.js'
 import type { DecisionWord } from './policy/document.js'
 import { type AppliedLimit, type Evaluation, evaluate } from './policy/evaluate.js'
+import { type AgentStanding, beyondScope } from './principal.js'
 
 export type Door = 'submit' | 'approve' | 'dispatch' | 'replay'
 
@@ -21,6 +23,15 @@ export interface Standing {
   counters: Record<string, Counter>
   /** The approved approval of this job, if there is one. */
   grant: Pick<Approval, 'approval_id' | 'bound_hash' | 'valid_until'> | null
+  /** What is known of the agent; absent where nothing bounds it. */
+  agent?: AgentStanding
+}
+
+/** What a decision at this door reads, where no counters and no grant do. */
+export function standingAt(door: Door, now: number, agent: AgentStanding | null): Standing {
+  const standing: Standing = { door, now, counters: {}, grant: null }
+  if (agent !== null) standing.agent = agent
+  return standing
 }
 
 export interface Decision {
@@ -38,7 +49,13 @@ export interface Decision {
   grant_hash: string | null
   bound_hash: string | null
   wait: { limit: string; rule: string; retry_after_ms: number } | null
+  /** Denied because the agent's own terms do not reach so far: what it lacks, in words. Else empty. */
+  missing: readonly string[]
+  /** Told with a refusal: what people do instead of this agent. */
+  fallback: string | null
 }
+
+const NOTHING: readonly string[] = Object.freeze([])
 
 /**
  * The only door. Every use case that lets work through calls it and does what `outcome` says; none of them looks at rules,
@@ -59,8 +76,16 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
     grant_hash: null,
     bound_hash: null,
     wait: null,
+    missing: NOTHING,
+    fallback: standing.agent?.fallback ?? null,
   }
   if (evaluation.decision === 'DENY') return decision
+  const missing =
+    standing.agent === undefined ? NOTHING : beyondScope(standing.agent, claim, evaluation.effective.action_type)
+  if (missing.length > 0) {
+    const reason = `${claim.agent} is not scoped for this: ${missing.join(', ')}`
+    return { ...decision, decision: 'DENY', reason, rules: [], missing }
+  }
   if (evaluation.decision === 'REQUIRE_APPROVAL') {
     const binding = {
       job_hash,
@@ -84,9 +109,14 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
 }
 
 /** What a refused caller is told: the public part of a denial, the same from every door. */
-export function refusal(decision: Decision): Record<string, unknown> {
-  const { reason, rules, snapshot } = decision
-  return { decision: 'DENY', reason, rules, policy_snapshot: shortForm(snapshot) }
+export function refusal(decision: Decision, more: Record<string, unknown> = {}): Problem {
+  const { reason, rules, snapshot, missing, fallback } = decision
+  const told = { ...more, decision: 'DENY', reason, rules, policy_snapshot: shortForm(snapshot) }
+  return new Problem(missing.length > 0 ? 'out_of_scope' : 'policy_denied', reason, {
+    ...told,
+    ...(missing.length > 0 ? { missing } : {}),
+    ...(fallback === null ? {} : { fallback }),
+  })
 }
 
 /** Keys of the counters `decide` will read for this claim, so that they can be loaded first. */

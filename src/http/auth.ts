@@ -2,7 +2,7 @@ import { timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { type Caller, hashSecret, KEY_FORM } from '../core/access.js'
 import { Problem } from '../errors.js'
-import { findKey, type KeyRow } from '../store/keys.js'
+import { type FoundKey, findKey, isEnded } from '../store/keys.js'
 import type { World } from '../store/world.js'
 
 /** A key read this recently is not read again. Revocation on this node empties the cache, so this bounds other nodes only. */
@@ -13,10 +13,10 @@ const KEPT = 10_000
 export class Authenticator {
   readonly #world: World
   /** One caller for each row as read: it remembers under which gate its key was last seen to stand. */
-  readonly #callers = new WeakMap<KeyRow, Caller>()
-  readonly #rows = new Map<string, { row: KeyRow | null; at: number }>()
+  readonly #callers = new WeakMap<FoundKey, Caller>()
+  readonly #rows = new Map<string, { row: FoundKey | null; at: number }>()
   /** On their way: when a busy key's row grew old, each of 64 requests read it. */
-  readonly #reads = new Map<string, Promise<KeyRow | null>>()
+  readonly #reads = new Map<string, Promise<FoundKey | null>>()
 
   constructor(world: World) {
     this.#world = world
@@ -32,7 +32,7 @@ export class Authenticator {
       Buffer.from(row?.hash ?? '0'.repeat(64), 'hex'),
     )
     const now = this.#world.clock.now()
-    if (row === null || !same || row.revoked_at !== null || (row.expires_at !== null && row.expires_at <= now))
+    if (row === null || !same || isEnded(row) || (row.expires_at !== null && row.expires_at <= now))
       throw new Problem('unauthenticated')
     const tenant = headers['x-tenant-id']
     if (tenant !== undefined && tenant !== row.tenant)
@@ -47,6 +47,8 @@ export class Authenticator {
       key_id: row.key_id,
       topics: row.topics,
       act_as: row.act_as,
+      permissions: null,
+      leads: row.leads,
       expires_at: row.expires_at,
     }
     this.#callers.set(row, caller)
@@ -59,7 +61,7 @@ export class Authenticator {
     this.#reads.clear()
   }
 
-  async #row(key_id: string): Promise<KeyRow | null> {
+  async #row(key_id: string): Promise<FoundKey | null> {
     const now = this.#world.clock.now()
     const kept = this.#rows.get(key_id)
     if (kept !== undefined && now - kept.at < FRESH_MS && now >= kept.at) return kept.row

@@ -5,7 +5,7 @@ import type { ErrorCode } from '../errors.js'
 
 /** One route of the API: what the server serves, OpenAPI describes and the permissions table lists are all this object. */
 export interface Route {
-  method: 'GET' | 'POST' | 'DELETE'
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   /** OpenAPI form, e.g. /jobs/{job_id}; prefixed with /api/v1 unless `root`. */
   path: string
   root?: boolean

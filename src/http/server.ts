@@ -28,6 +28,8 @@ const NOBODY: Caller = {
   key_id: '',
   topics: [],
   act_as: [],
+  permissions: null,
+  leads: [],
   expires_at: null,
 }
 

@@ -1,4 +1,5 @@
 import type { Approval as WireApproval } from '../contract/approvals.js'
+import type { Principal as WirePrincipal, Team as WireTeam } from '../contract/directory.js'
 import type { Run, Timeline, Job as WireJob } from '../contract/jobs.js'
 import type { Key } from '../contract/keys.js'
 import type { Snapshot } from '../contract/policy.js'
@@ -7,6 +8,7 @@ import { shortForm } from '../core/binding.js'
 import type { Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import type { Effect, Lease } from '../core/lease.js'
+import type { Principal, Team } from '../core/principal.js'
 import type { KeyRow } from '../store/keys.js'
 import type { SnapshotRow } from '../store/snapshots.js'
 
@@ -18,6 +20,7 @@ export function viewJob(job: Job, more: { effects?: Effect[]; lease?: Lease | nu
     run_id: job.run_id,
     workflow: job.workflow,
     agent: job.agent,
+    agent_version: job.agent_version,
     requested_by: job.requested_by,
     topic: job.topic,
     labels: job.labels,
@@ -153,3 +156,11 @@ export function viewSnapshot(row: SnapshotRow, active: string | null, files = fa
 }
 
 export type TimelineItem = Timeline['items'][number]
+
+export function viewPrincipal({ tenant: _tenant, ...shown }: Principal): WirePrincipal {
+  return shown
+}
+
+export function viewTeam({ tenant: _tenant, ...shown }: Team): WireTeam {
+  return shown
+}

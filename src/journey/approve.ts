@@ -4,7 +4,7 @@ import { verdictOf } from '../core/admit.js'
 import { type Answer, type Approval, isSatisfied, mayAnswer, validUntil } from '../core/approval.js'
 import { joined } from '../core/audit.js'
 import { shortForm } from '../core/binding.js'
-import { type Decision, decide, refusal, type Standing } from '../core/door.js'
+import { type Decision, decide, refusal, standingAt } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
 import { claimOf, type Job, move, touch } from '../core/job.js'
 import { rebind } from '../core/rebind.js'
@@ -12,7 +12,7 @@ import { Problem } from '../errors.js'
 import { getApproval, pendingHashesLike } from '../store/approvals.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
-import { activeFor, findKey, gateMoved } from '../store/keys.js'
+import { activeFor, findKey, gateMoved, isEnded } from '../store/keys.js'
 import type { Intent } from '../store/ledger/inbox.js'
 import type { World } from '../store/world.js'
 
@@ -70,7 +70,7 @@ async function answer(
 }
 
 function outdated(decision: Decision, approval: Approval): Problem {
-  if (decision.outcome === 'deny') return new Problem('policy_denied', decision.reason, refusal(decision))
+  if (decision.outcome === 'deny') return refusal(decision)
   return new Problem('approval_stale', 'Policy changed: this is no longer what would be approved', {
     approval_id: approval.approval_id,
     grant_hash: approval.grant_hash,
@@ -180,7 +180,7 @@ async function approved(
 ): Promise<Next> {
   const active = await activeFor(world, caller)
   const claim = claimOf(job, await loadPayload(world.db, job))
-  const standing: Standing = { door: 'approve', now, counters: {}, grant: null }
+  const standing = standingAt('approve', now, await world.agents.of(active.gate, job.agent))
   const decision = decide(active.policy, claim, standing)
   const decision_id = world.ids.id('dec', now)
   const row = decisionAbout(job, claim, decision, standing, decision_id)
@@ -243,5 +243,5 @@ async function approved(
 /** Earlier answers less those of keys that were revoked since: who was shut out has no say any more. */
 async function ofStandingKeys(world: World, answers: readonly Answer[]): Promise<Answer[]> {
   const rows = await Promise.all(answers.map((answer) => findKey(world.db, answer.key_id)))
-  return answers.filter((_, i) => rows[i]?.revoked_at == null)
+  return answers.filter((_, i) => !rows[i] || !isEnded(rows[i]))
 }

@@ -3,7 +3,7 @@ import type { Caller } from '../core/access.js'
 import type { Approval } from '../core/approval.js'
 import type { Fact } from '../core/audit.js'
 import { dispatch as step, type Waiter } from '../core/dispatch.js'
-import { type Decision, decide, limitKeys, type Standing } from '../core/door.js'
+import { type Decision, decide, limitKeys, type Standing, standingAt } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
 import { type Claim, claimOf, decisionIdOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
@@ -219,7 +219,7 @@ async function decideAll(world: World, look: Look, due: readonly DueJob[]): Prom
     if (from > 0) await world.clock.turn()
     const chunk = chunkOf(due, from)
     from += chunk.length
-    const { claims, grants, keys } = await load(world, look, chunk)
+    const { claims, grants, keys, agents } = await load(world, look, chunk)
     const passed: Note[] = []
     for (const [n, due] of chunk.entries()) {
       const { job, bytes } = due
@@ -228,12 +228,9 @@ async function decideAll(world: World, look: Look, due: readonly DueJob[]): Prom
       look.decided.push(job.job_id)
       const claim = claims[n] as Claim
       const counters = Object.fromEntries((keys[n] ?? []).map((key) => [key, { ...(look.counters[key] ?? FRESH) }]))
-      const standing: Standing = {
-        door: 'dispatch',
-        now: world.clock.now(),
-        counters,
-        grant: grants.get(job.approval_id ?? '') ?? null,
-      }
+      const standing = standingAt('dispatch', world.clock.now(), agents.get(job.agent) ?? null)
+      standing.counters = counters
+      standing.grant = grants.get(job.approval_id ?? '') ?? null
       const decision = decide(look.active.policy, claim, standing)
       if (decision.outcome === 'wait') {
         noteFull(look, decision)
@@ -277,7 +274,7 @@ function noteFull(look: Look, { wait }: Decision): void {
   if (wait !== null && !look.full.includes(wait.limit)) look.full.push(wait.limit)
 }
 
-/** What deciding these jobs reads beside their rows, in at most three queries for all of them. */
+/** What deciding these jobs reads beside their rows, in at most four queries for all of them. */
 async function load(world: World, { tenant, active, counters }: Look, due: readonly DueJob[]) {
   const missing = due.flatMap(({ job, input, context }) => [
     input === null ? job.input_ptr : null,
@@ -296,7 +293,11 @@ async function load(world: World, { tenant, active, counters }: Look, due: reado
     tenant,
     due.map(({ job }) => job.approval_id),
   )
-  return { claims, grants, keys }
+  const agents = await world.agents.ofAll(
+    active.gate,
+    due.map(({ job }) => job.agent),
+  )
+  return { claims, grants, keys, agents }
 }
 
 /** Commits one plan. Never throws: others of its claim may have been granted. */

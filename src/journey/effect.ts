@@ -1,11 +1,12 @@
 import type { EffectAnswer, Effect as EffectRequest } from '../contract/workers.js'
 import type { Caller } from '../core/access.js'
-import { decide, type Standing } from '../core/door.js'
+import { decide, standingAt } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
 import { claimOf, type Job, type Moved, move, touch } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { EFFECT_FLOOR_MS, type Effect, isLost, type Lease } from '../core/lease.js'
 import { type Constraints, tightened } from '../core/policy/constraints.js'
+import type { AgentStanding } from '../core/principal.js'
 import { Problem } from '../errors.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
@@ -69,8 +70,11 @@ async function begin(
     throw new Problem('effect_refused', `Less than ${EFFECT_FLOOR_MS} ms are left of this attempt`)
   const active = await activeFor(world, caller)
   const { gate } = active
-  // Another snapshot than the one the lease was granted under: what was allowed then may be denied now.
-  if (gate.snapshot !== job.snapshot && !(await stillAllowed(world, caller, active, lease, job, now))) return null
+  const agent = await world.agents.of(gate, job.agent)
+  // Another snapshot than the one the lease was granted under, or an agent whose terms may have changed since: what was allowed then
+  // may be denied now.
+  const asks = gate.snapshot !== job.snapshot || agent !== null
+  if (asks && !(await stillAllowed(world, caller, active, lease, job, agent, now))) return null
   // Begun by this very lease: the first answer was lost, or the handler asks twice; it may go on either way.
   // Nothing is written, yet the gate is asked in the store: this node may not have heard of an activation elsewhere.
   if (found?.status === 'begun' && found.lease_id === lease.lease_id) {
@@ -128,11 +132,13 @@ async function stillAllowed(
   active: Active,
   lease: Lease,
   job: Job,
+  agent: AgentStanding | null,
   now: number,
 ): Promise<boolean> {
   const claim = claimOf(job, await loadPayload(world.db, job))
   const grants = await loadGrants(world.db, job.tenant, [job.approval_id])
-  const standing: Standing = { door: 'dispatch', now, counters: {}, grant: grants.get(job.approval_id ?? '') ?? null }
+  const standing = standingAt('dispatch', now, agent)
+  standing.grant = grants.get(job.approval_id ?? '') ?? null
   const decision = decide(active.policy, claim, standing)
   if (decision.outcome === 'pass') {
     const untold = tightened(job.constraints as Constraints, decision.evaluation.constraints)

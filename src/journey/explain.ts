@@ -1,7 +1,7 @@
 import type { SubmitJob } from '../contract/jobs.js'
 import type { Caller } from '../core/access.js'
 import { claimFrom } from '../core/admit.js'
-import { type Decision, decide } from '../core/door.js'
+import { type Decision, decide, standingAt } from '../core/door.js'
 import { type Claim, claimOf } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { explain } from '../core/policy/explain.js'
@@ -26,17 +26,16 @@ export async function evaluateDry(
 ): Promise<Explained> {
   const stored = snapshot === undefined ? null : await findSnapshot(world.db, caller.tenant, snapshot)
   if (snapshot !== undefined && stored === null) throw new Problem('not_found', 'There is no such snapshot')
-  const policy =
-    stored === null
-      ? (await world.policies.active(caller.tenant)).policy
-      : await world.policies.compiled(caller.tenant, stored.digest)
+  const active = await world.policies.active(caller.tenant)
+  const policy = stored === null ? active.policy : await world.policies.compiled(caller.tenant, stored.digest)
   const now = world.clock.now()
   // As at submit: the key's team is its own, not that of another agent it asks about.
   const agent = body.agent ?? caller.principal
   const team = agent === caller.principal ? caller.team : null
-  const claim = claimFrom({ tenant: caller.tenant, agent, team }, body)
+  const known = await world.agents.of(active.gate, agent)
+  const claim = claimFrom({ tenant: caller.tenant, agent, agent_version: known?.version ?? null, team }, body)
   return {
-    decision: decide(policy, claim, { door: 'submit', now, counters: {}, grant: null }),
+    decision: decide(policy, claim, standingAt('submit', now, known)),
     why: explain(policy, claim, now) as unknown as Json,
   }
 }

@@ -2,7 +2,9 @@ import type { CreateKey } from '../contract/keys.js'
 import { hashSecret, KEY_FORM, type Role } from '../core/access.js'
 import type { Fact } from '../core/audit.js'
 import { joined } from '../core/audit.js'
+import { kindOf, type Principal, type Team } from '../core/principal.js'
 import { Problem } from '../errors.js'
+import { getPrincipal } from '../store/directory.js'
 import { findKey, type KeyRow, listKeys } from '../store/keys.js'
 import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
@@ -16,7 +18,8 @@ const unsettled = (what: string) => new Problem('overloaded', what, { retry_afte
 
 /**
  * Makes a key; its text is returned once and kept nowhere. `text` is given only for keys that a start makes, which puts them into files.
- * Throws Problem `invalid` for one that is no key or has the id of another, `overloaded`.
+ * The first key of a principal declares it. Throws Problem `invalid` for one that is no key, has the id of another, or is for another
+ * role or team than its principal has; `overloaded`.
  */
 export async function createKey(
   world: World,
@@ -48,13 +51,16 @@ async function stored(
   if ((await findKey(world.db, `key_${id}`)) !== null) return null
   const now = world.clock.now()
   const role = body.role as Role
+  const principal = body.principal ?? `${role}:${id.slice(-8)}`
+  const known = await getPrincipal(world.db, tenant, principal)
+  if (known !== null) refuseOther(known, body)
   const row: KeyRow = {
     tenant,
     key_id: `key_${id}`,
     hash: hashSecret(secret),
     role,
-    principal: body.principal ?? `${role}:${id.slice(-8)}`,
-    team: body.team ?? null,
+    principal,
+    team: known === null ? (body.team ?? null) : known.team,
     topics: body.topics ?? null,
     act_as: body.act_as ?? [],
     note: body.note ?? null,
@@ -81,10 +87,32 @@ async function stored(
     gate: null,
     alone: [],
     rows: {},
-    admin: { keys: [row] },
+    admin: { keys: [row], ...(known === null ? declaredBy(row) : {}) },
     facts: [fact],
   })
   return receipt.ok ? { row, key: text } : null
+}
+
+/** A key is for what its principal is: to make it more, the principal is changed. */
+function refuseOther({ principal, role, team, disabled_at }: Principal, body: CreateKey): void {
+  const fault = (path: string, message: string) => new Problem('invalid', message, { faults: [{ path, message }] })
+  if (disabled_at !== null) throw fault('/principal', `${principal} is disabled`)
+  if (role !== body.role) throw fault('/role', `${principal} is ${role}, so a key of it cannot be ${body.role}`)
+  if (body.team !== undefined && body.team !== team)
+    throw fault('/team', `${principal} is in ${team === null ? 'no team' : `team ${team}`}, not in ${body.team}`)
+}
+
+/** The principal and the team that a first key names. */
+function declaredBy({ tenant, principal, role, team, created_at, created_by }: KeyRow): {
+  principals: Principal[]
+  teams: Team[]
+} {
+  const by = { tenant, source: 'key' as const, updated_at: created_at, updated_by: created_by }
+  const unknown = { name: null, email: null, terms: null, disabled_at: null }
+  return {
+    principals: [{ ...by, ...unknown, principal, kind: kindOf(role), role, team, created_at }],
+    teams: team === null ? [] : [{ ...by, team, name: null, leads: [], on_call: [] }],
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Approval } from '../core/approval.js'
-import { decide, type Standing } from '../core/door.js'
+import { decide, standingAt } from '../core/door.js'
 import { claimOf } from '../core/job.js'
 import { rebind as step } from '../core/rebind.js'
 import { approvalsUnderOther } from '../store/approvals.js'
@@ -48,7 +48,7 @@ async function one(
   // Over, though nobody has swept it yet: a new snapshot must not revive the question, nor answer it.
   if (approval.expires_at <= now) return 'left'
   const claim = claimOf(job, await loadPayload(world.db, job))
-  const standing: Standing = { door: 'approve', now, counters: {}, grant: null }
+  const standing = standingAt('approve', now, await world.agents.of(gate, job.agent))
   const decision = decide(policy, claim, standing)
   const made = { approval_id: world.ids.id('apr', now), decision_id: world.ids.id('dec', now) }
   const rebound = step(approval, job, decision, made, now)

@@ -1,7 +1,7 @@
 import { type Caller, may } from '../core/access.js'
 import { ask, asked, terms, verdictOf } from '../core/admit.js'
 import { joined } from '../core/audit.js'
-import { decide, refusal, type Standing } from '../core/door.js'
+import { decide, refusal, standingAt } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
 import { claimOf, type Job, move } from '../core/job.js'
 import { Problem } from '../errors.js'
@@ -15,7 +15,7 @@ const TRIES = 6
 /**
  * A dead letter gets a new attempt budget. It keeps job, run and committed effects, passes both doors again, and where an
  * approval is required it needs a fresh one: the old yes was for the old budget.
- * Throws Problem `not_found`, `illegal_transition`, `policy_denied`.
+ * Throws Problem `not_found`, `illegal_transition`, `policy_denied`, `out_of_scope`.
  */
 export async function replay(world: World, caller: Caller, job_id: string, note: string | null): Promise<Job> {
   for (let tries = 0; tries < TRIES; tries++) {
@@ -23,7 +23,7 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
     const active = await activeFor(world, caller)
     const now = world.clock.now()
     const claim = claimOf(job, await loadPayload(world.db, job))
-    const standing: Standing = { door: 'replay', now, counters: {}, grant: null }
+    const standing = standingAt('replay', now, await world.agents.of(active.gate, job.agent))
     const decision = decide(active.policy, claim, standing)
     const decision_id = world.ids.id('dec', now)
     const row = decisionAbout(job, claim, decision, standing, decision_id)
@@ -43,7 +43,7 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
         await gateMoved(world, caller)
         continue
       }
-      throw new Problem('policy_denied', decision.reason, { decision_id, ...refusal(decision) })
+      throw refusal(decision, { decision_id })
     }
     const fresh = {
       ...verdictOf(decision, decision_id),

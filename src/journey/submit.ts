@@ -4,7 +4,7 @@ import { admit, claimFrom } from '../core/admit.js'
 import { joined } from '../core/audit.js'
 import { shortForm } from '../core/binding.js'
 import { canonical, digestOf, saltedHash } from '../core/canonical.js'
-import { type Decision, decide, limitKeys, refusal, type Standing } from '../core/door.js'
+import { type Decision, decide, limitKeys, refusal, type Standing, standingAt } from '../core/door.js'
 import { type Claim, decisionIdOf } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { windowStart } from '../core/limits.js'
@@ -32,7 +32,7 @@ const TRIES = 8
 
 /**
  * The first door. Answers only when the commit is durable. A denial is recorded with its decision and no job row, and thrown
- * as Problem `policy_denied`; a full limit as `rate_limited`.
+ * as Problem `policy_denied` or `out_of_scope`; a full limit as `rate_limited`.
  * @param beforeDenial called before a denial goes to the ledger; what it throws is the answer, and nothing is recorded
  */
 export async function submit(
@@ -42,12 +42,12 @@ export async function submit(
   idempotencyKey: string | null,
   beforeDenial: () => void = () => {},
 ): Promise<Submitted> {
-  const claim = permitted(caller, body)
+  permitted(caller, body)
   const request_hash = idempotencyKey === null ? '' : digestOf('request', body as Json)
   const earlier = async () => (idempotencyKey === null ? null : replayOf(world, caller, idempotencyKey, request_hash))
   for (let tries = 0; tries < TRIES; tries++) {
     const active = await activeFor(world, caller)
-    const standing = await load(world, active, claim)
+    const { claim, standing } = await load(world, caller, active, body)
     const decision = decide(active.policy, claim, standing)
     if (decision.outcome !== 'pass' && decision.outcome !== 'park') {
       // A repeat is answered as the first time, whatever policy says by now.
@@ -57,7 +57,8 @@ export async function submit(
     if (decision.outcome === 'deny') {
       // No rule said no, the input only does not fit its schema: that the caller can mend, path by path. What a rule denies is
       // recorded as denied even when its input is also malformed.
-      const faults = decision.evaluation.decided_by === null ? validateInput(active.policy, claim) : []
+      const isSaidByRule = decision.evaluation.decided_by !== null || decision.missing.length > 0
+      const faults = isSaidByRule ? [] : validateInput(active.policy, claim)
       if (faults.length > 0)
         throw new Problem('invalid', 'The input does not fit the schema of its job class', {
           faults: faults.map((f) => ({ path: `/input${f.path}`, message: f.message })),
@@ -103,20 +104,30 @@ export async function submit(
   })
 }
 
-/** The claim, if this key may make it. Throws Problem `act_as_refused`, `topic_refused`. */
-function permitted(caller: Caller, body: SubmitJob): Claim {
+/** Throws Problem `act_as_refused`, `topic_refused`. */
+function permitted(caller: Caller, body: SubmitJob): void {
   const agent = body.agent ?? caller.principal
   if (agent !== caller.principal && !caller.act_as.includes(agent))
     throw new Problem('act_as_refused', `This key is ${caller.principal} and may not act as ${agent}`)
   if (caller.topics !== null && !caller.topics.some((pattern) => topicMatches(pattern, body.topic)))
     throw new Problem('topic_refused', `This key is not bound to ${body.topic}`, { topics: caller.topics })
-  return claimFrom({ tenant: caller.tenant, agent, team: agent === caller.principal ? caller.team : null }, body)
 }
 
-async function load(world: World, active: Active, claim: Claim): Promise<Standing> {
+async function load(
+  world: World,
+  { tenant, principal, team }: Caller,
+  active: Active,
+  body: SubmitJob,
+): Promise<{ claim: Claim; standing: Standing }> {
+  const agent = body.agent ?? principal
+  const known = await world.agents.of(active.gate, agent)
+  const by = { tenant, agent, agent_version: known?.version ?? null, team: agent === principal ? team : null }
+  const claim = claimFrom(by, body)
   const now = world.clock.now()
+  const standing = standingAt('submit', now, known)
   const keys = limitKeys(active.policy, claim, now)
-  return { door: 'submit', now, counters: await loadCounters(world.db, claim.tenant, keys), grant: null }
+  if (keys.length > 0) standing.counters = await loadCounters(world.db, tenant, keys)
+  return { claim, standing }
 }
 
 async function replayOf(world: World, caller: Caller, key: string, request_hash: string): Promise<Submitted | null> {
@@ -176,7 +187,7 @@ async function refuse(
     await gateMoved(world, caller)
     return
   }
-  throw new Problem('policy_denied', decision.reason, { decision_id, ...refusal(decision) })
+  throw refusal(decision, { decision_id })
 }
 
 function accept(

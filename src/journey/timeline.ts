@@ -13,6 +13,7 @@ import {
   waitingTiles,
 } from '../store/audit.js'
 import { decodeCursor, encodeCursor } from '../store/cursor.js'
+import { jobsOfAgents } from '../store/jobs.js'
 import { type FoundTile, withBodies } from '../store/tile-bodies.js'
 import type { World } from '../store/world.js'
 
@@ -25,6 +26,8 @@ export interface EntryFilter {
   actor?: string
   from?: number
   to?: number
+  /** Entries that name one of these agents, or a job of theirs. */
+  agents?: readonly string[]
 }
 
 /** Tiles not yet integrated are at most about a second of commits; more than this many are read on the next page. */
@@ -63,18 +66,31 @@ export async function timeline(
   for await (const tile of tilesAfter(world, tenant, filter, spoken, after)) {
     if (looked++ === LOOKED_AT) return { items, next_cursor: encodeCursor([(tile.first_index ?? 0) - 1, from]) }
     seen.add(`${tile.writer}/${tile.seq}`)
-    for (const entry of entriesOf(tile)) {
+    for (const entry of await entriesAbout(world, tenant, tile, filter)) {
       if ((entry.index ?? 0) <= after || !isWanted(entry)) continue
       if (items.length === limit) return { items, next_cursor: encodeCursor([items.at(-1)?.index ?? after, from]) }
       items.push(entry)
     }
   }
   if (spoken?.ids.size === STRETCH) return { items, next_cursor: encodeCursor([-1, [...spoken.ids].at(-1) ?? from]) }
-  const fresh = waiting.flatMap((tile) => {
+  for (const tile of waiting) {
     const shown = seen.has(`${tile.writer}/${tile.seq}`)
-    return entriesOf(tile).filter((entry) => matches(entry, filter) && !(shown && isWanted(entry)))
-  })
-  return { items: [...items, ...fresh], next_cursor: null }
+    const entries = await entriesAbout(world, tenant, tile, filter)
+    items.push(...entries.filter((entry) => matches(entry, filter) && !(shown && isWanted(entry))))
+  }
+  return { items, next_cursor: null }
+}
+
+/** Only some entries name their agent; of the others the job says whose they are. */
+async function entriesAbout(world: World, tenant: string, tile: FoundTile, { agents }: EntryFilter): Promise<Entry[]> {
+  const entries = entriesOf(tile)
+  if (agents === undefined) return entries
+  const jobs = new Set(entries.flatMap(({ facts }) => (typeof facts.job_id === 'string' ? [facts.job_id] : [])))
+  const theirs = await jobsOfAgents(world.db, tenant, [...jobs], agents)
+  return entries.filter(
+    ({ kind, facts }) =>
+      kind === ARCHIVED || agents.includes(String(facts.agent ?? '')) || theirs.has(String(facts.job_id ?? '')),
+  )
 }
 
 /** Tiles by name, for what has rows that name them; null where the log is to be walked. */

@@ -10,6 +10,16 @@ import type {
 } from '../contract/audit.js'
 import type { DeadLetterPage } from '../contract/dead-letters.js'
 import type { Decision } from '../contract/decisions.js'
+import type {
+  DirectoryChanges,
+  DirectoryFile,
+  Principal,
+  PrincipalPage,
+  PutPrincipal,
+  PutTeam,
+  Team,
+  TeamPage,
+} from '../contract/directory.js'
 import type { Job, Pointer, Run, Timeline } from '../contract/jobs.js'
 import type { CreatedKey, CreateKey, Key, KeyPage } from '../contract/keys.js'
 import type { CreateSnapshot, Evaluate, Evaluated, Snapshot, SnapshotPage } from '../contract/policy.js'
@@ -65,6 +75,24 @@ export interface Client {
     /** Opens a new attempt budget; the job passes both doors again and keeps its committed effects. */
     replay(jobId: string, note?: string): Promise<Job>
     discard(jobId: string, reason: string): Promise<Job>
+  }
+  readonly principals: {
+    list(query?: PageQuery): Promise<PrincipalPage>
+    get(principal: string): Promise<Principal>
+    /** Declares it, or makes it what the body says. */
+    put(principal: string, body: PutPrincipal): Promise<Principal>
+    /** From the answer on no key of it opens anything. */
+    disable(principal: string): Promise<Principal>
+  }
+  readonly teams: {
+    list(): Promise<TeamPage>
+    put(team: string, body: PutTeam): Promise<Team>
+  }
+  /** `sallyport.yaml`, as it stands in the file. */
+  readonly directory: {
+    diff(file: DirectoryFile): Promise<DirectoryChanges>
+    /** Whom an earlier file declared and this one leaves out is disabled. */
+    apply(file: DirectoryFile): Promise<DirectoryChanges>
   }
   readonly keys: {
     /** `key` in the answer is shown this once. */
@@ -125,6 +153,20 @@ export function createClient(options: ConnectionOptions): Client {
         }),
       discard: (id, reason) =>
         http.request('POST', `/api/v1/dead-letters/${segment(id)}/discard`, { body: { reason } }),
+    },
+    principals: {
+      list: (query) => http.request('GET', '/api/v1/principals', { query }),
+      get: (id) => http.request('GET', `/api/v1/principals/${segment(id)}`),
+      put: (id, body) => http.request('PUT', `/api/v1/principals/${segment(id)}`, { body, repeatable: true }),
+      disable: (id) => http.request('DELETE', `/api/v1/principals/${segment(id)}`, { repeatable: true }),
+    },
+    teams: {
+      list: () => http.request('GET', '/api/v1/teams'),
+      put: (id, body) => http.request('PUT', `/api/v1/teams/${segment(id)}`, { body, repeatable: true }),
+    },
+    directory: {
+      diff: (file) => http.request('POST', '/api/v1/directory/diff', { body: file, repeatable: true }),
+      apply: (file) => http.request('POST', '/api/v1/directory/apply', { body: file, repeatable: true }),
     },
     keys: {
       create: (key) => http.request('POST', '/api/v1/keys', { body: key }),

@@ -269,6 +269,9 @@ const LIST_PARKED = list(
 const PARKED: JobStatus[] = ['pending_approval', 'ambiguous', 'dead_letter', 'quarantined']
 /** Sorts after every id. */
 const LAST = '~'
+/** By id first, as MANY: a plan by agent would walk all jobs of the tenant. */
+const OF_AGENTS = `SELECT j.job_id FROM unnest($2::text[]) AS wanted(id)
+  CROSS JOIN LATERAL (SELECT job_id, agent FROM jobs WHERE tenant = $1 AND job_id = wanted.id) j WHERE j.agent = ANY($3::text[])`
 const OVERDUE = `SELECT ${J} FROM jobs WHERE status IN ('queued', 'retrying') AND queue_deadline <= $1 ORDER BY queue_deadline LIMIT 200`
 const BY_STATUS =
   'SELECT status, count(*)::int AS n FROM jobs WHERE tenant = $1 AND run_id = $2 AND ($3::text IS NULL OR requested_by = $3) GROUP BY status'
@@ -290,6 +293,18 @@ export async function getJobs(db: Db, tenant: string, ids: readonly string[]): P
 }
 
 /** What a job's pointers point at: needed wherever the door is asked about a stored job. */
+/** Which of these jobs are of these agents. */
+export async function jobsOfAgents(
+  db: Db,
+  tenant: string,
+  ids: readonly string[],
+  agents: readonly string[],
+): Promise<Set<string>> {
+  if (ids.length === 0 || agents.length === 0) return new Set()
+  const rows = await db.query<{ job_id: string }>(OF_AGENTS, [tenant, textArray(ids), textArray(agents)])
+  return new Set(rows.map((row) => row.job_id))
+}
+
 export async function loadPayload(
   db: Db,
   job: Pick<Job, 'tenant' | 'input_ptr' | 'context_ptr'>,

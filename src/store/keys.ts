@@ -21,24 +21,41 @@ export interface KeyRow {
   revoked_at: number | null
 }
 
-const GET = 'SELECT * FROM keys WHERE key_id = $1'
-const REVOKED = 'SELECT key_id FROM keys WHERE key_id = ANY($1::text[]) AND revoked_at IS NOT NULL'
-const LIST = 'SELECT * FROM keys WHERE tenant = $1 ORDER BY created_at, key_id'
+/** A key has the role and the team of its principal as they are now; its own columns say what they were when it was made. */
+const COLUMNS = `k.tenant, k.key_id, k.hash, coalesce(p.role, k.role) AS role, k.principal,
+  CASE WHEN p.principal IS NULL THEN k.team ELSE p.team END AS team, k.topics, k.act_as, k.note, k.created_at, k.created_by, k.expires_at,
+  k.revoked_at, p.disabled_at`
+const FROM = 'keys k LEFT JOIN principals p ON p.tenant = k.tenant AND p.principal = k.principal'
+const GET = `SELECT ${COLUMNS}, (SELECT coalesce(json_agg(t.team ORDER BY t.team), '[]'::json) FROM teams t
+    WHERE t.tenant = k.tenant AND t.leads ? k.principal) AS leads FROM ${FROM} WHERE k.key_id = $1`
+const ENDED = `SELECT k.key_id FROM ${FROM} WHERE k.key_id = ANY($1::text[]) AND (k.revoked_at IS NOT NULL OR p.disabled_at IS NOT NULL)`
+const LIST = `SELECT ${COLUMNS} FROM ${FROM} WHERE k.tenant = $1 ORDER BY k.created_at, k.key_id`
+
+/** A key as it is read: with what is known of its principal. */
+export interface FoundKey extends KeyRow {
+  /** Since when the principal may do nothing. */
+  disabled_at: number | null
+  leads: string[]
+}
 
 /** By id alone: whoever presents a key does not say its tenant, the row does. */
-export async function findKey(db: Db, key_id: string): Promise<KeyRow | null> {
-  return (await db.query<KeyRow>(GET, [key_id]))[0] ?? null
+export async function findKey(db: Db, key_id: string): Promise<FoundKey | null> {
+  return (await db.query<FoundKey>(GET, [key_id]))[0] ?? null
 }
 
-/** Which of these keys were revoked. */
+/** Whether it opens nothing any more, whenever it would have expired. */
+export const isEnded = ({ revoked_at, disabled_at }: Pick<FoundKey, 'revoked_at' | 'disabled_at'>) =>
+  revoked_at !== null || disabled_at !== null
+
+/** Which of these keys were revoked, or are of principals that were disabled. */
 export async function revokedOf(db: Db, key_ids: readonly string[]): Promise<string[]> {
-  return (await db.query<{ key_id: string }>(REVOKED, [textArray(key_ids)])).map((row) => row.key_id)
+  return (await db.query<{ key_id: string }>(ENDED, [textArray(key_ids)])).map((row) => row.key_id)
 }
 
-/** Throws Problem `unauthenticated` for a key that was revoked since it was presented. */
+/** Throws Problem `unauthenticated` for a key that was revoked since it was presented, or whose principal was disabled. */
 export async function assertStanding(db: Db, { key_id }: Pick<Caller, 'key_id'>): Promise<void> {
   const row = await findKey(db, key_id)
-  if (row !== null && row.revoked_at !== null) throw new Problem('unauthenticated', 'The key was revoked')
+  if (row !== null && isEnded(row)) throw new Problem('unauthenticated', 'The key was revoked')
 }
 
 /**
@@ -87,6 +104,6 @@ export async function gateMoved(
   await assertStanding(world.db, caller)
 }
 
-export function listKeys(db: Db, tenant: string): Promise<KeyRow[]> {
-  return db.query<KeyRow>(LIST, [tenant])
+export function listKeys(db: Db, tenant: string): Promise<Omit<FoundKey, 'leads'>[]> {
+  return db.query<Omit<FoundKey, 'leads'>>(LIST, [tenant])
 }

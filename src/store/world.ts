@@ -2,6 +2,7 @@ import type { Bus } from '../platform/bus/seam.js'
 import type { Clock } from '../platform/clock.js'
 import type { Db } from '../platform/db/seam.js'
 import type { Ids } from '../platform/ids.js'
+import type { Agents } from './agents.js'
 import type { ArchiveFolder } from './archive-folder.js'
 import type { Granted } from './granted.js'
 import type { Ledger } from './ledger/queue.js'
@@ -16,6 +17,7 @@ export interface World {
   ledger: Ledger
   granted: Granted
   policies: Policies
+  agents: Agents
   refusals: Refusals
   sealer: Sealer
   screener: Screener

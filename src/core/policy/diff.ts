@@ -45,7 +45,7 @@ function compare(
     const [a, b] = [old.get(id) as JsonObject | undefined, fresh.get(id) as JsonObject | undefined]
     if (a === undefined) return [{ change: 'added', what, id, fields: [], effect: effectOf(what, undefined, b) }]
     if (b === undefined) return [{ change: 'removed', what, id, fields: [], effect: effectOf(what, a, undefined) }]
-    const fields = fieldChanges(a, b, '')
+    const fields = fieldChanges(a, b)
     return fields.length === 0 ? [] : [{ change: 'changed', what, id, fields, effect: effectOf(what, a, b, fields) }]
   })
 }
@@ -53,7 +53,8 @@ function compare(
 const isMap = (value: Json | undefined): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-function fieldChanges(a: JsonObject, b: JsonObject, under: string): Change['fields'] {
+/** Leaves that differ, by their path; lists are compared whole. */
+export function fieldChanges(a: JsonObject, b: JsonObject, under = ''): Change['fields'] {
   const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])].sort()
   return keys.flatMap((key) => {
     const [before, after] = [a[key], b[key]]

@@ -229,11 +229,11 @@ export class Source {
       return false
     }
     if (isAlias(node)) {
-      this.error('alias_refused', 'aliases are not allowed in a policy', field.at, 'write the value out')
+      this.error('alias_refused', 'aliases are not allowed here', field.at, 'write the value out')
       return false
     }
     if ((node as { tag?: string }).tag) {
-      this.error('tag_refused', 'tags are not allowed in a policy', field.at)
+      this.error('tag_refused', 'tags are not allowed here', field.at)
       return false
     }
     return true

@@ -15,6 +15,7 @@ export const JOB = {
   run_id: 'nightly-review',
   workflow: 'review',
   agent: AGENT,
+  agent_version: null,
   requested_by: AGENT,
   topic: 'job.repo.read',
   labels: { team: 'platform' },
@@ -189,6 +190,37 @@ export const KEY = {
   created_by: 'admin:first',
   expires_at: null,
   revoked_at: null,
+}
+
+export const BOT = {
+  principal: 'agent:support-bot',
+  kind: 'agent',
+  role: 'agent',
+  team: 'support',
+  name: 'Support assistant',
+  email: null,
+  terms: {
+    version: '2.1.0',
+    topics: ['job.tickets.*', 'job.refunds.create'],
+    actions: ['read', 'write', 'refund'],
+    data: [{ system: 'crm', tables: ['customers'], fields: ['name', 'email'], access: 'read' }],
+    risk_tier: 'medium',
+    fallback: 'Answer tickets by hand; refunds go to finance.',
+  },
+  source: 'file',
+  created_at: AT,
+  updated_at: AT,
+  updated_by: 'admin:first',
+  disabled_at: null,
+}
+export const TEAM = {
+  team: 'support',
+  name: 'Customer support',
+  leads: ['person:support-lead'],
+  on_call: ['person:support-lead', 'person:support-deputy'],
+  source: 'file',
+  updated_at: AT,
+  updated_by: 'admin:first',
 }
 
 export const ACCEPTED = {

@@ -3,6 +3,7 @@ import {
   AGENT,
   APPROVAL,
   AT,
+  BOT,
   CALL,
   CONSTRAINTS,
   DEAD,
@@ -23,12 +24,15 @@ import {
   SHORT,
   SNAPSHOT,
   STORED,
+  TEAM,
 } from './example-rows.js'
 
 /**
  * What the document shows as requests and answers, by operationId: answers of a real server, shortened. They are one story, so
  * an id met in one example means the same job in the next. A test checks each against its schema.
  */
+
+const DIRECTORY_FILE = { path: 'sallyport.yaml', text: 'version: v1\nteams:\n  - team: support\n' }
 
 const page = <T>(...items: T[]) => ({ items, next_cursor: null })
 
@@ -344,6 +348,23 @@ export const EXAMPLES = {
     response: { ...KEY, key: 'sp_01m7vq20yzpycs45rwqy6qn2s7_0000000000000000000000000000000000000000000' },
   },
   'keys.revoke': { response: { ...KEY, revoked_at: AT + 900 } },
+  'principals.list': { response: page(BOT) },
+  'principals.get': { response: BOT },
+  'principals.put': {
+    request: { kind: 'agent', team: 'support', terms: { topics: BOT.terms.topics, risk_tier: 'medium' } },
+    response: BOT,
+  },
+  'principals.disable': { response: { ...BOT, disabled_at: AT + 900 } },
+  'teams.list': { response: page(TEAM) },
+  'teams.put': { request: { leads: TEAM.leads, on_call: TEAM.on_call }, response: TEAM },
+  'directory.diff': {
+    request: DIRECTORY_FILE,
+    response: { changes: [{ change: 'added', what: 'team', id: 'support', fields: [] }] },
+  },
+  'directory.apply': {
+    request: DIRECTORY_FILE,
+    response: { changes: [{ change: 'added', what: 'team', id: 'support', fields: [] }] },
+  },
   'metrics.measurements': {
     response: {
       window_ms: 600_000,

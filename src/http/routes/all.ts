@@ -10,6 +10,7 @@ import { approvalRoutes } from './approvals.js'
 import { type AuditEvents, auditRoutes } from './audit.js'
 import { deadLetterRoutes } from './dead-letters.js'
 import { decisionRoutes } from './decisions.js'
+import { directoryRoutes } from './directory.js'
 import { jobRoutes } from './jobs.js'
 import { keyRoutes } from './keys.js'
 import { type MetricsServed, metricsRoutes } from './metrics.js'
@@ -52,6 +53,7 @@ export function allRoutes({
     ...workerRoutes(world, dispatcher, headOf),
     ...auditRoutes(world, publicKey, events),
     ...keyRoutes(world, auth, open),
+    ...directoryRoutes(world, auth),
     ...metricsRoutes(world, metrics, dispatcher),
   ]
   // Public and never different: written once, not for every caller.

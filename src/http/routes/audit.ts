@@ -1,4 +1,5 @@
 import * as Audit from '../../contract/audit.js'
+import { type Caller, may } from '../../core/access.js'
 import { withArchive } from '../../core/audit/archive.js'
 import { originOf } from '../../core/audit/checkpoint.js'
 import { recordLine, recordsOf } from '../../core/audit/export.js'
@@ -11,11 +12,20 @@ import { type EntryFilter, timeline } from '../../journey/timeline.js'
 import { headOfSize, newestHead, readNodes, tileAt } from '../../store/audit.js'
 import { auditSource } from '../../store/audit-source.js'
 import { encodeCursor } from '../../store/cursor.js'
+import { agentsOfTeams } from '../../store/directory.js'
 import { withBodies } from '../../store/tile-bodies.js'
 import type { World } from '../../store/world.js'
 import type { Route } from '../route.js'
 
 const READ = ['audit:read'] as const
+
+/** Null: all of them. Throws Problem `forbidden` for who neither reads the log nor leads a team. */
+async function shownAgents(world: World, caller: Caller, asked: string | undefined): Promise<string[] | null> {
+  if (may(caller, 'audit:read')) return asked === undefined ? null : [asked]
+  if (caller.leads.length === 0) throw new Problem('forbidden', undefined, { needs: READ })
+  const led = await agentsOfTeams(world.db, caller.tenant, caller.leads)
+  return asked === undefined ? led : led.filter((agent) => agent === asked)
+}
 
 export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEvents): Route[] {
   const read = (tenant: string) => (wanted: Parameters<typeof readNodes>[2]) => readNodes(world.db, tenant, wanted)
@@ -43,10 +53,11 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
     {
       method: 'GET',
       path: '/audit',
-      permission: READ,
+      permission: ['audit:read', 'audit:read_led'],
       tag: 'audit',
       summary: 'Search the audit log, in tree order',
       description:
+        'Who leads a team finds what is about the agents it owns. ' +
         'An entry `archived` stands for entries up to its index that are in an archive which this node cannot read; it is shown whatever was searched for.',
       query: Audit.AuditQuery,
       success: {
@@ -56,7 +67,9 @@ export function auditRoutes(world: World, publicKey: Uint8Array, events: AuditEv
       },
       errors: ['invalid'],
       async handler({ caller, query }) {
-        const { cursor, limit, after_index, ...filter } = query as EntryFilter & Audit.AuditQuery
+        const { cursor, limit, after_index, agent, ...filter } = query as EntryFilter & Audit.AuditQuery
+        const agents = await shownAgents(world, caller, agent)
+        if (agents !== null) filter.agents = agents
         const from = cursor ?? (after_index === undefined ? undefined : encodeCursor([after_index, '']))
         return { body: await timeline(world, caller.tenant, filter, from, limit ?? 50) }
       },

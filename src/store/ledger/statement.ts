@@ -21,6 +21,11 @@ const COLUMNS = {
   tiles: 'tenant, writer, seq, at, count, body, prev_hash, hash, signature, first_index',
   writers: 'tenant, writer, public_key, started_at',
   keys: 'tenant, key_id, hash, role, principal, team, topics, act_as, note, created_at, created_by, expires_at, revoked_at',
+  principals:
+    'tenant, principal, kind, role, team, name, email, terms, source, created_at, updated_at, updated_by, disabled_at',
+  principalsMutable: 'kind, role, team, name, email, terms, source, updated_at, updated_by, disabled_at',
+  teams: 'tenant, team, name, leads, on_call, source, updated_at, updated_by',
+  teamsMutable: 'name, leads, on_call, source, updated_at, updated_by',
   archives: 'tenant, first, size, file, sha256, archive_hash, bytes, parts, at, emptied_at',
   snapshots: 'tenant, digest, source, files, warnings, rules, note, created_by, created_at, activated_at',
 }
@@ -199,7 +204,7 @@ SELECT n, why FROM losers`
   return statement
 }
 
-/** Policy, gate and key rows, and those of archives, with their audit tile. The gate is taken FOR UPDATE by the upsert itself; epoch must follow the one read. */
+/** Policy, gate, key and directory rows, and those of archives, with their audit tile. What the making of a key declares changes nobody that is known. The gate is taken FOR UPDATE by the upsert itself; epoch must follow the one read. */
 export const COMMIT_ADMIN =
   numbered(`WITH wanted AS (SELECT * FROM json_populate_recordset(NULL::gates, {gates}::json)),
 held AS (SELECT g.* FROM gates g WHERE g.tenant IN (SELECT tenant FROM wanted) FOR UPDATE),
@@ -216,6 +221,13 @@ w_snapshots AS (${insert('policy_snapshots', COLUMNS.snapshots, 'snapshots')}
   ON CONFLICT (tenant, digest) DO UPDATE SET activated_at = coalesce(excluded.activated_at, policy_snapshots.activated_at)),
 w_keys AS (${insert('keys', COLUMNS.keys, 'keys')}
   ON CONFLICT (tenant, key_id) DO UPDATE SET revoked_at = excluded.revoked_at, expires_at = excluded.expires_at),
+w_principals AS (${insert('principals', COLUMNS.principals, 'principals')}
+  ON CONFLICT (tenant, principal) DO UPDATE SET (${COLUMNS.principalsMutable}) = ROW(${prefixed('excluded', COLUMNS.principalsMutable)})
+  WHERE excluded.source <> 'key'),
+w_teams AS (${insert('teams', COLUMNS.teams, 'teams')}
+  ON CONFLICT (tenant, team) DO UPDATE SET (${COLUMNS.teamsMutable}) = ROW(${prefixed('excluded', COLUMNS.teamsMutable)})
+  WHERE excluded.source <> 'key'),
+d_teams AS (DELETE FROM teams t USING json_populate_recordset(NULL::teams, {removedTeams}::json) x, go WHERE go.ok AND t.tenant = x.tenant AND t.team = x.team),
 w_archives AS (${insert('audit_archives', COLUMNS.archives, 'archives')}),
 w_tiles AS (${insert('audit_tiles', COLUMNS.tiles, 'tiles')}),
 w_writers AS (${insert('audit_writers', COLUMNS.writers, 'writers')})

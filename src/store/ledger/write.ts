@@ -3,6 +3,7 @@ import type { Tile } from '../../core/audit/tile.js'
 import type { Fact } from '../../core/audit.js'
 import { decisionIdOf, type Job } from '../../core/job.js'
 import type { Effect, Lease } from '../../core/lease.js'
+import type { Principal, Team } from '../../core/principal.js'
 import type { Db, Param } from '../../platform/db/seam.js'
 import type { ArchiveFileRow } from '../archives.js'
 import { type DecisionRow, verdictOf } from '../decisions.js'
@@ -39,6 +40,9 @@ export interface AdminRows {
   /** The gate moves: from its return nothing commits under the old values. */
   gates?: { tenant: string; snapshot: string | null; epoch: number; file_digest: string | null }[]
   keys?: KeyRow[]
+  principals?: Principal[]
+  teams?: Team[]
+  removedTeams?: { tenant: string; team: string }[]
   archives?: ArchiveFileRow[]
 }
 
@@ -251,7 +255,8 @@ function placed(entries: readonly Entry[], sent: Texts, tileOf: (tenant: string)
 }
 
 export function writeAdmin(db: Db, batchId: string, at: number, rows: AdminRows, audit: TileWrites): Promise<Loser[]> {
-  const { gates = [], snapshots = [], keys = [], archives = [] } = rows
+  const { gates = [], snapshots = [], keys = [], archives = [], principals = [], teams = [], removedTeams = [] } = rows
   const texts = new Texts()
-  return send(db, COMMIT_ADMIN, batchId, at, { gates, snapshots, keys, archives, ...tileRows(audit, texts) }, texts)
+  const all = { gates, snapshots, keys, archives, principals, teams, removedTeams, ...tileRows(audit, texts) }
+  return send(db, COMMIT_ADMIN, batchId, at, all, texts)
 }

@@ -1,0 +1,27 @@
+import type { Role } from '../access.js'
+import type { AgentTerms, Kind } from '../principal.js'
+
+/** A team as somebody wants it to be. */
+export interface DeclaredTeam {
+  team: string
+  name: string | null
+  leads: string[]
+  on_call: string[]
+}
+
+/** A principal as somebody wants it to be. */
+export interface DeclaredPrincipal {
+  principal: string
+  kind: Kind
+  role: Role
+  team: string | null
+  name: string | null
+  email: string | null
+  terms: AgentTerms | null
+}
+
+/** Everybody a file declares. */
+export interface DirectoryDocument {
+  teams: DeclaredTeam[]
+  principals: DeclaredPrincipal[]
+}

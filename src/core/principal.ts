@@ -1,0 +1,106 @@
+import type { Role } from './access.js'
+import type { Claim } from './job.js'
+import { topicMatches } from './policy/topics.js'
+
+export const KINDS = ['person', 'agent', 'worker', 'service'] as const
+export type Kind = (typeof KINDS)[number]
+export const RISK_TIERS = ['low', 'medium', 'high'] as const
+export type RiskTier = (typeof RISK_TIERS)[number]
+
+/** Tables of one system that an agent may read, or read and write. */
+export interface DataScope {
+  system: string
+  /** `*` is every table. */
+  tables: string[]
+  /** Null: every field. */
+  fields: string[] | null
+  access: 'read' | 'write'
+}
+
+/** What an agent may do at all, whatever policy would allow; null is without bounds. */
+export interface AgentTerms {
+  version: string | null
+  /** Topic patterns. */
+  topics: string[] | null
+  /** Action types, as the server holds them true. */
+  actions: string[] | null
+  data: DataScope[] | null
+  risk_tier: RiskTier | null
+  /** What people do while it may not: told to whoever is refused. */
+  fallback: string | null
+}
+
+/** Whoever acts here. */
+export interface Principal {
+  tenant: string
+  principal: string
+  kind: Kind
+  role: Role
+  /** Of an agent: who owns it. */
+  team: string | null
+  name: string | null
+  email: string | null
+  terms: AgentTerms | null
+  /** Who declared it: a file that `apply` made so, a call, or the making of its first key. */
+  source: Source
+  created_at: number
+  updated_at: number
+  updated_by: string
+  /** Since when it may do nothing; null while it may. */
+  disabled_at: number | null
+}
+
+export type Source = 'file' | 'api' | 'key'
+
+export interface Team {
+  tenant: string
+  team: string
+  name: string | null
+  /** People who answer for it and see its agents' work without asking. */
+  leads: string[]
+  /** Who is asked first stands first. */
+  on_call: string[]
+  source: Source
+  updated_at: number
+  updated_by: string
+}
+
+/** What the door reads of an agent; stored with the decision. */
+export interface AgentStanding extends AgentTerms {
+  disabled: boolean
+}
+
+export const UNBOUND: AgentTerms = {
+  version: null,
+  topics: null,
+  actions: null,
+  data: null,
+  risk_tier: null,
+  fallback: null,
+}
+
+export function kindOf(role: Role): Kind {
+  return role === 'agent' || role === 'worker' ? role : 'person'
+}
+
+/** Null where nothing about this agent can change a decision: then none is stored with any of them. */
+export function agentStanding({ terms, disabled_at }: Pick<Principal, 'terms' | 'disabled_at'>): AgentStanding | null {
+  if (terms === null && disabled_at === null) return null
+  return { ...(terms ?? UNBOUND), disabled: disabled_at !== null }
+}
+
+/** What this agent lacks to do this, in words; empty where it may. An action nobody named is none of those it may do. */
+export function beyondScope(
+  agent: AgentStanding,
+  claim: Pick<Claim, 'agent' | 'topic'>,
+  action_type: string | null,
+): string[] {
+  const { topics, actions, disabled } = agent
+  if (disabled) return [`${claim.agent} is disabled`]
+  const missing: string[] = []
+  if (topics !== null && !topics.some((pattern) => topicMatches(pattern, claim.topic)))
+    missing.push(`topic ${claim.topic}`)
+  if (actions !== null && (action_type === null || !actions.includes(action_type)))
+    missing.push(action_type === null ? 'an action_type' : `action ${action_type}`)
+  return missing
+}

@@ -1,0 +1,204 @@
+import { readFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createKey } from '../src/journey/keys.js'
+import { startSallyport, type TestPlane } from '../src/testing.js'
+import { API, call } from './hostile/attacker.js'
+
+/** Who there is, as the running server knows it: what a file declares, what a key is then for, and what the door makes of it. */
+const POLICY = `
+version: v1
+default_decision: DENY
+rules:
+  - { id: all, match: { topic: job.> }, decision: ALLOW }
+job_classes:
+  - { topic: job.crm.*, set: { action_type: read } }
+`
+const FILE = (more = '') => `
+version: v1
+teams:
+  - { team: support, leads: [person:lead], on_call: [person:lead] }
+people:
+  - { principal: person:lead, role: viewer, team: support }
+agents:
+  - principal: agent:bot
+    team: support
+    version: 2.1.0
+    topics: [job.crm.*]
+    actions: [read]
+    fallback: Ask the desk.
+${more}`
+let plane: TestPlane
+const keys: Record<string, string> = {}
+beforeAll(async () => {
+  plane = await startSallyport({ policy: POLICY })
+})
+afterAll(() => plane.stop())
+
+const admin = (method: string, path: string, body?: unknown) => call(plane, plane.keys.admin, method, API + path, body)
+const apply = (text: string, key = plane.keys.admin) =>
+  call(plane, key, 'POST', `${API}/directory/apply`, { path: 'sallyport.yaml', text })
+const keyOf = async (role: string, principal: string) => {
+  const made = await createKey(plane.world, 'default', 'test', { role: role as never, principal })
+  return made.key
+}
+
+describe('a file', () => {
+  test('is shown as a difference, made so, and is then no difference', async () => {
+    const body = { path: 'sallyport.yaml', text: FILE() }
+    const { body: shown } = await admin('POST', '/directory/diff', body)
+    expect(shown.changes.map((c: { change: string; id: string }) => `${c.change} ${c.id}`)).toEqual([
+      'added person:lead',
+      'added agent:bot',
+      'added support',
+    ])
+    expect((await admin('GET', '/principals/agent:bot')).status).toBe(404)
+    expect((await apply(FILE())).body).toEqual(shown)
+    expect((await admin('POST', '/directory/diff', body)).body).toEqual({ changes: [] })
+    expect((await admin('GET', '/principals/agent:bot')).body).toMatchObject({
+      kind: 'agent',
+      team: 'support',
+      source: 'file',
+      terms: { version: '2.1.0', topics: ['job.crm.*'], actions: ['read'], fallback: 'Ask the desk.' },
+    })
+    expect((await admin('GET', '/teams')).body.items).toContainEqual(
+      expect.objectContaining({ team: 'support', leads: ['person:lead'] }),
+    )
+  })
+
+  test('with a fault changes nothing and says where it is', async () => {
+    const { status, body } = await apply(FILE('  - { principal: agent:bot2, topic: [job.x] }'))
+    expect(status).toBe(422)
+    expect(body.code).toBe('directory_invalid')
+    expect(body.faults).toEqual([
+      expect.objectContaining({ code: 'unknown_key', line: 14, hint: "did you mean 'topics'?" }),
+    ])
+    expect((await admin('GET', '/principals/agent:bot2')).status).toBe(404)
+  })
+})
+
+test('the example can be applied', async () => {
+  const other = await startSallyport({ policy: POLICY })
+  const text = readFileSync('examples/directory/sallyport.yaml', 'utf8')
+  const body = { path: 'sallyport.yaml', text }
+  const { status, body: done } = await call(other, other.keys.admin, 'POST', `${API}/directory/apply`, body)
+  expect([status, done.changes?.length]).toEqual([200, 11])
+  await other.stop()
+})
+
+describe('an agent’s terms', () => {
+  beforeAll(async () => {
+    keys.bot = await keyOf('agent', 'agent:bot')
+  })
+  const submit = (topic: string, more: object = {}) =>
+    call(plane, keys.bot as string, 'POST', `${API}/jobs`, { topic, ...more })
+
+  test('let through what they name, and the job says under which version', async () => {
+    const { status, body } = await submit('job.crm.read')
+    expect(status).toBe(202)
+    expect((await admin('GET', `/jobs/${body.job_id}`)).body).toMatchObject({ agent_version: '2.1.0' })
+  })
+
+  test('refuse the rest with what is missing and what people do instead', async () => {
+    const { status, body } = await submit('job.mail.send')
+    expect(status).toBe(403)
+    expect(body).toMatchObject({
+      code: 'out_of_scope',
+      decision: 'DENY',
+      missing: ['topic job.mail.send', 'an action_type'],
+      fallback: 'Ask the desk.',
+    })
+    // Recorded as any denial: who, what, and why.
+    const { body: decision } = await admin('GET', `/decisions/${body.decision_id}`)
+    expect(decision).toMatchObject({ decision: 'DENY', agent: 'agent:bot' })
+  })
+
+  test('bind by what the server holds true, not by what the agent says', async () => {
+    expect((await submit('job.crm.read', { action_type: 'delete' })).body.code ?? 'accepted').toBe('accepted')
+    expect((await apply(FILE().replace('actions: [read]', 'actions: [write]'))).status).toBe(200)
+    expect((await submit('job.crm.read', { action_type: 'write' })).body).toMatchObject({
+      code: 'out_of_scope',
+      missing: ['action read'],
+    })
+    expect((await apply(FILE())).status).toBe(200)
+  })
+
+  test('bind work that waits: what was let in and is beyond them now is denied at the second door', async () => {
+    const { body: job } = await submit('job.crm.read')
+    await apply(FILE().replace('topics: [job.crm.*]', 'topics: [job.other.*]'))
+    const claim = { worker_id: 'w', claim_id: 'claim-terms-1', topics: ['job.crm.read'], capacity: 10, wait_ms: 0 }
+    const { body } = await call(plane, plane.keys.worker, 'POST', `${API}/workers/claim`, claim)
+    expect(body.leases).toEqual([])
+    expect((await admin('GET', `/jobs/${job.job_id}`)).body).toMatchObject({ status: 'denied' })
+    await apply(FILE())
+  })
+})
+
+describe('whoever is left out of the file', () => {
+  test('opens nothing from the answer on, and may again when named', async () => {
+    const key = await keyOf('viewer', 'person:lead')
+    const look = () => call(plane, key, 'GET', `${API}/jobs?limit=1`)
+    expect((await look()).status).toBe(200)
+    const without = FILE().replace(/teams:[\s\S]*agents:/, 'teams:\n  - { team: support }\nagents:')
+    expect((await apply(without)).body.changes.map((c: { change: string }) => c.change)).toContain('disabled')
+    expect((await look()).status).toBe(401)
+    await apply(FILE())
+    expect((await look()).status).toBe(200)
+  })
+})
+
+describe('a key is for what its principal is', () => {
+  const create = (body: object) => admin('POST', '/keys', body)
+  test('not for another role or team, nor for one that is disabled', async () => {
+    const faults = async (body: object) => {
+      const answer = await create(body)
+      return [answer.status, answer.body.faults?.[0]?.path]
+    }
+    expect(await faults({ role: 'admin', principal: 'person:lead' })).toEqual([422, '/role'])
+    expect(await faults({ role: 'viewer', principal: 'person:lead', team: 'finance' })).toEqual([422, '/team'])
+    expect((await create({ role: 'viewer', principal: 'person:lead' })).status).toBe(201)
+    expect((await admin('DELETE', '/principals/agent:bot')).body.disabled_at).not.toBeNull()
+    expect(await faults({ role: 'agent', principal: 'agent:bot' })).toEqual([422, '/principal'])
+    await apply(FILE())
+  })
+
+  test('and changes with it', async () => {
+    const key = await keyOf('operator', 'person:mover')
+    const audit = () => call(plane, key, 'GET', `${API}/audit?limit=1`)
+    expect((await audit()).status).toBe(200)
+    const put = await admin('PUT', '/principals/person:mover', { kind: 'person', role: 'viewer' })
+    expect(put.status).toBe(200)
+    expect((await audit()).status).toBe(403)
+  })
+})
+
+describe('who leads a team', () => {
+  test('sees what the log says about the agents it owns, and nothing else', async () => {
+    const submit = async (key: string) => {
+      const { body } = await call(plane, key, 'POST', `${API}/jobs`, { topic: 'job.crm.read' })
+      return body.job_id as string
+    }
+    const [theirs, others] = [await submit(await keyOf('agent', 'agent:bot')), await submit(plane.keys.agent)]
+    const seen = async (key: string, query = '') => {
+      const { status, body } = await call(plane, key, 'GET', `${API}/audit?limit=500${query}`)
+      return status === 200 ? new Set(body.items.map((e: { facts: { job_id?: string } }) => e.facts.job_id)) : status
+    }
+    const lead = await keyOf('viewer', 'person:lead')
+    expect([...((await seen(lead)) as Set<string>)]).toContain(theirs)
+    expect([...((await seen(lead)) as Set<string>)]).not.toContain(others)
+    expect(await seen(lead, '&agent=agent:first')).toEqual(new Set())
+    expect(await seen(plane.keys.admin, `&agent=agent:first&job_id=${others}`)).toEqual(new Set([others]))
+    expect(await seen(await keyOf('viewer', 'person:nobody'))).toBe(403)
+  })
+})
+
+describe('escalation through apply', () => {
+  test('no key but an admin’s applies, and an admin cannot shut everyone out', async () => {
+    for (const role of ['approver', 'agent', 'worker'] as const)
+      expect((await apply(FILE(), plane.keys[role])).status).toBe(403)
+    const me = (await admin('GET', '/principals/admin:first')).body
+    expect(me).toMatchObject({ role: 'admin', source: 'key' })
+    const demote = await admin('PUT', '/principals/admin:first', { kind: 'person', role: 'viewer' })
+    expect(demote.status).toBe(422)
+    expect((await admin('DELETE', '/principals/admin:first')).status).toBe(422)
+  })
+})
