@@ -11,11 +11,21 @@ import { evaluate, validateInput } from '../core/policy/evaluate.js'
 import { explain, type Why } from '../core/policy/explain.js'
 import { type FixtureResult, fixtureClaim, runFixtures } from '../core/policy/fixtures.js'
 import { parsePolicy } from '../core/policy/parse.js'
-import { type Context, offline, online, onlineContext, type ServerContext, wholeNumber, withServer } from './command.js'
+import {
+  type Context,
+  collect,
+  offline,
+  online,
+  onlineContext,
+  type ServerContext,
+  wholeNumber,
+  withServer,
+} from './command.js'
 import type { ConnectionFlags } from './connection.js'
 import { CliError, EXIT, type Exit, usage } from './exit.js'
 import { type JobFlags, jobFrom, withJobFlags } from './job-flags.js'
 import { compiledFrom, documentOf, placed, readPolicyFiles } from './policy-files.js'
+import { impactCommand } from './policy-impact.js'
 import { moreLine, paintWord, settings } from './render.js'
 import { faultLine, fields, instant, jsonLine, printable, type Terminal, table } from './terminal.js'
 
@@ -29,6 +39,7 @@ export function registerPolicy(program: Command): void {
   evaluateCommand(policy)
   diffCommand(policy)
   snapshotCommands(policy)
+  impactCommand(policy)
 }
 
 // check
@@ -232,6 +243,14 @@ function changeText({ change, what, id, fields: changed, effect }: Change, { col
 
 // snapshots of a server
 
+interface PushFlags {
+  activate?: boolean
+  note?: string
+  author?: string
+  commit?: string
+  reviewedBy?: string[]
+}
+
 interface PageFlags {
   limit?: number
   cursor?: string
@@ -272,7 +291,10 @@ function snapshotCommands(policy: Command): void {
     .argument('<path...>', 'files and folders of one policy')
     .option('--activate', 'and let it decide from now on')
     .option('--note <text>', 'kept with it')
-  online<{ activate?: boolean; note?: string }, [string[]]>(push, 'admin', pushFiles)
+    .option('--author <name>', 'who wrote it')
+    .option('--commit <id>', 'the commit it is from')
+    .option('--reviewed-by <name...>', 'who looked at it', collect)
+  online<PushFlags, [string[]]>(push, 'admin', pushFiles)
 
   const activate = policy
     .command('activate')
@@ -282,18 +304,23 @@ function snapshotCommands(policy: Command): void {
     const snapshot = await client.policy.activate(id)
     terminal.show(snapshot, () => snapshotText(snapshot, terminal))
   })
+
+  const rollback = policy.command('rollback').description('let the snapshot decide that did so before the active one')
+  online<object, []>(rollback, 'admin', async ({ client, terminal }) => {
+    const snapshot = await client.policy.rollBack()
+    terminal.show(snapshot, () => snapshotText(snapshot, terminal))
+  })
 }
 
-async function pushFiles(
-  { client, terminal }: ServerContext,
-  flags: { activate?: boolean; note?: string },
-  paths: string[],
-): Promise<void> {
+async function pushFiles({ client, terminal }: ServerContext, flags: PushFlags, paths: string[]): Promise<void> {
   const files = await readPolicyFiles(paths)
   if (files.length > 200) throw usage(`${files.length} files; a snapshot holds at most 200`)
   const snapshot = await client.policy.create({
     files,
     ...(flags.note === undefined ? {} : { note: flags.note }),
+    ...(flags.author === undefined ? {} : { author: flags.author }),
+    ...(flags.commit === undefined ? {} : { source_commit: flags.commit }),
+    ...(flags.reviewedBy === undefined ? {} : { reviewers: flags.reviewedBy }),
     ...(flags.activate === undefined ? {} : { activate: true }),
   })
   terminal.show(snapshot, () => snapshotText(snapshot, terminal))
@@ -307,6 +334,9 @@ function snapshotText(snapshot: Snapshot, { color }: Terminal): string {
       ['rules', snapshot.rules],
       ['warnings', snapshot.warnings.length],
       ['from', `${snapshot.source}, by ${snapshot.created_by}`],
+      ['written by', snapshot.author],
+      ['commit', snapshot.source_commit],
+      ['reviewed by', snapshot.reviewers.join(', ')],
       ['created', instant(snapshot.created_at)],
       ['digest', snapshot.digest],
     ],

@@ -36,7 +36,7 @@ import {
 } from './jobs.js'
 import { CreatedKey, CreateKey, Key, KeyPage, Role } from './keys.js'
 import { Measurement, Measurements, TopicState, TopicStates } from './metrics.js'
-import { CreateSnapshot, Evaluate, Evaluated, Snapshot, SnapshotPage } from './policy.js'
+import { CreateSnapshot, Evaluate, Evaluated, Impact, ImpactQuery, Snapshot, SnapshotPage } from './policy.js'
 import { Problem } from './problems.js'
 import { DecisionWord, Labels, RiskTags, Verdict } from './scalars.js'
 import {
@@ -87,6 +87,8 @@ export const COMPONENTS: Record<string, TSchema> = {
   CreateSnapshot,
   Evaluate,
   Evaluated,
+  ImpactQuery,
+  Impact,
   DeadLetter,
   DeadLetterPage,
   NoteBody,

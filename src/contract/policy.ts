@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Constraints, SubmitJob } from './jobs.js'
-import { AnyJson, Instant, Note, Nullable } from './scalars.js'
+import { AnyJson, DecisionWord, Instant, Name, Note, Nullable } from './scalars.js'
 
 const closed = { additionalProperties: false }
 export const Snapshot = Type.Object({
@@ -8,6 +8,10 @@ export const Snapshot = Type.Object({
   digest: Type.String(),
   active: Type.Boolean(),
   source: Type.String({ description: 'file or api' }),
+  note: Nullable(Type.String()),
+  author: Nullable(Type.String({ description: 'Who wrote it, as whoever stored it says' })),
+  source_commit: Nullable(Type.String()),
+  reviewers: Type.Array(Type.String()),
   created_by: Type.String(),
   created_at: Instant,
   activated_at: Nullable(Instant),
@@ -27,6 +31,9 @@ export const CreateSnapshot = Type.Object(
       maxItems: 200,
     }),
     note: Type.Optional(Note),
+    author: Type.Optional(Name),
+    source_commit: Type.Optional(Type.String({ pattern: '^[0-9A-Za-z._/-]{4,100}$', examples: ['3f2c1a9'] })),
+    reviewers: Type.Optional(Type.Array(Name, { maxItems: 20, uniqueItems: true })),
     activate: Type.Optional(Type.Boolean()),
   },
   closed,
@@ -48,3 +55,46 @@ export const Evaluated = Type.Object({
   why: AnyJson,
 })
 export type Evaluated = Static<typeof Evaluated>
+
+export const ImpactQuery = Type.Object(
+  {
+    files: Type.Optional(CreateSnapshot.properties.files),
+    policy_snapshot: Type.Optional(Type.String({ pattern: '^(v1:)?[0-9a-f]{7,64}$' })),
+    before: Type.Optional(Type.String({ pattern: '^[0-9a-z]{26}$', description: '`next` of the answer before' })),
+    most: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 5000, default: 2000, description: 'Decisions to look at, newest first' }),
+    ),
+  },
+  closed,
+)
+export type ImpactQuery = Static<typeof ImpactQuery>
+const ImpactSide = Type.Object({ decision: DecisionWord, reason: Type.String(), rules: Type.Array(Type.String()) })
+export const Impact = Type.Object({
+  looked_at: Type.Integer(),
+  unchanged: Type.Integer(),
+  undecidable: Type.Integer({ description: 'Their payload was erased' }),
+  oldest_at: Nullable(Instant),
+  changes: Type.Array(
+    Type.Object({
+      before: DecisionWord,
+      after: DecisionWord,
+      effect: Type.String({ description: 'looser, tighter, or constraints: the same word, bound to something else' }),
+      count: Type.Integer(),
+      examples: Type.Array(
+        Type.Object({
+          decision_id: Type.String(),
+          job_id: Nullable(Type.String()),
+          at: Instant,
+          agent: Type.String(),
+          topic: Type.String(),
+          before: ImpactSide,
+          after: ImpactSide,
+        }),
+      ),
+    }),
+  ),
+  next: Nullable(
+    Type.String({ description: 'Where older decisions go on; null where all retained ones were looked at' }),
+  ),
+})
+export type Impact = Static<typeof Impact>

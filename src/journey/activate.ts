@@ -1,9 +1,10 @@
+import { joined } from '../core/audit.js'
 import { shortForm } from '../core/binding.js'
 import type { Json } from '../core/json.js'
 import { type CompiledPolicy, compilePolicy } from '../core/policy/compile.js'
 import { type Fault, parsePolicy } from '../core/policy/parse.js'
 import { Problem } from '../errors.js'
-import { findSnapshot, type SnapshotRow } from '../store/snapshots.js'
+import { findSnapshot, type SnapshotRow, snapshotBefore } from '../store/snapshots.js'
 import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
@@ -15,6 +16,14 @@ export interface PolicyFile {
 export interface Stored {
   snapshot: SnapshotRow
   activated: boolean
+}
+
+/** Who stands behind a policy, as whoever stores it says. */
+export interface Provenance {
+  note: string | null
+  author: string | null
+  source_commit: string | null
+  reviewers: string[]
 }
 
 const TRIES = 6
@@ -32,7 +41,7 @@ export async function storeSnapshot(
   tenant: string,
   actor: string,
   files: PolicyFile[],
-  options: { source: 'file' | 'api'; activate: boolean; note: string | null },
+  options: { source: 'file' | 'api'; activate: boolean } & Partial<Provenance>,
 ): Promise<Stored> {
   const { policy, faults } = readPolicy(files)
   const now = world.clock.now()
@@ -43,7 +52,10 @@ export async function storeSnapshot(
     files,
     warnings: faults.filter((f) => f.severity === 'warning') as unknown as Json,
     rules: policy.document.rules.length,
-    note: options.note,
+    note: options.note ?? null,
+    author: options.author ?? null,
+    source_commit: options.source_commit ?? null,
+    reviewers: options.reviewers ?? [],
     created_by: actor,
     created_at: now,
     activated_at: options.activate ? now : null,
@@ -61,6 +73,14 @@ export async function activate(world: World, tenant: string, actor: string, id: 
   return { snapshot: active, activated: true }
 }
 
+/** Activates what was active before the snapshot that is. Throws Problem `not_found` where there was nothing. */
+export async function rollBack(world: World, tenant: string, actor: string): Promise<Stored> {
+  const gate = await getGate(world.db, tenant)
+  const before = gate?.snapshot == null ? null : await snapshotBefore(world.db, tenant, gate.snapshot)
+  if (before === null) throw new Problem('not_found', 'No other snapshot was ever active')
+  return activate(world, tenant, actor, before.digest)
+}
+
 /**
  * The policy file of the configuration. The store's active snapshot wins; the file activates only when its digest differs from
  * the last file digest the store saw, so that a restart does not undo what was activated through the API.
@@ -69,7 +89,7 @@ export async function activateFile(world: World, tenant: string, files: PolicyFi
   const { digest } = readPolicy(files).policy
   const gate = await getGate(world.db, tenant)
   if (gate?.file_digest === digest) return null
-  return storeSnapshot(world, tenant, 'system:file', files, { source: 'file', activate: true, note: null })
+  return storeSnapshot(world, tenant, 'system:file', files, { source: 'file', activate: true })
 }
 
 async function commit(
@@ -83,7 +103,18 @@ async function commit(
   for (let tries = 0; tries < TRIES; tries++) {
     const gate = await getGate(world.db, tenant)
     const now = world.clock.now()
-    const fact = { tenant, at: now, actor, snapshot: snapshot.digest, source, rule_count: snapshot.rules }
+    const { author, source_commit, reviewers } = snapshot
+    const fact = {
+      tenant,
+      at: now,
+      actor,
+      snapshot: snapshot.digest,
+      source,
+      rule_count: snapshot.rules,
+      ...(author === null ? {} : { author }),
+      ...(source_commit === null ? {} : { source_commit }),
+      ...(reviewers.length === 0 ? {} : { reviewers: joined(reviewers) }),
+    }
     const file_digest = source === 'file' ? snapshot.digest : (gate?.file_digest ?? null)
     const receipt = await world.ledger.commit({
       tenant,

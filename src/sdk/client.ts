@@ -22,7 +22,15 @@ import type {
 } from '../contract/directory.js'
 import type { Job, Pointer, Run, Timeline } from '../contract/jobs.js'
 import type { CreatedKey, CreateKey, Key, KeyPage } from '../contract/keys.js'
-import type { CreateSnapshot, Evaluate, Evaluated, Snapshot, SnapshotPage } from '../contract/policy.js'
+import type {
+  CreateSnapshot,
+  Evaluate,
+  Evaluated,
+  Impact,
+  ImpactQuery,
+  Snapshot,
+  SnapshotPage,
+} from '../contract/policy.js'
 import type { PageQuery } from '../contract/scalars.js'
 import type {
   Claim,
@@ -67,6 +75,10 @@ export interface Client {
     /** Takes files as a new snapshot; 422 `policy_invalid` with every fault. Active only with `activate: true`. */
     create(snapshot: CreateSnapshot): Promise<Snapshot>
     activate(id: string): Promise<Snapshot>
+    /** Activates what was active before the active one. */
+    rollBack(): Promise<Snapshot>
+    /** Which recorded decisions a policy would have made otherwise. */
+    impact(query: ImpactQuery): Promise<Impact>
     /** What would be decided and why, without doing or recording it. */
     evaluate(what: Evaluate): Promise<Evaluated>
   }
@@ -198,6 +210,8 @@ function policyOf(http: Transport): Client['policy'] {
     snapshot: (id) => http.request('GET', at(id)),
     create: (snapshot) => http.request('POST', '/api/v1/policy/snapshots', { body: snapshot }),
     activate: (id) => http.request('POST', at(id, '/activate'), { body: {} }),
+    rollBack: () => http.request('POST', '/api/v1/policy/rollback'),
+    impact: (query) => http.request('POST', '/api/v1/policy/impact', { body: query, repeatable: true }),
     evaluate: (what) => http.request('POST', '/api/v1/policy/evaluate', { body: what, repeatable: true }),
   }
 }

@@ -292,7 +292,6 @@ export async function getJobs(db: Db, tenant: string, ids: readonly string[]): P
   return ids.length === 0 ? [] : jobs(await db.query<JobRow>(MANY, [tenant, textArray(ids)]))
 }
 
-/** What a job's pointers point at: needed wherever the door is asked about a stored job. */
 /** Which of these jobs are of these agents. */
 export async function jobsOfAgents(
   db: Db,
@@ -305,6 +304,7 @@ export async function jobsOfAgents(
   return new Set(rows.map((row) => row.job_id))
 }
 
+/** What a job's pointers point at: needed wherever the door is asked about a stored job. */
 export async function loadPayload(
   db: Db,
   job: Pick<Job, 'tenant' | 'input_ptr' | 'context_ptr'>,

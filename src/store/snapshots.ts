@@ -9,6 +9,10 @@ export interface SnapshotRow {
   warnings: Json
   rules: number
   note: string | null
+  /** Who wrote it, from which commit, and who looked at it: as whoever stored it says. */
+  author: string | null
+  source_commit: string | null
+  reviewers: string[]
   created_by: string
   created_at: number
   activated_at: number | null
@@ -16,6 +20,8 @@ export interface SnapshotRow {
 
 const GET = 'SELECT * FROM policy_snapshots WHERE tenant = $1 AND digest = $2'
 const LIKE = 'SELECT * FROM policy_snapshots WHERE tenant = $1 AND digest LIKE $2 ORDER BY digest LIMIT 2'
+const BEFORE_IT = `SELECT * FROM policy_snapshots WHERE tenant = $1 AND digest <> $2 AND activated_at IS NOT NULL
+  ORDER BY activated_at DESC, digest LIMIT 1`
 const LIST = 'SELECT * FROM policy_snapshots WHERE tenant = $1 ORDER BY created_at DESC, digest LIMIT 500'
 
 export async function getSnapshot(db: Db, tenant: string, digest: string): Promise<SnapshotRow | null> {
@@ -28,6 +34,11 @@ export async function findSnapshot(db: Db, tenant: string, id: string): Promise<
   if (!/^[0-9a-f]{7,64}$/.test(hex)) return null
   const rows = await db.query<SnapshotRow>(LIKE, [tenant, `${hex}%`])
   return rows.length === 1 ? (rows[0] as SnapshotRow) : null
+}
+
+/** What was active before this one became so; null where nothing was. */
+export async function snapshotBefore(db: Db, tenant: string, digest: string): Promise<SnapshotRow | null> {
+  return (await db.query<SnapshotRow>(BEFORE_IT, [tenant, digest]))[0] ?? null
 }
 
 export function listSnapshots(db: Db, tenant: string): Promise<SnapshotRow[]> {

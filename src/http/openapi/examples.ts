@@ -232,6 +232,36 @@ export const EXAMPLES = {
   'policy.get_snapshot': { response: { ...SNAPSHOT, files: FILES } },
   'policy.create_snapshot': { request: { files: FILES, note: 'reads only', activate: false }, response: STORED },
   'policy.activate_snapshot': { response: SNAPSHOT },
+  'policy.roll_back': { response: SNAPSHOT },
+  'policy.impact': {
+    request: { policy_snapshot: SHORT, most: 2000 },
+    response: {
+      looked_at: 1,
+      unchanged: 0,
+      undecidable: 0,
+      oldest_at: AT,
+      changes: [
+        {
+          before: 'ALLOW',
+          after: 'REQUIRE_APPROVAL',
+          effect: 'tighter',
+          count: 1,
+          examples: [
+            {
+              decision_id: JOB.decision_id,
+              job_id: JOB.job_id,
+              at: AT,
+              agent: AGENT,
+              topic: JOB.topic,
+              before: { decision: 'ALLOW', reason: JOB.reason, rules: JOB.rules },
+              after: { decision: 'REQUIRE_APPROVAL', reason: 'reads are looked at', rules: ['reads'] },
+            },
+          ],
+        },
+      ],
+      next: null,
+    },
+  },
   'dead_letters.list': {
     response: page({
       job_id: DEAD.job_id,

@@ -39,6 +39,8 @@ export const OPERATIONS: Record<string, OperationNotes> = {
   'GET /policy/snapshots/{id}': op('policy.get_snapshot'),
   'POST /policy/snapshots': op('policy.create_snapshot'),
   'POST /policy/snapshots/{id}/activate': op('policy.activate_snapshot'),
+  'POST /policy/rollback': op('policy.roll_back'),
+  'POST /policy/impact': op('policy.impact'),
   'GET /dead-letters': op('dead_letters.list'),
   'POST /dead-letters/{job_id}/replay': op('dead_letters.replay'),
   'POST /dead-letters/{job_id}/discard': op('dead_letters.discard'),

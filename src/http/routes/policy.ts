@@ -2,8 +2,9 @@ import type { SubmitJob } from '../../contract/jobs.js'
 import * as Policy from '../../contract/policy.js'
 import { shortForm } from '../../core/binding.js'
 import { Problem } from '../../errors.js'
-import { activate, storeSnapshot } from '../../journey/activate.js'
+import { activate, readPolicy, rollBack, storeSnapshot } from '../../journey/activate.js'
 import { evaluateDry } from '../../journey/explain.js'
+import { impact } from '../../journey/impact.js'
 import { findSnapshot, listSnapshots } from '../../store/snapshots.js'
 import { getGate } from '../../store/standing.js'
 import type { World } from '../../store/world.js'
@@ -12,6 +13,11 @@ import { viewSnapshot } from '../views.js'
 
 export function policyRoutes(world: World): Route[] {
   const active = async (tenant: string) => (await getGate(world.db, tenant))?.snapshot ?? null
+  const stored = async (tenant: string, id: string) => {
+    const row = await findSnapshot(world.db, tenant, id)
+    if (row === null) throw new Problem('not_found', 'There is no such snapshot')
+    return world.policies.compiled(tenant, row.digest)
+  }
   return [
     {
       method: 'GET',
@@ -70,11 +76,11 @@ export function policyRoutes(world: World): Route[] {
       success: { status: 201, schema: Policy.Snapshot, description: 'The snapshot' },
       errors: ['policy_invalid', 'invalid', 'snapshot_conflict'],
       async handler({ caller, body }) {
-        const { files, note, activate: now } = body as Policy.CreateSnapshot
+        const { files, activate: now, ...provenance } = body as Policy.CreateSnapshot
         const { snapshot } = await storeSnapshot(world, caller.tenant, caller.principal, files, {
           source: 'api',
           activate: now === true,
-          note: note ?? null,
+          ...provenance,
         })
         return { status: 201, body: viewSnapshot(snapshot, await active(caller.tenant)) }
       },
@@ -90,6 +96,41 @@ export function policyRoutes(world: World): Route[] {
       async handler({ caller, params }) {
         const { snapshot } = await activate(world, caller.tenant, caller.principal, params.id as string)
         return { body: viewSnapshot(snapshot, await active(caller.tenant)) }
+      },
+    },
+    {
+      method: 'POST',
+      path: '/policy/rollback',
+      permission: ['policy:write'],
+      tag: 'policy',
+      summary: 'Activate what was active before the active snapshot',
+      success: { status: 200, schema: Policy.Snapshot, description: 'The snapshot that is active now' },
+      errors: ['not_found', 'snapshot_conflict'],
+      async handler({ caller }) {
+        const { snapshot } = await rollBack(world, caller.tenant, caller.principal)
+        return { body: viewSnapshot(snapshot, await active(caller.tenant)) }
+      },
+    },
+    {
+      method: 'POST',
+      path: '/policy/impact',
+      permission: ['jobs:read'],
+      tag: 'policy',
+      summary: 'Which recorded decisions a policy would have made otherwise; changes nothing',
+      description:
+        'Newest first, each decided again from all that was read then. Name `files` or a stored `policy_snapshot`; `next` goes on with older ones.',
+      body: Policy.ImpactQuery,
+      success: { status: 200, schema: Policy.Impact, description: 'Counts and examples, what lets more through first' },
+      errors: ['invalid', 'policy_invalid', 'not_found'],
+      async handler({ caller, body }) {
+        const { files, policy_snapshot, before = null, most = 2000 } = body as Policy.ImpactQuery
+        if ((files === undefined) === (policy_snapshot === undefined))
+          throw new Problem('invalid', undefined, {
+            faults: [{ path: '/files', message: 'name files or policy_snapshot, one of them' }],
+          })
+        const policy =
+          files === undefined ? await stored(caller.tenant, policy_snapshot as string) : readPolicy(files).policy
+        return { body: await impact(world, caller, policy, before, most) }
       },
     },
     {

@@ -27,7 +27,8 @@ const COLUMNS = {
   teams: 'tenant, team, name, leads, on_call, source, updated_at, updated_by',
   teamsMutable: 'name, leads, on_call, source, updated_at, updated_by',
   archives: 'tenant, first, size, file, sha256, archive_hash, bytes, parts, at, emptied_at',
-  snapshots: 'tenant, digest, source, files, warnings, rules, note, created_by, created_at, activated_at',
+  snapshots:
+    'tenant, digest, source, files, warnings, rules, note, author, source_commit, reviewers, created_by, created_at, activated_at',
 }
 
 const prefixed = (alias: string, columns: string) =>
