@@ -136,3 +136,76 @@ describe('NATS credentials', () => {
     expect(() => nats('', file)).toThrow(/^SALLYPORT_NATS_URL is not set/)
   })
 })
+
+describe('what channels need', () => {
+  test('is what they may name of the environment, and nothing else of it', () => {
+    const { channels } = loadConfig({
+      SALLYPORT_CHANNEL_SIEM: 'a',
+      SALLYPORT_CHANNEL_SIEM_FILE: '/run/a',
+      SALLYPORT_SMTP_URL: 'smtp://x',
+      SALLYPORT_LOG_LEVEL: 'info',
+      PATH: '/bin',
+      SALLYPORT_WEBHOOK_PRIVATE_HOSTS: 'siem.internal:8443, 10.0.0.1:80',
+    })
+    expect(Object.keys(channels.variables).sort()).toEqual([
+      'SALLYPORT_CHANNEL_SIEM',
+      'SALLYPORT_CHANNEL_SIEM_FILE',
+      'SALLYPORT_SMTP_URL',
+    ])
+    expect(channels.privateHosts).toEqual(['siem.internal:8443', '10.0.0.1:80'])
+    expect(() => loadConfig({ SALLYPORT_WEBHOOK_PRIVATE_HOSTS: 'siem.internal' })).toThrow(/is no host:port/)
+  })
+
+  test('is a public address that nobody can listen in on', () => {
+    const url = (text: string) => loadConfig({ SALLYPORT_PUBLIC_URL: text }).publicUrl
+    expect(url('https://sallyport.example.com/base/')).toBe('https://sallyport.example.com/base')
+    expect(url('http://127.0.0.1:8080')).toBe('http://127.0.0.1:8080')
+    for (const wrong of ['http://sallyport.example.com', 'sallyport', 'https://a:b@c', 'https://c/?x', 'ftp://c'])
+      expect(() => url(wrong), wrong).toThrow(/^SALLYPORT_PUBLIC_URL is no plain https URL/)
+  })
+})
+
+describe('where people sign on', () => {
+  const file = place.at('client-secret')
+  writeFileSync(file, 'from a file\n')
+  const whole = {
+    SALLYPORT_PUBLIC_URL: 'https://plane.example.com/',
+    SALLYPORT_OIDC_ISSUER: 'https://login.example.com/realm',
+    SALLYPORT_OIDC_CLIENT_ID: 'plane',
+    SALLYPORT_OIDC_CLIENT_SECRET_FILE: file,
+  }
+  test('is here, unless a provider is named with all it needs', () => {
+    expect(loadConfig({}).oidc).toBeNull()
+    expect(loadConfig(whole).oidc).toEqual({
+      issuer: 'https://login.example.com/realm',
+      clientId: 'plane',
+      clientSecret: 'from a file',
+      scopes: 'openid profile email',
+      groupsClaim: 'groups',
+      isPlain: false,
+    })
+    const local = {
+      ...whole,
+      SALLYPORT_OIDC_ISSUER: 'http://127.0.0.1:9000',
+      SALLYPORT_PUBLIC_URL: 'http://localhost:8080',
+    }
+    expect(loadConfig(local).oidc?.isPlain).toBe(true)
+  })
+
+  test.each([
+    [{ SALLYPORT_OIDC_ISSUER: '' }, 'SALLYPORT_OIDC_ISSUER is not set'],
+    [{ SALLYPORT_OIDC_ISSUER: 'http://login.example.com' }, 'no https URL'],
+    [{ SALLYPORT_OIDC_ISSUER: 'http://127.0.0.1.example.com' }, 'no https URL'],
+    [{ SALLYPORT_OIDC_CLIENT_ID: '' }, 'SALLYPORT_OIDC_CLIENT_ID is not set'],
+    [{ SALLYPORT_PUBLIC_URL: '' }, 'SALLYPORT_PUBLIC_URL is where'],
+    [{ SALLYPORT_PUBLIC_URL: 'http://plane.example.com' }, 'https URL'],
+    [{ SALLYPORT_PUBLIC_URL: 'https://example.com/plane' }, 'without a path'],
+    [{ SALLYPORT_OIDC_SCOPES: 'profile' }, 'does not ask for openid'],
+    [{ SALLYPORT_OIDC_CLIENT_SECRET_FILE: '' }, 'is not set, nor is'],
+    [{ SALLYPORT_OIDC_CLIENT_SECRET: 's3cr3t' }, 'is set, and'],
+    [{ SALLYPORT_OIDC_CLIENT_SECRET_FILE: '/nowhere' }, 'cannot be read (ENOENT)'],
+  ])('%j stops the start', (change, fault) => {
+    expect(() => loadConfig({ ...whole, ...change })).toThrow(fault)
+    expect(() => loadConfig({ ...whole, ...change })).not.toThrow('s3cr3t')
+  })
+})

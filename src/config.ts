@@ -5,6 +5,8 @@ import { Type } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { parseDuration } from './core/policy/duration.js'
 import type { NatsAccess } from './platform/bus/nats-access.js'
+import type { CourierAccess } from './platform/courier.js'
+import type { OidcSettings } from './platform/oidc.js'
 
 /** Everything a node is told from outside, parsed once. */
 export interface Config {
@@ -30,6 +32,12 @@ export interface Config {
   readonly keepAuditMs: number | null
   /** Folder of those files, which all nodes see; null: none. By itself it is only read. */
   readonly auditArchive: string | null
+  /** Where people reach this plane, without a slash at the end; null: not told, so no mail has a link. */
+  readonly publicUrl: string | null
+  /** Where people sign on; null: here, with passwords. */
+  readonly oidc: OidcSettings | null
+  /** What channels may name of the environment, and the `host:port` of this house that webhooks may reach. */
+  readonly channels: Pick<CourierAccess, 'variables' | 'privateHosts'>
   /** Who may read metrics without a key: whoever is on this machine while bound to loopback, anybody, nobody. */
   readonly metrics: 'loopback' | 'open' | 'key'
   readonly logLevel: 'silent' | 'fatal' | 'error' | 'warn' | 'info' | 'debug'
@@ -102,6 +110,9 @@ export function loadConfig(env: Record<string, string | undefined>, over: Partia
     checkpoints: text('SALLYPORT_CHECKPOINTS'),
     keepJobsMs: over.keepJobsMs === undefined ? kept('SALLYPORT_KEEP_JOBS', text) : over.keepJobsMs,
     ...archive(text),
+    publicUrl: publicUrl(text('SALLYPORT_PUBLIC_URL')),
+    oidc: oidc(text, publicUrl(text('SALLYPORT_PUBLIC_URL'))),
+    channels: channels(env, text),
     metrics: metrics as Config['metrics'],
     logLevel: level as Config['logLevel'],
     packageRoot: PACKAGE_ROOT,
@@ -154,6 +165,95 @@ function archive(text: (name: string) => string | null): Pick<Config, 'keepAudit
   }
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) throw wrong(`names ${folder}, which is no folder`)
   return { keepAuditMs, auditArchive: resolve(folder) }
+}
+
+/** Links in mails are made of it, so it is never taken from a request: whoever sets a Host header would choose where they lead. */
+function publicUrl(value: string | null): string | null {
+  if (value === null) return null
+  const url = URL.canParse(value) ? new URL(value) : null
+  const isPlain = url !== null && url.search === '' && url.hash === '' && url.username === '' && url.password === ''
+  if (!isPlain || !isTrusted(value))
+    throw new ConfigError(
+      'SALLYPORT_PUBLIC_URL',
+      'is no plain https URL; http is for this machine only',
+      'https://sallyport.example.com',
+    )
+  return url.href.replace(/\/+$/, '')
+}
+
+/**
+ * What people type at the provider comes back to the public address, so that has to be the one they use: https, unless all of it is on
+ * this machine. Under a path of its host the pages would send people to paths that are not there.
+ */
+function oidc(text: (name: string) => string | null, publicUrl: string | null): OidcSettings | null {
+  const issuer = text('SALLYPORT_OIDC_ISSUER')
+  const clientId = text('SALLYPORT_OIDC_CLIENT_ID')
+  if (issuer === null) {
+    if (clientId !== null)
+      throw new ConfigError('SALLYPORT_OIDC_ISSUER', 'is not set, but SALLYPORT_OIDC_CLIENT_ID is', ISSUER_EXAMPLE)
+    return null
+  }
+  if (!isTrusted(issuer))
+    throw new ConfigError('SALLYPORT_OIDC_ISSUER', 'is no https URL; http is for this machine only', ISSUER_EXAMPLE)
+  if (clientId === null)
+    throw new ConfigError('SALLYPORT_OIDC_CLIENT_ID', 'is not set, but SALLYPORT_OIDC_ISSUER is', 'sallyport')
+  if (publicUrl === null || !isTrusted(publicUrl) || new URL(publicUrl).pathname !== '/')
+    throw new ConfigError(
+      'SALLYPORT_PUBLIC_URL',
+      'is where the provider sends people back to: with SALLYPORT_OIDC_ISSUER it must be an https URL without a path',
+      'https://sallyport.example.com',
+    )
+  const scopes = text('SALLYPORT_OIDC_SCOPES') ?? 'openid profile email'
+  if (!scopes.split(' ').includes('openid'))
+    throw new ConfigError('SALLYPORT_OIDC_SCOPES', 'does not ask for openid', 'openid profile email groups')
+  const groupsClaim = text('SALLYPORT_OIDC_GROUPS_CLAIM') ?? 'groups'
+  const isPlain = new URL(issuer).protocol === 'http:'
+  return { issuer, clientId, clientSecret: clientSecret(text), scopes, groupsClaim, isPlain }
+}
+
+const ISSUER_EXAMPLE = 'https://login.example.com'
+
+function isTrusted(address: string): boolean {
+  const url = URL.canParse(address) ? new URL(address) : null
+  return url?.protocol === 'https:' || (url?.protocol === 'http:' && LOOPBACK.test(url.hostname))
+}
+
+const LOOPBACK = /^(localhost|127(\.[0-9]{1,3}){3}|\[::1\])$/
+
+function clientSecret(text: (name: string) => string | null): string {
+  const [file, secret] = [text('SALLYPORT_OIDC_CLIENT_SECRET_FILE'), text('SALLYPORT_OIDC_CLIENT_SECRET')]
+  const wrong = (fault: string) => new ConfigError('SALLYPORT_OIDC_CLIENT_SECRET_FILE', fault, '/run/secrets/oidc')
+  if (file === null) {
+    if (secret === null) throw wrong('is not set, nor is SALLYPORT_OIDC_CLIENT_SECRET')
+    return secret
+  }
+  if (secret !== null) throw wrong('is set, and SALLYPORT_OIDC_CLIENT_SECRET is too')
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    throw wrong(`names ${file}, which cannot be read (${(error as NodeJS.ErrnoException).code})`)
+  }
+}
+
+const isChannels = (name: string) =>
+  name.startsWith('SALLYPORT_CHANNEL_') || ['SALLYPORT_SMTP_URL', 'SALLYPORT_SMTP_URL_FILE'].includes(name)
+
+function channels(
+  env: Record<string, string | undefined>,
+  text: (name: string) => string | null,
+): Pick<CourierAccess, 'variables' | 'privateHosts'> {
+  const variables: Record<string, string> = {}
+  for (const [name, value] of Object.entries(env)) if (value !== undefined && isChannels(name)) variables[name] = value
+  const hosts = (text('SALLYPORT_WEBHOOK_PRIVATE_HOSTS') ?? '').split(',').map((part) => part.trim().toLowerCase())
+  const privateHosts = hosts.filter((host) => host !== '')
+  for (const host of privateHosts)
+    if (!/^[a-z0-9.:_-]+:[0-9]{1,5}$/.test(host))
+      throw new ConfigError(
+        'SALLYPORT_WEBHOOK_PRIVATE_HOSTS',
+        `has "${host}", which is no host:port`,
+        'siem.internal:8443',
+      )
+  return { variables, privateHosts }
 }
 
 const NATS_EXAMPLE = 'nats://user:password@nats.internal:4222'

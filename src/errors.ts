@@ -34,6 +34,12 @@ export const ERRORS = {
     title: 'No valid key',
     help: 'Send `X-API-Key: sp_…` or `Authorization: Bearer sp_…`. Keys are made with `sallyport keys create`.',
   },
+  sign_on_failed: {
+    status: 401,
+    retryable: false,
+    title: 'That did not sign you on',
+    help: 'Try again from /sign-on; where the password is lost, an admin invites you again.',
+  },
   forbidden: {
     status: 403,
     retryable: false,
@@ -51,6 +57,24 @@ export const ERRORS = {
     retryable: false,
     title: 'The key is not bound to this topic',
     help: 'Use a key whose topics cover it: `sallyport keys create --topics …`.',
+  },
+  run_refused: {
+    status: 403,
+    retryable: false,
+    title: 'The token is bound to another run',
+    help: 'Send the `run_id` it was minted for, or use a token without one.',
+  },
+  csrf: {
+    status: 403,
+    retryable: false,
+    title: 'A session alone does not do this',
+    help: 'Send `X-CSRF-Token` as GET /api/v1/session tells it, from a page of this server; or use a key.',
+  },
+  not_admitted: {
+    status: 403,
+    retryable: false,
+    title: 'Nobody here is you',
+    help: 'An admin declares you with your e-mail address, or maps one of your groups: docs/sign-on.md.',
   },
   self_approval: {
     status: 403,
@@ -75,6 +99,18 @@ export const ERRORS = {
     retryable: false,
     title: 'The agent is not scoped for this action',
     help: '`missing` names what its terms lack; an admin changes them with `sallyport apply` or PUT /principals/{principal}.',
+  },
+  stopped: {
+    status: 403,
+    retryable: false,
+    title: 'This work is stopped',
+    help: 'A person stopped it: `reason` says why, `fallback` what people do meanwhile. GET /stops/{stop_id} shows it; two people resume it.',
+  },
+  breaker_open: {
+    status: 403,
+    retryable: true,
+    title: 'The agent is out after failures',
+    help: 'It is tried again by itself after `Retry-After`; `sallyport breakers close` ends it before, `fallback` says what people do meanwhile.',
   },
   result_quarantined: {
     status: 403,
@@ -107,11 +143,35 @@ export const ERRORS = {
     title: 'What you saw is not what would be approved',
     help: 'Read the approval again and echo its new `grant_hash`.',
   },
+  key_closed: {
+    status: 409,
+    retryable: false,
+    title: 'The key is revoked, expired or rotated already',
+    help: 'See `sallyport keys list`; make a new key where none follows it.',
+  },
+  approval_frozen: {
+    status: 409,
+    retryable: false,
+    title: 'The work is stopped, and nothing about it is answered',
+    help: 'Resume the stop first; what is not answered in its time still expires.',
+  },
   approval_closed: {
     status: 409,
     retryable: false,
     title: 'The approval is already answered, expired or void',
     help: 'Read the approval; submit again if the work is still wanted.',
+  },
+  workflow_on_trial: {
+    status: 409,
+    retryable: false,
+    title: 'Another workflow is still on trial',
+    help: 'One at a time until three ran well for a week each: see `sallyport workflows list`; close the one on trial, or wait.',
+  },
+  stage_not_earned: {
+    status: 409,
+    retryable: false,
+    title: 'The agent has not earned the next stage yet',
+    help: '`criteria` says what holds and what does not; GET /agents/{agent}/autonomy shows it as it is now.',
   },
   result_not_ready: {
     status: 409,
@@ -148,6 +208,30 @@ export const ERRORS = {
     retryable: true,
     title: 'The active snapshot changed meanwhile',
     help: 'Read /policy and decide again.',
+  },
+  link_gone: {
+    status: 410,
+    retryable: false,
+    title: 'This link leads nowhere any more',
+    help: 'It was used, its time is over, or the question was answered; see `sallyport approvals list`.',
+  },
+  link_page: {
+    status: 403,
+    retryable: false,
+    title: 'The answer did not come from a page of this link, or from one that is over an hour old',
+    help: 'Open the link of the mail again and answer there.',
+  },
+  not_dead: {
+    status: 409,
+    retryable: false,
+    title: 'Only a dead delivery is sent again',
+    help: 'See `sallyport deliveries list`; what is pending is tried by itself.',
+  },
+  invitation_closed: {
+    status: 410,
+    retryable: false,
+    title: 'The invitation was used, replaced, or is too old',
+    help: 'An admin invites you again: `sallyport accounts invite person:NAME`.',
   },
   policy_invalid: {
     status: 422,
@@ -191,6 +275,12 @@ export const ERRORS = {
     retryable: true,
     title: 'The entry is in an archive that cannot be read here',
     help: 'The detail names the file; see that the folder of SALLYPORT_AUDIT_ARCHIVE is there on this node.',
+  },
+  provider_unavailable: {
+    status: 503,
+    retryable: true,
+    title: 'The provider people sign on at does not answer',
+    help: 'Sessions and keys go on; try again in a moment.',
   },
   draining: {
     status: 503,

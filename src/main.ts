@@ -1,8 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { type Config, DEFAULT_TENANT } from './config.js'
 import type { SigningKey } from './core/audit/keys.js'
+import { tokenKey } from './core/token.js'
 import { Authenticator } from './http/auth.js'
+import { siteOf } from './http/cookies.js'
+import { SignOnDesk } from './http/desk.js'
 import { auditEvents } from './http/events.js'
 import { OpenCalls } from './http/open-calls.js'
 import { allRoutes } from './http/routes/all.js'
@@ -11,19 +15,27 @@ import { createServer } from './http/server.js'
 import { readPolicy } from './journey/activate.js'
 import { closeWriters, WRITER_GRACE_MS } from './journey/integrate.js'
 import { PAST } from './journey/publish.js'
+import { beat } from './journey/stop.js'
 import { writeRefusals } from './journey/sweep.js'
 import { archiver } from './loops/archiver.js'
+import { autonomy } from './loops/autonomy.js'
 import { backlogs } from './loops/backlogs.js'
+import { breakers } from './loops/breakers.js'
 import { checkpointKeeper } from './loops/checkpoints.js'
+import { confirmer, enforcer } from './loops/confirmer.js'
+import { deliverer } from './loops/deliverer.js'
 import { Dispatcher } from './loops/dispatcher.js'
 import { DRIFT_MS, drift, sampleTime } from './loops/drift.js'
 import { exposition } from './loops/gauges.js'
 import { type Integrator, integrator } from './loops/integrator.js'
+import { keyUses } from './loops/key-use.js'
 import type { Loop } from './loops/loop.js'
+import { notifier } from './loops/notifier.js'
 import { presence } from './loops/presence.js'
 import { pressure } from './loops/pressure.js'
 import { pruner } from './loops/pruner.js'
 import { publisher } from './loops/publisher.js'
+import { reminders } from './loops/reminders.js'
 import { revocations } from './loops/revocations.js'
 import { closer, rebinder, sweeper } from './loops/sweeper.js'
 import { type Clock, type StoreClock, storeClock, systemClock } from './platform/clock.js'
@@ -32,6 +44,9 @@ import type { Db } from './platform/db/seam.js'
 import { type Ids, systemIds } from './platform/ids.js'
 import { createLog, type Log } from './platform/log.js'
 import { Metrics } from './platform/metrics.js'
+import { oidcProvider } from './platform/oidc.js'
+import { openCouriers } from './platform/open-couriers.js'
+import { argon2Passwords } from './platform/passwords.js'
 import { openThreads } from './platform/threads.js'
 import { type Close, unwinder } from './platform/unwind.js'
 import { watchPath } from './platform/watch.js'
@@ -44,16 +59,20 @@ import { archiveFolder } from './store/archive-folder.js'
 import { newestHead } from './store/audit.js'
 import { Census } from './store/census.js'
 import { Granted } from './store/granted.js'
+import { Grants } from './store/grants.js'
+import { Halts } from './store/halts.js'
 import { WriterChains } from './store/ledger/chain.js'
 import { Ledger } from './store/ledger/queue.js'
 import { countCommits } from './store/ledger/tally.js'
 import { migrate } from './store/migrate.js'
+import { Directories } from './store/people.js'
 import { Policies } from './store/policies.js'
 import { Refusals } from './store/refusals.js'
 import { type Screened, Screener, type Task } from './store/screener.js'
 import { Sealer } from './store/sealer.js'
 import { hold, Seat, writerName } from './store/seat.js'
 import { listGates } from './store/standing.js'
+import { forgetNodes } from './store/stops.js'
 import type { World } from './store/world.js'
 
 export type { Config } from './config.js'
@@ -154,8 +173,12 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       granted: new Granted(),
       policies: new Policies(db),
       agents: new Agents(db),
+      people: new Directories(db),
+      grants: new Grants(db),
+      halts: new Halts(db),
       refusals: new Refusals(),
       sealer,
+      tokens: tokenKey(pem),
       screener: new Screener(ids, sealer, threads),
       archive: config.auditArchive === null ? null : archiveFolder(config.auditArchive),
       bus,
@@ -166,23 +189,40 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     closing.push(() => writeRefusals(world, true))
     // The directory of an embedded engine is ours alone: every writer that is still open died without closing its chain.
     await closeWriters(world, clock.now() - (shared ? WRITER_GRACE_MS : 0))
+    if (!shared) await forgetNodes(db, Number.POSITIVE_INFINITY)
     const reloadPolicy = inTurn(() => loadPolicy(world, config, log))
     await firstPolicy(world, reloadPolicy)
     const keyFiles = await firstKeys(world, config)
     await starting.release()
 
+    const self = { node: ids.id('node', clock.now()), name: `${hostname()}/${process.pid}` }
+    // Before it takes any work: whoever stops something waits for the word of this node too.
+    await beat(world, self)
     const integrate = integrator(world, key, clock, log)
     const loops = [
       integrate,
       presence(seat, () => writerName(chains.writer), clock, log),
+      confirmer(world, self, clock, log),
       ...(shared ? [drift(world, own, clock, log)] : []),
       ...loopsOf(world, config, key, integrate, metrics, clock, log),
     ]
     closing.push(() => Promise.all(loops.map((each) => each.stop())))
     closing.push(watchPath(config.policy, clock, () => void reloadPolicy().catch(() => {})))
 
-    const auth = new Authenticator(world)
+    const couriers = openCouriers({ ...config.channels, publicUrl: config.publicUrl })
+    const mailing = deliverer(world, couriers, clock, log)
+    const noting = notifier(world, clock, log, mailing.wake)
+    integrate.onIntegrated(noting.wake)
+    loops.push(noting, mailing)
+
+    const auth = new Authenticator(world, siteOf(config.publicUrl))
     const open = new OpenCalls(clock)
+    const desk = new SignOnDesk(world, auth, open, log, {
+      tenant: DEFAULT_TENANT,
+      publicUrl: config.publicUrl,
+      provider: config.oidc === null ? null : oidcProvider(config.oidc),
+      passwords: argon2Passwords(),
+    })
     const ending = revocations(open, world, clock, log)
     closing.push(() => ending.stop())
     const dispatcher = new Dispatcher(world, log)
@@ -191,7 +231,11 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     closing.push(() => strain.stop())
     const health = { unready: async () => (strain.over ? 'overloaded' : unready(world, clock, () => draining)) }
     const census = new Census(db, clock, bus.events === null ? null : PAST)
-    loops.push(backlogs(world, census, dispatcher, clock, log))
+    loops.push(
+      autonomy(world, clock, log),
+      backlogs(world, census, dispatcher, clock, log),
+      keyUses(auth.uses, world, clock, log),
+    )
     const ledgerDepth = () => ledger.depth
     const routes = allRoutes({
       world,
@@ -214,6 +258,8 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
         }),
         census,
       },
+      couriers,
+      desk,
       version,
     })
     const app = createServer(
@@ -268,6 +314,8 @@ function loopsOf(
 ): Loop[] {
   const { keepJobsMs, keepAuditMs, checkpoints } = config
   const loops = [sweeper(world, clock, log), rebinder(world, clock, log), closer(world, clock, log)]
+  loops.push(enforcer(world, clock, log), breakers(world, clock, log))
+  loops.push(reminders(world, clock, log))
   const pruned = (name: string, n: number) => metrics.jobsPruned.inc({ tenant: metrics.labels.tenant(name) }, n)
   // Also where everything is kept: the embedded engine makes room for new rows only when it is told to.
   if (keepJobsMs !== null || world.db.engine === 'pglite') loops.push(pruner(world, keepJobsMs, clock, log, pruned))

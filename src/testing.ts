@@ -14,14 +14,21 @@ export interface TestPlane extends Plane {
 }
 
 /** A whole control plane in memory on a free port, for tests of agents and workers. `stop` leaves nothing behind. */
-export async function startSallyport(options: { policy?: string; seams?: Seams } = {}): Promise<TestPlane> {
+export async function startSallyport(
+  options: { policy?: string; seams?: Seams; env?: Record<string, string> } = {},
+): Promise<TestPlane> {
   const dataDir = mkdtempSync(join(tmpdir(), 'sallyport-test-'))
   let policy: string | undefined
   if (options.policy !== undefined) {
     policy = join(dataDir, 'policy.yaml')
     writeFileSync(policy, options.policy)
   }
-  const config = loadConfig({}, { dataDir, port: 0, logLevel: 'silent', ...(policy === undefined ? {} : { policy }) })
+  const config = loadConfig(options.env ?? {}, {
+    dataDir,
+    port: Number(options.env?.SALLYPORT_PORT ?? 0),
+    logLevel: 'silent',
+    ...(policy === undefined ? {} : { policy }),
+  })
   const plane = await start(config, { memory: true, log: silentLog, ...options.seams })
   const key = (role: string) => readFileSync(plane.keyFiles[role] as string, 'utf8').trim()
   return {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startSallyport, type TestPlane } from '../src/testing.js'
 import { API, call } from './hostile/attacker.js'
+import { proves } from './requirements.js'
 
 /** What changes policy, as the running server does it: who stands behind a snapshot, what it would have changed, and the way back. */
 const rules = (...more: string[]) => `
@@ -21,7 +22,7 @@ const submit = (topic: string, amount: number) =>
   call(plane, plane.keys.agent, 'POST', `${API}/jobs`, { topic, input: { amount } })
 const files = (text: string) => [{ path: 'policy.yaml', text }]
 
-describe('impact', () => {
+describe(`${proves('D9')} impact`, () => {
   beforeAll(async () => {
     for (const amount of [10, 20, 80]) await submit('job.write.order', amount)
     await submit('job.read.order', 1)
@@ -71,7 +72,7 @@ describe('impact', () => {
   })
 })
 
-describe('a snapshot', () => {
+describe(`${proves('C5')} a snapshot`, () => {
   test('says who stands behind it, and so does the log', async () => {
     const about = {
       author: 'person:author',

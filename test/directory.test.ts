@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createKey } from '../src/journey/keys.js'
 import { startSallyport, type TestPlane } from '../src/testing.js'
 import { API, call } from './hostile/attacker.js'
+import { proves } from './requirements.js'
 
 /** Who there is, as the running server knows it: what a file declares, what a key is then for, and what the door makes of it. */
 const POLICY = `
@@ -85,7 +86,7 @@ test('the example can be applied', async () => {
   await other.stop()
 })
 
-describe('an agent’s terms', () => {
+describe(`${proves('S1')} an agent’s terms`, () => {
   beforeAll(async () => {
     keys.bot = await keyOf('agent', 'agent:bot')
   })
@@ -171,7 +172,7 @@ describe('a key is for what its principal is', () => {
   })
 })
 
-describe('who leads a team', () => {
+describe(`${proves('S7')} who leads a team`, () => {
   test('sees what the log says about the agents it owns, and nothing else', async () => {
     const submit = async (key: string) => {
       const { body } = await call(plane, key, 'POST', `${API}/jobs`, { topic: 'job.crm.read' })

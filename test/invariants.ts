@@ -84,13 +84,16 @@ export const leasesWereAllowed: Checker = async (plane, tenant) => {
   let active: unknown = null
   const leased = new Set<unknown>()
   const answered = new Set<unknown>()
+  const grants = new Set<unknown>()
   for (const fact of await factsOf(plane, tenant)) {
     if (fact.kind === 'policy.activated') active = fact.snapshot
     if (fact.kind === 'approval.approved' && fact.complete === true) answered.add(fact.approval_id)
     if (fact.kind === 'approval.voided') answered.delete(fact.approval_id)
+    if (fact.kind === 'grant.created') grants.add(fact.grant_id)
+    if (fact.kind === 'grant.revoked') grants.delete(fact.grant_id)
     if (fact.kind !== 'job.leased') continue
     leased.add(fact.lease_id)
-    if (fact.granted_by !== undefined && !answered.has(fact.granted_by))
+    if (fact.granted_by !== undefined && !answered.has(fact.granted_by) && !grants.has(fact.granted_by))
       wrong.push(`lease: ${fact.lease_id} was granted by an approval that nobody had answered, or that was void`)
     if (decisions.get(String(fact.decision_id))?.snapshot !== active)
       wrong.push(`lease: ${fact.lease_id} was decided under a snapshot that was not active`)
@@ -106,11 +109,14 @@ function notAllowed(lease: Lease, decision: DecisionRow | undefined, approvals: 
   if (decision.decision === 'ALLOW' || decision.decision === 'ALLOW_WITH_CONSTRAINTS') return null
   if (decision.decision !== 'REQUIRE_APPROVAL') return `was decided ${decision.decision}`
   const grant = decision.standing.grant
+  const scoped = decision.standing.grants?.[0]
+  if (grant === null && scoped !== undefined)
+    return scoped.expires_at > lease.granted_at && !decision.high_risk ? null : 'was granted beforehand, and not so'
   const approval = grant === null ? undefined : approvals.get(grant.approval_id)
   // Void is what an approval becomes when it is overtaken later; whether it was by then, the log says below.
   if (approval === undefined || !['approved', 'void'].includes(approval.status)) return 'has no answered approval'
   if (approval.job_id !== lease.job_id || approval.job_hash !== decision.job_hash) return 'was approved for another job'
-  if (!isSatisfied(approval.specs, approval.answers)) return 'was approved by too few'
+  if (!isSatisfied(approval)) return 'was approved by too few'
   if (approval.answers.some((answer) => answer.by === approval.requested_by || answer.by === approval.agent))
     return 'was approved by who asked for it'
   if ((approval.valid_until ?? 0) <= lease.granted_at) return 'was granted after its approval had ended'
@@ -135,9 +141,22 @@ export const limitsAreHeld: Checker = async (plane, tenant) => {
   const limits = await rowsOf<{ key: string; held: number }>(plane, 'limits', tenant)
   const keys = new Set([...limits.map((limit) => limit.key), ...jobs.flatMap((job) => job.held_limits)])
   return [...keys].flatMap((key) => {
+    // Uses of a grant are never given back: as many as jobs took one, and no more than there are.
+    if (key.startsWith('grant|')) return []
     const held = limits.find((limit) => limit.key === key)?.held ?? 0
     const running = jobs.filter((job) => job.status === 'running' && job.held_limits.includes(key)).length
     return held === running ? [] : [`limit: ${key} holds ${held}, running are ${running}`]
+  })
+}
+
+/** No grant was used more often than it says, nor less often than jobs say they took it. */
+export const grantsAreHeld: Checker = async (plane, tenant) => {
+  const limits = await rowsOf<{ key: string; held: number }>(plane, 'limits', tenant)
+  const taken = (await factsOf(plane, tenant)).filter(({ kind }) => kind === 'job.submitted')
+  return (await rowsOf<{ grant_id: string; uses: number }>(plane, 'grants', tenant)).flatMap(({ grant_id, uses }) => {
+    const held = limits.find(({ key }) => key === `grant|${grant_id}`)?.held ?? 0
+    const jobs = taken.filter(({ granted_by }) => granted_by === grant_id).length
+    return held === jobs && held <= uses ? [] : [`grant: ${grant_id} of ${uses} uses counts ${held}, jobs took ${jobs}`]
   })
 }
 
@@ -169,6 +188,7 @@ export const CHECKERS: Checker[] = [
   leasesWereAllowed,
   oneLiveLease,
   limitsAreHeld,
+  grantsAreHeld,
   effectsAreNotLost,
 ]
 

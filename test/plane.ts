@@ -8,6 +8,7 @@ import type { Tile } from '../src/core/audit/tile.js'
 import type { Job } from '../src/core/job.js'
 import type { Json } from '../src/core/json.js'
 import type { Effect, Lease } from '../src/core/lease.js'
+import { tokenKey } from '../src/core/token.js'
 import { DbError, Problem } from '../src/errors.js'
 import { storeSnapshot } from '../src/journey/activate.js'
 import { approve, reject } from '../src/journey/approve.js'
@@ -20,7 +21,7 @@ import { discardResult, release } from '../src/journey/release.js'
 import { discard, replay } from '../src/journey/replay.js'
 import { resolve } from '../src/journey/resolve.js'
 import { type Settlement, settle } from '../src/journey/settle.js'
-import { type Submitted, submit } from '../src/journey/submit.js'
+import { type Admitted, submit } from '../src/journey/submit.js'
 import { sweep } from '../src/journey/sweep.js'
 import { memoryBus } from '../src/platform/bus/memory.js'
 import { manualClock } from '../src/platform/clock.js'
@@ -30,12 +31,15 @@ import { type Ids, seededIds } from '../src/platform/ids.js'
 import { Agents } from '../src/store/agents.js'
 import { getApproval } from '../src/store/approvals.js'
 import { Granted } from '../src/store/granted.js'
+import { Grants } from '../src/store/grants.js'
+import { Halts } from '../src/store/halts.js'
 import { getJob } from '../src/store/jobs.js'
 import { effectsOfJob, getLease } from '../src/store/leases.js'
 import { WriterChains } from '../src/store/ledger/chain.js'
 import { Ledger } from '../src/store/ledger/queue.js'
 import { COMMIT_ADMIN } from '../src/store/ledger/statement.js'
 import { migrate } from '../src/store/migrate.js'
+import { Directories } from '../src/store/people.js'
 import { Policies } from '../src/store/policies.js'
 import { Refusals } from '../src/store/refusals.js'
 import { Screener } from '../src/store/screener.js'
@@ -155,8 +159,12 @@ export async function openPlane(
       granted: new Granted(),
       policies: new Policies(db),
       agents: new Agents(db),
+      people: new Directories(db),
+      grants: new Grants(db),
+      halts: new Halts(db),
       refusals: new Refusals(),
       sealer,
+      tokens: tokenKey(pem),
       screener: new Screener(ids, sealer, null),
       archive: seams.archive ?? null,
       bus: seams.bus ?? memoryBus(),
@@ -264,8 +272,9 @@ export class Tenancy {
     return sweep(this.world)
   }
 
-  trySubmit(body: SubmitJob, key: string | null = null, as = this.agent): Promise<Submitted> {
-    return submit(this.world, as, body, key)
+  trySubmit(body: SubmitJob, key: string | null = null, as = this.agent): Promise<Admitted> {
+    // Agents of these tests are in no shadow.
+    return submit(this.world, as, body, key) as Promise<Admitted>
   }
   async submit(body: SubmitJob, key: string | null = null, as = this.agent): Promise<Accepted> {
     return (await this.trySubmit(body, key, as)).answer

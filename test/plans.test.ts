@@ -59,11 +59,19 @@ async function call(role: keyof TestPlane['keys'], method: string, path: string,
 /** Statements that mean to walk: what waits or is due in a whole tenant or store, or a page of its newest. */
 const WALKS = [
   /beat_at > \$1/, // after the clock was set back, all live leases
+  /t\.leads \? k\.principal/, // the teams of a tenant, which are few: who leads one is in a list
+  /FROM workflows WHERE tenant = \$1 AND closed_at IS NULL/, // those that are open now
 
+  /FROM stops (s )?WHERE (s\.)?ended_at IS NULL/, // by an index that holds no others: what is stopped now
+  /FROM breakers WHERE tenant = \$1 AND state/, // agents that ever failed so often
+  /UNION SELECT tenant, agent FROM breaker_counts/, // agents that failed lately
+  /FROM principals\s+WHERE tenant = \$1 AND role IN/, // by an index that holds no others: who may answer questions
+  /FROM (teams|absences) WHERE tenant = \$1 ORDER BY/, // all of them, once for each change of the directory
   /FROM audit_tiles WHERE first_index IS NULL/,
   /FROM audit_tiles WHERE tenant = \$1 AND first_index IS NULL/,
   /ORDER BY created_at/,
   /FROM gates ORDER BY/,
+  /FROM channels /, // of which a tenant has at most 50: who is told of what, and what waits for each
   /max\(first_index/,
   /FROM audit_writers/,
   /FROM keys WHERE tenant/,

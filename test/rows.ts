@@ -52,6 +52,9 @@ export function aJob(given: Partial<Job> = {}): Job {
     grant_hash: null,
     approval_id: null,
     limit_keys: [],
+    granted_by: null,
+    revises: null,
+    edits: [],
     held_limits: [],
     lease_id: null,
     cancel_requested: false,
@@ -169,6 +172,10 @@ export function anApproval(given: Partial<Approval> = {}): Approval {
     grant_hash: 'grant',
     bound_hash: 'bound',
     answers: [],
+    asked_of: [],
+    escalations: [],
+    edits: [],
+    due_at: null,
     ...given,
   }
 }

@@ -19,7 +19,7 @@ export class HttpPool {
 
   /** POSTs ASCII text; resolves with the body as bytes. Throws at any status past 299. */
   async post(path, key, text) {
-    const connection = this.#idle.pop() ?? this.#open()
+    const connection = this.#usable() ?? this.#open()
     const answer = await connection.send(
       `POST ${path} HTTP/1.1\r\nhost: ${this.#host}\r\nx-api-key: ${key}\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`,
     )
@@ -33,6 +33,15 @@ export class HttpPool {
     for (const connection of this.#all) connection.socket.destroy()
     this.#all.clear()
     this.#idle = []
+  }
+
+  /** The server may have closed one while it was idle: what is written to it is answered by nobody. */
+  #usable() {
+    for (;;) {
+      const connection = this.#idle.pop()
+      if (connection === undefined || !connection.socket.destroyed) return connection
+      this.#all.delete(connection)
+    }
   }
 
   #open() {

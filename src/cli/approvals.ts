@@ -6,6 +6,7 @@ import type { Client } from '../sdk/client.js'
 import { SallyportError } from '../sdk/errors.js'
 import { oneOf, online, type ServerContext, wholeNumber } from './command.js'
 import { CliError, EXIT, type Exit, usage } from './exit.js'
+import { jsonArgument } from './job-flags.js'
 import { approvalText, moreLine, paintWord } from './render.js'
 import { duration, type Terminal, table } from './terminal.js'
 
@@ -19,6 +20,7 @@ export function registerApprovals(program: Command): void {
     .description('approvals, the pending ones unless asked otherwise')
     .option('--status <status>', `one of ${STATUSES.join(', ')}, or all`, oneOf(...STATUSES, 'all'))
     .option('--job <id>', 'only of this job')
+    .option('--mine', 'only pending ones that you are asked now')
     .option('--limit <n>', 'at most', wholeNumber(1, 500))
     .option('--cursor <cursor>', 'the page that the one before named')
   online(list, 'approver', listApprovals)
@@ -54,11 +56,52 @@ export function registerApprovals(program: Command): void {
       terminal.show(approval, () => answered(approval, terminal))
     },
   )
+
+  const edit = approvals
+    .command('edit')
+    .description('replace the input and approve what the job is then')
+    .argument('<approval>', 'its id')
+    .requiredOption('--input <json>', 'the whole input as it is to be: JSON, @FILE, or -')
+    .requiredOption('--grant-hash <hash>', 'of what you saw, whole or as v1:7f93d2c')
+    .option('--note <text>', 'why; kept in the audit log')
+  online<EditFlags, [string]>(edit, 'approver', async ({ client, terminal }, flags, id) => {
+    const approval = await client.approvals.edit(id, {
+      grant_hash: flags.grantHash,
+      input: await jsonArgument('--input', flags.input),
+      ...(flags.note === undefined ? {} : { note: flags.note }),
+    })
+    terminal.show(approval, () => answered(approval, terminal))
+  })
+
+  const changes = approvals
+    .command('request-changes')
+    .description('say no, and what would have to change')
+    .argument('<approval>', 'its id')
+    .requiredOption('--reason <text>', 'what to change; the agent reads it')
+    .option('--grant-hash <hash>', 'only if it is still what you saw')
+  online<{ reason: string; grantHash?: string }, [string]>(
+    changes,
+    'approver',
+    async ({ client, terminal }, flags, id) => {
+      const approval = await client.approvals.requestChanges(id, {
+        reason: flags.reason,
+        ...(flags.grantHash === undefined ? {} : { grant_hash: flags.grantHash }),
+      })
+      terminal.show(approval, () => answered(approval, terminal))
+    },
+  )
+}
+
+interface EditFlags {
+  input: string
+  grantHash: string
+  note?: string
 }
 
 interface ListFlags {
   status?: ApprovalStatus | 'all'
   job?: string
+  mine?: boolean
   limit?: number
   cursor?: string
 }
@@ -68,6 +111,7 @@ async function listApprovals({ client, terminal }: ServerContext, flags: ListFla
   const page = await client.approvals.list({
     ...(status === 'all' ? {} : { status }),
     ...(flags.job === undefined ? {} : { job_id: flags.job }),
+    ...(flags.mine === undefined ? {} : { mine: flags.mine }),
     ...(flags.limit === undefined ? {} : { limit: flags.limit }),
     ...(flags.cursor === undefined ? {} : { cursor: flags.cursor }),
   })

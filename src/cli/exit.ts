@@ -98,7 +98,8 @@ function fromServer(error: SallyportError): Told {
 function exitOf(code: string, status: number): Exit {
   if (code === 'unreachable') return EXIT.noServer
   if (code === 'wait_timeout' || status === 429 || status === 502 || status === 503 || status === 504) return EXIT.later
-  if (code === 'policy_denied' || code === 'result_quarantined') return EXIT.no
+  if (code === 'breaker_open') return EXIT.later
+  if (['policy_denied', 'out_of_scope', 'stopped', 'result_quarantined'].includes(code)) return EXIT.no
   if (status === 401 || status === 403) return EXIT.forbidden
   if (status === 404) return EXIT.notFound
   if (status === 400 || status === 413 || status === 422) return EXIT.usage

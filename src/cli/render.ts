@@ -108,6 +108,9 @@ export function jobText(job: Job, { color }: Terminal): string {
       ['high risk', job.high_risk ? 'yes' : null, color.yellow],
       ['policy', job.policy_snapshot],
       ['approval', job.approval_id],
+      ['granted by', job.granted_by],
+      ['revises', job.revises],
+      ['feedback', job.feedback],
       ['attempt', `${job.attempt} of ${job.max_attempts}, ${duration(job.timeout_ms)} each`],
       ['effects', effects.join('\n')],
       ['progress', block(job.progress)],
@@ -190,12 +193,14 @@ export function timelineLine(entry: TimelineEntry, { color }: Terminal): string 
 export function approvalText(approval: Approval, record: Job | null, terminal: Terminal, now: number): string {
   const { color } = terminal
   const { job } = approval
-  const asks = approval.specs.map((spec) => {
-    const then = spec.then === 'deny' ? 'else it expires' : `else ${spec.then}`
-    return `${spec.need} of ${spec.from.join(', ')} within ${duration(spec.within_ms)}, ${then}; good for ${duration(spec.valid_for_ms)}`
-  })
+  const asks = approval.specs.map(flowText)
   const answers = approval.answers.map(
-    ({ by, answer, at, note }) => `${answer} by ${by}, ${instant(at)}${note ? `: ${note}` : ''}`,
+    ({ by, for: absent, answer, at, note }) =>
+      `${answer} by ${by}${absent === undefined ? '' : ` for ${absent}`}, ${instant(at)}${note ? `: ${note}` : ''}`,
+  )
+  const edits = approval.edits.map(
+    ({ by, at, note, paths }) =>
+      `${paths.join(', ') || 'input'} by ${by}, ${instant(at)}${note === null ? '' : `: ${note}`}`,
   )
   const left = approval.expires_at - now
   const expiry =
@@ -215,6 +220,7 @@ export function approvalText(approval: Approval, record: Job | null, terminal: T
       ['reason', approval.reason],
       ['rules', listed(approval.rules)],
       ['needs', asks.join('\n')],
+      ['asked now', listed(approval.asked_of)],
       ['constraints', settings(approval.constraints)],
       ['labels', settings(asRecord(job?.labels))],
       ['risk tags', Array.isArray(job?.risk_tags) ? listed(job.risk_tags.map(String)) : null],
@@ -226,6 +232,7 @@ export function approvalText(approval: Approval, record: Job | null, terminal: T
       ['attempts', record === null ? null : `at most ${record.max_attempts}, ${duration(record.timeout_ms)} each`],
       ['input', block(job?.input)],
       ['context', block(job?.context)],
+      ['edited', edits.join('\n')],
       ['answers', answers.join('\n')],
       ['job', approval.job_id],
       ['policy', approval.policy_snapshot],
@@ -234,6 +241,17 @@ export function approvalText(approval: Approval, record: Job | null, terminal: T
     ],
     color,
   )
+}
+
+/** One flow in a line: who, by when, and what then. */
+function flowText(spec: Approval['specs'][number]): string {
+  const asked = ({ need, from, within_ms }: { need: number; from: readonly string[]; within_ms: number }) =>
+    `${need} of ${from.join(', ')} within ${duration(within_ms)}`
+  const levels = (spec.levels ?? [spec]).map(asked).join(spec.order === 'parallel' ? ' and ' : ', then ')
+  const rungs = (spec.ladder ?? []).map(({ from, after_ms }) => `${from.join(', ')} for ${duration(after_ms)}`)
+  const late =
+    spec.then === 'deny' ? 'else it expires' : `else escalate${rungs.length > 0 ? ` to ${rungs.join(', ')}` : ''}`
+  return `${levels}, ${late}; good for ${duration(spec.valid_for_ms)}`
 }
 
 function asRecord(value: unknown): Record<string, unknown> | null {

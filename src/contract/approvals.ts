@@ -12,6 +12,23 @@ export const ApprovalStatus = Type.Union([
 ])
 export type ApprovalStatus = Static<typeof ApprovalStatus>
 
+const ApprovalLevel = Type.Object({
+  from: Type.Array(Type.String()),
+  need: Type.Integer(),
+  within_ms: Type.Integer(),
+})
+export const ApprovalFlow = Type.Object({
+  from: Type.Array(Type.String(), { description: 'Who is asked; of a flow of several levels, by all of them' }),
+  need: Type.Integer(),
+  within_ms: Type.Integer(),
+  then: Type.String(),
+  valid_for_ms: Type.Integer(),
+  levels: Type.Optional(Type.Array(ApprovalLevel)),
+  order: Type.Optional(Type.Literal('parallel', { description: 'Absent: one level after the other' })),
+  kind: Type.Optional(Type.Literal('confirmation', { description: 'Absent: four eyes' })),
+  ladder: Type.Optional(Type.Array(Type.Object({ from: Type.Array(Type.String()), after_ms: Type.Integer() }))),
+})
+
 export const Approval = Type.Object({
   approval_id: Type.String(),
   status: ApprovalStatus,
@@ -29,17 +46,38 @@ export const Approval = Type.Object({
   job_hash: Hash,
   grant_hash: Hash,
   short_hash: Type.String({ description: 'For people, e.g. v1:7f93d2c; lengthens until unique among pending ones' }),
-  specs: Type.Array(
-    Type.Object({
-      from: Type.Array(Type.String()),
-      need: Type.Integer(),
-      within_ms: Type.Integer(),
-      then: Type.String(),
-      valid_for_ms: Type.Integer(),
-    }),
+  specs: Type.Array(ApprovalFlow, { description: 'Flows, one for each rule that asks: all of them must be satisfied' }),
+  asked_of: Type.Array(Type.String(), { description: 'Principals who are asked now, where the directory knows them' }),
+  open: Type.Array(
+    Type.Object({ flow: Type.Integer(), level: Type.Integer(), since: Instant, missing: Type.Integer() }),
+    { description: 'Levels that may be answered now, by their places in specs, and how many people each still lacks' },
+  ),
+  escalations: Type.Array(
+    Type.Object({ flow: Type.Integer(), level: Type.Integer(), rung: Type.Integer(), at: Instant }),
+    { description: 'Rungs of the ladder that were asked in addition' },
   ),
   answers: Type.Array(
-    Type.Object({ by: Type.String(), answer: Type.String(), at: Instant, note: Nullable(Type.String()) }),
+    Type.Object({
+      by: Type.String(),
+      for: Type.Optional(Type.String({ description: 'Who is away, and gave this say to `by`' })),
+      via: Type.Optional(Type.String({ description: 'The channel it came through, where not by a key' })),
+      answer: Type.String(),
+      at: Instant,
+      note: Nullable(Type.String()),
+    }),
+  ),
+  edits: Type.Array(
+    Type.Object({
+      by: Type.String(),
+      at: Instant,
+      note: Nullable(Type.String()),
+      paths: Type.Array(Type.String()),
+      before: Type.Optional(AnyJson),
+      after: Type.Optional(AnyJson),
+    }),
+    {
+      description: 'Inputs that reviewers replaced, oldest first; before and after of each where one approval is read',
+    },
   ),
   job: Type.Optional(
     Type.Object(
@@ -69,7 +107,12 @@ export type Approval = Static<typeof Approval>
 export const ApprovalPage = Type.Object({ items: Type.Array(Approval), next_cursor: Nullable(Type.String()) })
 export type ApprovalPage = Static<typeof ApprovalPage>
 export const ApprovalQuery = Type.Object(
-  { ...PageQuery.properties, status: Type.Optional(ApprovalStatus), job_id: Type.Optional(Id) },
+  {
+    ...PageQuery.properties,
+    status: Type.Optional(ApprovalStatus),
+    job_id: Type.Optional(Id),
+    mine: Type.Optional(Type.Boolean({ description: 'Only pending ones that you are asked now' })),
+  },
   closed,
 )
 export type ApprovalQuery = Static<typeof ApprovalQuery>
@@ -90,3 +133,7 @@ export const Reject = Type.Object(
   closed,
 )
 export type Reject = Static<typeof Reject>
+
+/** The echo of what was seen, and what its input is to be instead. */
+export const Edit = Type.Object({ ...Approve.properties, input: AnyJson }, closed)
+export type Edit = Static<typeof Edit>

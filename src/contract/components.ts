@@ -1,6 +1,19 @@
 import type { TSchema } from 'typebox'
-import { Approval, ApprovalPage, ApprovalStatus, Approve, Reject } from './approvals.js'
+import { Absence, AbsencePage, PutAbsence } from './absences.js'
+import { Approval, ApprovalFlow, ApprovalPage, ApprovalStatus, Approve, Edit, Reject } from './approvals.js'
 import { AuditHead, AuditPage, ConsistencyProof, InclusionProof } from './audit.js'
+import { Autonomy, Demote, Promote, PutAutonomy, ReviewLoad, Workflow, WorkflowList } from './autonomy.js'
+import {
+  Channel,
+  ChannelHealth,
+  ChannelPage,
+  ChannelTest,
+  Delivery,
+  DeliveryPage,
+  EmailSettings,
+  PutChannel,
+  WebhookSettings,
+} from './channels.js'
 import { DeadLetter, DeadLetterPage } from './dead-letters.js'
 import { Decision } from './decisions.js'
 import {
@@ -15,6 +28,7 @@ import {
   Team,
   TeamPage,
 } from './directory.js'
+import { CreateGrant, Grant, GrantPage } from './grants.js'
 import {
   Accepted,
   BatchAnswer,
@@ -29,16 +43,30 @@ import {
   ResolveJob,
   Result,
   Run,
+  Shadowed,
   SubmitBatch,
   SubmitJob,
   Timeline,
   TimelineEntry,
 } from './jobs.js'
-import { CreatedKey, CreateKey, Key, KeyPage, Role } from './keys.js'
+import { CreatedKey, CreateKey, Key, KeyPage, Role, RotatedKey, RotateKey } from './keys.js'
 import { Measurement, Measurements, TopicState, TopicStates } from './metrics.js'
 import { CreateSnapshot, Evaluate, Evaluated, Impact, ImpactQuery, Snapshot, SnapshotPage } from './policy.js'
 import { Problem } from './problems.js'
 import { DecisionWord, Labels, RiskTags, Verdict } from './scalars.js'
+import { AccountClosed, ChangePassword, Invited, PasswordChanged, Session } from './sessions.js'
+import {
+  Breaker,
+  BreakerPage,
+  OpenEffect,
+  RaiseStop,
+  ResumeStop,
+  Stop,
+  StopPage,
+  StopScope,
+  StopSummary,
+} from './stops.js'
+import { CreatedToken, CreateToken, Jwks } from './tokens.js'
 import {
   Claim,
   Claimed,
@@ -60,6 +88,7 @@ export const COMPONENTS: Record<string, TSchema> = {
   SubmitJob,
   SubmitBatch,
   Accepted,
+  Shadowed,
   BatchAnswer,
   Job,
   JobPage,
@@ -78,10 +107,18 @@ export const COMPONENTS: Record<string, TSchema> = {
   Decision,
   DecisionWord,
   Approval,
+  ApprovalFlow,
   ApprovalPage,
   ApprovalStatus,
   Approve,
+  Edit,
   Reject,
+  CreateGrant,
+  Grant,
+  GrantPage,
+  Absence,
+  AbsencePage,
+  PutAbsence,
   Snapshot,
   SnapshotPage,
   CreateSnapshot,
@@ -109,6 +146,11 @@ export const COMPONENTS: Record<string, TSchema> = {
   ConsistencyProof,
   Key,
   KeyPage,
+  Session,
+  ChangePassword,
+  PasswordChanged,
+  Invited,
+  AccountClosed,
   Principal,
   PrincipalPage,
   PutPrincipal,
@@ -119,9 +161,39 @@ export const COMPONENTS: Record<string, TSchema> = {
   PutTeam,
   DirectoryFile,
   DirectoryChanges,
+  Channel,
+  ChannelPage,
+  ChannelHealth,
+  PutChannel,
+  EmailSettings,
+  WebhookSettings,
+  ChannelTest,
+  Delivery,
+  DeliveryPage,
+  Autonomy,
+  PutAutonomy,
+  Promote,
+  Demote,
+  ReviewLoad,
+  Workflow,
+  WorkflowList,
+  StopScope,
+  RaiseStop,
+  ResumeStop,
+  Stop,
+  StopSummary,
+  StopPage,
+  OpenEffect,
+  Breaker,
+  BreakerPage,
   Role,
   CreateKey,
   CreatedKey,
+  RotateKey,
+  RotatedKey,
+  CreateToken,
+  CreatedToken,
+  Jwks,
   Measurement,
   Measurements,
   TopicState,

@@ -30,6 +30,23 @@ export const AgentTerms = Type.Object(
     data: Type.Optional(Nullable(Type.Array(DataScope, { maxItems: 200 }))),
     risk_tier: Type.Optional(Nullable(words('low', 'medium', 'high'))),
     fallback: Type.Optional(Nullable(Text)),
+    breaker: Type.Optional(
+      Nullable(
+        Type.Object(
+          {
+            failures: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 3, description: 'In a row' })),
+            rate: Type.Optional(
+              Nullable(
+                Type.Number({ exclusiveMinimum: 0, maximum: 1, description: 'Share of failures among the last `of`' }),
+              ),
+            ),
+            of: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 20 })),
+            cool_down_ms: Type.Optional(Type.Integer({ minimum: 1000, maximum: 86_400_000, default: 600_000 })),
+          },
+          { ...closed, description: 'When failures take the agent out by themselves' },
+        ),
+      ),
+    ),
   },
   closed,
 )
@@ -104,7 +121,7 @@ export const DirectoryChanges = Type.Object({
   changes: Type.Array(
     Type.Object({
       change: words('added', 'changed', 'disabled', 'enabled', 'removed'),
-      what: words('team', 'principal'),
+      what: words('team', 'principal', 'channel', 'sign_on'),
       id: Type.String(),
       fields: Type.Array(Type.Object({ path: Type.String(), before: AnyJson, after: AnyJson })),
     }),

@@ -4,6 +4,7 @@ import {
   DecisionWord,
   described,
   Hash,
+  Id,
   Instant,
   Labels,
   Millis,
@@ -41,6 +42,7 @@ export const SubmitJob = Type.Object(
       Type.Integer({ minimum: 0, maximum: 9, description: 'Higher goes first; 5 when left out' }),
     ),
     not_before: Type.Optional(described(Instant, 'No worker gets it before, milliseconds since 1970-01-01 UTC')),
+    revises: Type.Optional(described(Id, 'A job that it takes the place of; shown to reviewers, and nothing else')),
   },
   closed,
 )
@@ -97,9 +99,23 @@ export const Accepted = Type.Object({
   job_hash: Hash,
   run_id: Type.String(),
   approval_id: Type.Optional(Type.String()),
+  granted_by: Type.Optional(Type.String({ description: 'The grant that let it through in the place of an answer' })),
   grant_hash: Type.Optional(Hash),
 })
 export type Accepted = Static<typeof Accepted>
+
+/** Of an agent in the shadow: decided and recorded, and nothing of it runs. */
+export const Shadowed = Type.Object({
+  status: Type.Literal('shadowed'),
+  decision: DecisionWord,
+  decision_id: Type.String(),
+  reason: Type.String(),
+  rules: Type.Array(Type.String()),
+  constraints: Constraints,
+  policy_snapshot: Type.String({ description: 'Short form, e.g. v1:7f93d2c' }),
+  job_hash: Hash,
+})
+export type Shadowed = Static<typeof Shadowed>
 
 export const BatchAnswer = Type.Object({
   items: Type.Array(
@@ -141,6 +157,9 @@ export const Job = Type.Object({
   job_hash: Hash,
   grant_hash: Nullable(Hash),
   approval_id: Nullable(Type.String()),
+  granted_by: Nullable(Type.String({ description: 'The grant that let it through in the place of an answer' })),
+  revises: Nullable(Type.String({ description: 'The job it says it takes the place of' })),
+  feedback: Type.Optional(Type.String({ description: 'What a reviewer asked to have changed; only where one did' })),
   context_ptr: Nullable(Type.String()),
   input_ptr: Nullable(Type.String()),
   result_ptr: Nullable(Type.String()),
@@ -227,6 +246,7 @@ export const ResolveJob = Type.Object(
 export type ResolveJob = Static<typeof ResolveJob>
 export const ReasonBody = Type.Object({ reason: Type.String({ minLength: 1, maxLength: 2000 }) }, closed)
 export const NoteBody = Type.Object({ note: Type.Optional(Note) }, closed)
+export type NoteBody = Static<typeof NoteBody>
 export const Pointer = Type.Object({ ptr: Type.String(), kind: Type.String(), value: AnyJson })
 export type Pointer = Static<typeof Pointer>
 

@@ -33,6 +33,7 @@ export const Problem = Type.Object(
       Type.Array(Type.String(), { description: 'What the terms of the agent lack, with out_of_scope' }),
     ),
     fallback: Type.Optional(Type.String({ description: 'What people do instead of the agent, where its terms say' })),
+    stop_id: Type.Optional(Type.String({ description: 'What stops it, with stopped and approval_frozen' })),
     decision_id: Type.Optional(Type.String()),
     reason: Type.Optional(Type.String({ description: 'The reason the policy gives' })),
     rules: Type.Optional(Type.Array(Type.String(), { description: 'Rules that matched, or the limit that is spent' })),
@@ -47,10 +48,33 @@ export const Problem = Type.Object(
       Type.Array(Type.Unknown(), { description: 'What the output screen found, with result_quarantined' }),
     ),
     topics: Type.Optional(Type.Array(Type.String(), { description: 'Topics of the key, with topic_refused' })),
+    run_id: Type.Optional(Type.String({ description: 'The run of the token, with run_refused' })),
+    rotated_to: Type.Optional(Type.String({ description: 'The key that follows it, with key_closed' })),
     from: Type.Optional(Type.Array(Type.String(), { description: 'Who may answer, with not_an_approver' })),
+    stage: Type.Optional(Type.String({ description: 'The agent’s stage now, with stage_not_earned' })),
+    criteria: Type.Optional(
+      Type.Array(
+        Type.Object({
+          criterion: Type.String(),
+          needs: Type.Number(),
+          is: Type.Union([Type.Number(), Type.Null()]),
+          holds: Type.Boolean(),
+        }),
+        { description: 'What the next stage needs, with stage_not_earned' },
+      ),
+    ),
+    workflow: Type.Optional(Type.String({ description: 'The one on trial, with workflow_on_trial' })),
+    opened_at: Type.Optional(Type.Integer()),
+    ends: Type.Optional(
+      Type.Object(
+        { succeeded: Type.Integer(), failed: Type.Integer() },
+        { description: 'How its jobs ended, with workflow_on_trial' },
+      ),
+    ),
     needs: Type.Optional(
       Type.Union([Type.Array(Type.String()), Type.String()], {
-        description: 'Permissions, any of which would do, with forbidden',
+        description:
+          'Permissions, any of which would do, or what of the request is more than the key has, with forbidden',
       }),
     ),
   },

@@ -20,12 +20,13 @@ test('nobody who submits may answer approvals or work, and nobody who works may 
     if (may(as(role), 'jobs:submit'))
       expect([may(as(role), 'approvals:answer'), may(as(role), 'work:claim')]).toEqual([false, false])
   }
-  expect(ROLES.worker).toEqual(['work:claim'])
+  expect(ROLES.worker).toEqual(['work:claim', 'tokens:mint'])
   expect(may(as('admin'), 'work:claim')).toBe(false)
 })
 
-test('those who only look change nothing', () => {
-  const changes = PERMISSIONS.filter((p) => !/:read(_own|_led)?$/.test(p))
+test('those who only look change nothing but what is their own: tokens of their key, their session, agents of a team they lead', () => {
+  const own = /:(read|mint|own|read_own|read_led|write_led)$/
+  const changes = PERMISSIONS.filter((p) => !own.test(p))
   for (const role of ['viewer', 'auditor'] as const) for (const p of changes) expect(may(as(role), p)).toBe(false)
 })
 

@@ -21,8 +21,17 @@ export const PERMISSIONS = [
   'audit:read_led',
   'keys:read',
   'keys:write',
+  'tokens:mint',
   'directory:read',
   'directory:write',
+  'channels:read',
+  'channels:write',
+  'stops:read',
+  'stops:write',
+  'stops:write_led',
+  'autonomy:write',
+  'autonomy:write_led',
+  'session:own',
   'work:claim',
 ] as const
 export type Permission = (typeof PERMISSIONS)[number]
@@ -43,6 +52,12 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'dead_letters:write',
     'audit:read',
     'directory:read',
+    'channels:read',
+    'stops:read',
+    'stops:write',
+    'autonomy:write',
+    'tokens:mint',
+    'session:own',
   ],
   approver: [
     'jobs:read',
@@ -53,7 +68,12 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'policy:read',
     'dead_letters:read',
     'directory:read',
+    'stops:read',
+    'stops:write_led',
+    'autonomy:write_led',
     'audit:read_led',
+    'tokens:mint',
+    'session:own',
   ],
   auditor: [
     'jobs:read',
@@ -63,10 +83,26 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'audit:read',
     'keys:read',
     'directory:read',
+    'channels:read',
+    'stops:read',
+    'tokens:mint',
+    'session:own',
   ],
-  viewer: ['jobs:read', 'approvals:read', 'policy:read', 'dead_letters:read', 'directory:read', 'audit:read_led'],
-  agent: ['jobs:submit', 'jobs:read_own', 'jobs:cancel_own', 'results:read_own', 'policy:read'],
-  worker: ['work:claim'],
+  viewer: [
+    'jobs:read',
+    'approvals:read',
+    'policy:read',
+    'dead_letters:read',
+    'directory:read',
+    'stops:read',
+    'stops:write_led',
+    'autonomy:write_led',
+    'audit:read_led',
+    'tokens:mint',
+    'session:own',
+  ],
+  agent: ['jobs:submit', 'jobs:read_own', 'jobs:cancel_own', 'results:read_own', 'policy:read', 'tokens:mint'],
+  worker: ['work:claim', 'tokens:mint'],
 }
 
 /** Who is asking, as the presented key and the principal it is of say; never from a body. */
@@ -85,6 +121,9 @@ export interface Caller {
   leads: string[]
   /** Epoch ms; null: it does not expire. */
   expires_at: number | null
+  /** Only of a token: its id, and the one run it submits into. `key_id` is then the key it was minted from. */
+  jti?: string
+  run_id?: string
   /** Gate epoch under which the key was last seen to stand: revoking any key of the tenant moves the epoch. */
   checked?: number
 }

@@ -1,8 +1,9 @@
 import type { SubmitJob } from '../contract/jobs.js'
-import { type Approval, expiryOf } from './approval.js'
+import type { Approval } from './approval.js'
 import { type Fact, joined } from './audit.js'
 import type { Decision, Standing } from './door.js'
 import { jobFact } from './facts.js'
+import { advance, NOBODY, type People } from './flow.js'
 import { birth, type Claim, type Job } from './job.js'
 import type { Json } from './json.js'
 
@@ -41,6 +42,8 @@ export interface NewJob {
   context_ptr: string | null
   /** Salted hash of the input, for the log. */
   input_hash: string | null
+  revises?: string | undefined
+  people?: People
 }
 
 /** What the door's yes, or its question, makes of a claim: a queued job, or a parked one with its approval. */
@@ -75,6 +78,7 @@ export function admit(
     asked_attempts: claim.max_attempts,
     not_before: claim.not_before,
     priority: made.priority,
+    revises: made.revises ?? null,
     input_ptr: made.input_ptr,
     context_ptr: made.context_ptr,
     job_hash: decision.job_hash,
@@ -88,6 +92,7 @@ export function admit(
     queue_deadline: parked ? null : due_at + job_class.queue_timeout_ms,
     ...verdictOf(decision, made.decision_id),
     approval_id: parked ? made.approval_id : null,
+    edits: [],
     held_limits: [],
     lease_id: null,
     cancel_requested: false,
@@ -113,6 +118,7 @@ export function admit(
     rules: joined(job.rules),
     reason: job.reason,
     ...(made.input_hash === null ? {} : { input_hash: made.input_hash }),
+    ...(decision.granted_by === null ? {} : { granted_by: decision.granted_by }),
   })
   if (!parked) return { job, approval: null, facts: [submitted] }
   const approval = ask(job, decision, made, now)
@@ -153,6 +159,7 @@ export function verdictOf(
   | 'effective'
   | 'limit_keys'
   | 'grant_hash'
+  | 'granted_by'
 > {
   return {
     decision: decision.decision,
@@ -166,20 +173,23 @@ export function verdictOf(
     effective: decision.evaluation.effective,
     limit_keys: decision.evaluation.limits.filter((l) => l.concurrent !== undefined).map((l) => l.key),
     grant_hash: decision.grant_hash,
+    granted_by: decision.granted_by,
   }
 }
 
-/** The approval a parked decision asks for. Its hashes are there, because the decision is REQUIRE_APPROVAL. */
+/**
+ * The approval a parked decision asks for, put to whom its flows name. Its hashes are there, because the decision is REQUIRE_APPROVAL.
+ */
 export function ask(
   job: Pick<Job, 'tenant' | 'job_id' | 'requested_by' | 'agent' | 'topic'>,
   decision: Decision,
-  made: { approval_id: string; decision_id: string },
+  made: { approval_id: string; decision_id: string; people?: People },
   now: number,
   raised_by = job.requested_by,
 ): Approval {
   if (decision.grant_hash === null || decision.bound_hash === null)
     throw new Error('an approval needs a decision that requires one')
-  return {
+  const question: Approval = {
     tenant: job.tenant,
     approval_id: made.approval_id,
     version: 1,
@@ -190,7 +200,7 @@ export function ask(
     agent: job.agent,
     topic: job.topic,
     requested_at: now,
-    expires_at: expiryOf(decision.evaluation.approval, now),
+    expires_at: now,
     valid_until: null,
     decision_id: made.decision_id,
     reason: decision.reason,
@@ -202,7 +212,12 @@ export function ask(
     grant_hash: decision.grant_hash,
     bound_hash: decision.bound_hash,
     answers: [],
+    asked_of: [],
+    escalations: [],
+    edits: [],
+    due_at: null,
   }
+  return advance(question, made.people ?? NOBODY, now).approval
 }
 
 export function asked(approval: Approval, job: Job, at: number): Fact {
@@ -212,5 +227,6 @@ export function asked(approval: Approval, job: Job, at: number): Fact {
     snapshot: approval.snapshot,
     rules: joined(approval.rules),
     expires_at: approval.expires_at,
+    ...(approval.asked_of.length > 0 ? { asked_of: joined(approval.asked_of) } : {}),
   })
 }

@@ -7,6 +7,7 @@ import { canonical, isWellFormed, sha256, sorted } from './canonical.js'
 export const FACT_KINDS = [
   'job.submitted',
   'job.denied', // at the first door: there is no job row, only the decision
+  'job.shadowed', // at the first door, of an agent in the shadow: what would have been; there is no job row
   'job.queued',
   'job.parked', // waits for an approval
   'job.refused', // at the second door
@@ -36,7 +37,15 @@ export const FACT_KINDS = [
   'approval.expired',
   'approval.voided',
   'approval.rebound',
+  'approval.escalated', // a level's time is over, or it has nobody: the next rung is asked too
+  'approval.rerouted', // others are asked: somebody left or is back, or the directory says otherwise
+  'approval.edited', // the input was replaced: hashes before and after, and which paths
   'approval.refused', // a stale echo, self-approval, or somebody it was not asked of
+  'grant.created', // approvals given beforehand: `uses` of them
+  'grant.revoked',
+  'grant.refused', // somebody who may not: what they grant they could ask for themselves
+  'absence.declared', // from when until when, and who answers meanwhile
+  'absence.refused',
   'result.redacted',
   'result.released',
   'result.discarded',
@@ -45,12 +54,48 @@ export const FACT_KINDS = [
   'policy.activated',
   'policy.refused',
   'key.created',
+  'key.rotated', // `key_id` ends at `until`, `successor` follows it
+  'key.due', // it nears 90 days, is past them, or expires within a week
   'key.revoked',
-  'key.refused',
+  'key.refused', // it opened nothing, or somebody asked to hand on more than they have
+  'token.minted',
+  'sign_on.declared', // what members of the provider's groups are
+  'session.opened', // `way`: oidc or password
+  'session.closed', // `reason`: signed_off, password_changed, account_closed, too_many, no_group
+  'session.refused', // a sign-on that failed, a forged form, a request of another site
+  'account.invited', // to set a password until `until`
+  'account.changed', // its password was set
+  'account.linked', // `principal` signs on as `subject` of `issuer` from now on
+  'account.closed', // no password and no subject of a provider signs on as `principal` any more
   'principal.declared', // made, or changed: what it is from now on
   'principal.disabled',
   'team.declared',
   'team.removed',
+  'autonomy.declared', // an agent is managed from now on, or its spot check is another
+  'autonomy.offered', // every criterion of the next stage holds: a person may propose it
+  'autonomy.proposed', // a promotion, with the numbers it stands on
+  'autonomy.promoted', // confirmed by another person
+  'autonomy.demoted', // by a person, or by its numbers
+  'autonomy.adjusted', // reviewer load moved the spot check inside its bounds
+  'autonomy.refused', // somebody who may not, or one person alone
+  'workflow.opened', // a bounded workflow: its jobs are let through from now on
+  'workflow.proven', // it ran well for a week
+  'workflow.closed',
+  'approvals.low', // people said no to more than a tenth of what an agent asked in a week
+  'stop.raised',
+  'stop.resume_requested',
+  'stop.resumed', // to the stage `stage`; `full` ends it
+  'stop.refused', // somebody who may not, or one person alone
+  'breaker.opened', // its agent is out until `retry_at`; `team` owns it
+  'breaker.closed',
+  'channel.declared', // who is told of what, from now on
+  'channel.removed',
+  'channel.tested',
+  'channel.down', // `failures` in a row
+  'channel.up',
+  'delivery.failed', // its tries are used up; it is sent again when somebody says so
+  'delivery.retried',
+  'link.refused', // a link of a mail: forged, used, expired, stale, or not from its page
   'limit.refused', // in aggregate: `count` refusals between `from` and `at`
   'payload.erased', // its retention ended
   'queue.backlogged', // work has been due for a minute and nobody took it

@@ -3,6 +3,7 @@ import type { Approval } from './approval.js'
 import { type Fact, joined } from './audit.js'
 import type { Decision, Standing } from './door.js'
 import { jobFact } from './facts.js'
+import type { People } from './flow.js'
 import { type Claim, type Job, move } from './job.js'
 import { expiryAfterBeat, type Lease } from './lease.js'
 
@@ -26,7 +27,7 @@ export function dispatch(
   claim: Claim,
   decision: Decision,
   standing: Standing,
-  made: { lease_id: string; decision_id: string; approval_id: string },
+  made: { lease_id: string; decision_id: string; approval_id: string; people?: People },
   waiter: Waiter,
 ): Dispatched {
   const now = standing.now
@@ -106,7 +107,9 @@ export function dispatch(
     hard_end,
     ...moved.changed,
     // The grant that let a REQUIRE_APPROVAL job through: "who approved it" is answered from this entry alone.
-    ...(decision.decision === 'REQUIRE_APPROVAL' && standing.grant ? { granted_by: standing.grant.approval_id } : {}),
+    ...(decision.decision === 'REQUIRE_APPROVAL'
+      ? { granted_by: decision.granted_by ?? standing.grant?.approval_id ?? null }
+      : {}),
   })
   return { job: moved.job, lease, approval: null, facts: [fact] }
 }

@@ -1,14 +1,18 @@
 import { Problem } from '../errors.js'
 import type { Approval } from './approval.js'
+import { drawOf, underStage } from './autonomy.js'
 import { boundHash, grantHash, jobHash, shortForm } from './binding.js'
+import { type ScopedGrant, usable } from './grant.js'
+import { type Halt, type Halts, haltAt, haltKeys, haltLimits } from './halt.js'
 import type { Claim } from './job.js'
 import type { Json, JsonObject } from './json.js'
 import { type Counter, FRESH, retryAfter, spent } from './limits.js'
 import type { CompiledPolicy } from './policy/compile.js'
 import { enforcers } from './policy/constraints.js'
 import type { DecisionWord } from './policy/document.js'
-import { type AppliedLimit, type Evaluation, evaluate } from './policy/evaluate.js'
+import { type AppliedLimit, type Evaluation, evaluate, heldAction } from './policy/evaluate.js'
 import { type AgentStanding, beyondScope } from './principal.js'
+import { outsideWorkflow } from './workflow.js'
 
 export type Door = 'submit' | 'approve' | 'dispatch' | 'replay'
 
@@ -16,27 +20,32 @@ export type Door = 'submit' | 'approve' | 'dispatch' | 'replay'
  * Everything a decision reads beside the snapshot and the claim. It is stored with the decision, so `decide` gives the
  * same answer again, byte for byte.
  */
-export interface Standing {
+export interface Standing extends Halts {
   door: Door
   now: number
   /** Counters of the limits that the matching rules carry; a key that has none yet is absent. */
   counters: Record<string, Counter>
   /** The approved approval of this job, if there is one. */
   grant: Pick<Approval, 'approval_id' | 'bound_hash' | 'valid_until'> | null
+  /** Grants that cover this job; absent where there is none. */
+  grants?: ScopedGrant[]
   /** What is known of the agent; absent where nothing bounds it. */
   agent?: AgentStanding
+  /** A fraction drawn for this job, where its agent's stage spot-checks; absent also where there is no job, as in a dry run. */
+  draw?: number
 }
 
 /** What a decision at this door reads, where no counters and no grant do. */
-export function standingAt(door: Door, now: number, agent: AgentStanding | null): Standing {
+export function standingAt(door: Door, now: number, agent: AgentStanding | null, job_id: string | null): Standing {
   const standing: Standing = { door, now, counters: {}, grant: null }
   if (agent !== null) standing.agent = agent
+  if (agent?.stage?.stage === 'assisted' && job_id !== null) standing.draw = drawOf(job_id)
   return standing
 }
 
 export interface Decision {
-  /** What the caller must do with the work. `wait`: nothing is wrong, but a limit is full. */
-  outcome: 'pass' | 'park' | 'deny' | 'wait'
+  /** What the caller must do with the work. `wait`: nothing is wrong, but a limit is full. `shadow`: record what would be, and no more; at submit only. */
+  outcome: 'pass' | 'park' | 'deny' | 'wait' | 'shadow'
   decision: DecisionWord
   reason: string
   rules: string[]
@@ -49,10 +58,14 @@ export interface Decision {
   grant_hash: string | null
   bound_hash: string | null
   wait: { limit: string; rule: string; retry_after_ms: number } | null
+  /** The grant that let it through in the place of an answer. */
+  granted_by: string | null
   /** Denied because the agent's own terms do not reach so far: what it lacks, in words. Else empty. */
   missing: readonly string[]
   /** Told with a refusal: what people do instead of this agent. */
   fallback: string | null
+  /** A stop or an open breaker keeps it back, whatever policy says. */
+  halt: Halt | null
 }
 
 const NOTHING: readonly string[] = Object.freeze([])
@@ -62,7 +75,7 @@ const NOTHING: readonly string[] = Object.freeze([])
  * approvals or limits itself. Pure: the same snapshot, claim and standing always give the same decision.
  */
 export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standing): Decision {
-  const evaluation = evaluate(snapshot, claim, standing.now)
+  let evaluation = within(evaluate(snapshot, claim, standing.now), claim.agent, standing)
   const job_hash = jobHash(claim)
   const decision: Decision = {
     outcome: 'deny',
@@ -76,15 +89,33 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
     grant_hash: null,
     bound_hash: null,
     wait: null,
+    granted_by: null,
     missing: NOTHING,
     fallback: standing.agent?.fallback ?? null,
+    halt: null,
   }
+  // Before policy: while work is stopped nothing becomes of it, and a caller is told of the stop rather than of a rule.
+  const halt = haltAt(standing, standing.door, claim.agent, evaluation.high_risk, standing.now)
+  if (halt !== null) return halted(decision, halt, standing.door)
   if (evaluation.decision === 'DENY') return decision
-  const missing =
-    standing.agent === undefined ? NOTHING : beyondScope(standing.agent, claim, evaluation.effective.action_type)
+  const missing = beyond(snapshot, claim, evaluation, standing)
   if (missing.length > 0) {
     const reason = `${claim.agent} is not scoped for this: ${missing.join(', ')}`
     return { ...decision, decision: 'DENY', reason, rules: [], missing }
+  }
+  const stage = standing.agent?.stage
+  if (stage?.stage === 'shadow') return shadowed(decision, claim.agent, standing.door)
+  if (stage !== undefined) {
+    const { risk_tier = null } = standing.agent ?? {}
+    evaluation = underStage(
+      snapshot,
+      claim,
+      evaluation,
+      { ...stage, risk_tier },
+      { draw: standing.draw, now: standing.now },
+    )
+    const { decision: word, reason, rules } = evaluation
+    Object.assign(decision, { decision: word, reason, rules, evaluation })
   }
   if (evaluation.decision === 'REQUIRE_APPROVAL') {
     const binding = {
@@ -99,7 +130,10 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
     const grant = standing.grant
     const granted =
       grant !== null && grant.bound_hash === decision.bound_hash && (grant.valid_until ?? 0) > standing.now
-    decision.outcome = granted ? 'pass' : 'park'
+    // Never for high risk: a person looks at each of those.
+    const scoped = granted || evaluation.high_risk ? null : usable(standing.grants, evaluation.approval, standing.now)
+    decision.granted_by = scoped?.grant_id ?? null
+    decision.outcome = granted || scoped !== null ? 'pass' : 'park'
   } else {
     decision.outcome = 'pass'
   }
@@ -108,10 +142,66 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
   return decision
 }
 
+/** What halts an agent limits it too: first, so that it is told of these. */
+function within(evaluation: Evaluation, agent: string, standing: Standing): Evaluation {
+  // Nearly always: a million decisions a second should not make empty lists.
+  if (standing.stops === undefined && standing.breaker === undefined) return evaluation
+  const limits = haltLimits(standing, agent, evaluation.high_risk, standing.now)
+  return limits.length === 0 ? evaluation : { ...evaluation, limits: [...limits, ...evaluation.limits] }
+}
+
+/** What the agent's terms, and the bounds of the workflow it names, do not cover. */
+function beyond(
+  snapshot: CompiledPolicy,
+  claim: Claim,
+  { effective }: Evaluation,
+  standing: Standing,
+): readonly string[] {
+  const { agent, now } = standing
+  // What it may do is measured by what the server holds true: calling a write a read brings nothing into scope.
+  const action_type = agent?.actions == null ? null : heldAction(snapshot, claim, now)
+  const missing = agent === undefined ? NOTHING : beyondScope(agent, claim, { ...effective, action_type })
+  const workflow = claim.workflow === null ? undefined : snapshot.workflows.get(claim.workflow)
+  if (workflow === undefined) return missing
+  const isOpen = agent?.workflows?.includes(workflow.bounds.id) ?? false
+  return [...missing, ...outsideWorkflow(workflow, isOpen, claim, effective, now)]
+}
+
+/** What would be, and nothing of it happens; what is there from before the agent was put in the shadow goes no further. */
+function shadowed(decision: Decision, agent: string, door: Door): Decision {
+  if (door === 'submit') return { ...decision, outcome: 'shadow' }
+  const reason = `${agent} is shadow: nothing of it runs`
+  return { ...decision, outcome: 'deny', decision: 'DENY', reason, rules: [] }
+}
+
+/** New work is denied; what is there already stays as it is. */
+function halted(decision: Decision, halt: Halt, door: Door): Decision {
+  const { limit, retry_after_ms, reason } = halt
+  const waits = door === 'dispatch' || door === 'approve'
+  const wait = waits ? { limit, rule: halt.stop_id ?? 'breaker', retry_after_ms: retry_after_ms ?? 1000 } : null
+  return { ...decision, outcome: waits ? 'wait' : 'deny', decision: 'DENY', reason, rules: [], wait, halt }
+}
+
+/** Why an answer to a question about this work is not taken now; null where it is. */
+export function frozen(standing: Standing, job: Pick<Claim, 'agent'> & { high_risk: boolean }): Problem | null {
+  const halt = haltAt(standing, 'approve', job.agent, job.high_risk, standing.now)
+  return halt === null ? null : haltProblem(halt, {})
+}
+
+function haltProblem({ code, reason, stop_id, retry_after_ms }: Halt, more: Record<string, unknown>): Problem {
+  return new Problem(code, reason, {
+    ...more,
+    reason,
+    ...(stop_id === null ? {} : { stop_id }),
+    ...(retry_after_ms === null ? {} : { retry_after_ms }),
+  })
+}
+
 /** What a refused caller is told: the public part of a denial, the same from every door. */
 export function refusal(decision: Decision, more: Record<string, unknown> = {}): Problem {
-  const { reason, rules, snapshot, missing, fallback } = decision
+  const { reason, rules, snapshot, missing, fallback, halt } = decision
   const told = { ...more, decision: 'DENY', reason, rules, policy_snapshot: shortForm(snapshot) }
+  if (halt !== null) return haltProblem(halt, { ...told, ...(fallback === null ? {} : { fallback }) })
   return new Problem(missing.length > 0 ? 'out_of_scope' : 'policy_denied', reason, {
     ...told,
     ...(missing.length > 0 ? { missing } : {}),
@@ -120,9 +210,10 @@ export function refusal(decision: Decision, more: Record<string, unknown> = {}):
 }
 
 /** Keys of the counters `decide` will read for this claim, so that they can be loaded first. */
-export function limitKeys(snapshot: CompiledPolicy, claim: Claim, now: number): string[] {
-  if (!snapshot.document.rules.some((rule) => rule.limits !== null)) return []
-  return evaluate(snapshot, claim, now).limits.map((limit) => limit.key)
+export function limitKeys(snapshot: CompiledPolicy, claim: Claim, now: number, halts: Halts = {}): string[] {
+  const keys = haltKeys(halts, claim.agent)
+  if (!snapshot.document.rules.some((rule) => rule.limits !== null)) return keys
+  return [...keys, ...evaluate(snapshot, claim, now).limits.map((limit) => limit.key)]
 }
 
 /** `rate` is spent at submit only; `concurrent` counts live leases and so is asked at dispatch only. */

@@ -31,7 +31,8 @@ export function riskOf(policy: CompiledPolicy, claim: Claim, at: number): Risk {
   const plan = planFor(policy, claim.topic)
   const server = plan?.classes.acts ? serverView(plan.classes, claim, at) : null
   const { labels, risk_tags, environment, action_type } = server?.view ?? claim
-  const view = { labels, risk_tags, environment, action_type }
+  const view: View = { labels, risk_tags, environment, action_type }
+  if (server?.view.data !== undefined) view.data = server.view.data
   const views = [claim, view, server?.claimed ?? view]
   return { high: policy.document.high_risk.some((matcher) => views.some((each) => names(matcher, claim, each))), view }
 }
@@ -40,7 +41,9 @@ export function riskOf(policy: CompiledPolicy, claim: Claim, at: number): Risk {
 export function riskNeedsInput(policy: CompiledPolicy, topic: string): boolean {
   const classes = planFor(policy, topic)?.classes
   if (classes === undefined) return false
-  return classes.tags.length > 0 || classes.values.some(([, value]) => typeof value !== 'string')
+  return (
+    classes.tags.length > 0 || classes.data.length > 0 || classes.values.some(([, value]) => typeof value !== 'string')
+  )
 }
 
 function names(matcher: Matcher, claim: Claim, view: View): boolean {
@@ -82,6 +85,6 @@ export function wasApproved(lease: GrantedLease, view: View, approvals: readonly
     if (bound !== approval.bound_hash) return false
     const barred = [approval.requested_by, approval.raised_by, approval.agent]
     const given = approval.answers.filter(({ at, by }) => at <= granted_at && !barred.includes(by))
-    return approval.specs.length > 0 && isSatisfied(approval.specs, given)
+    return approval.specs.length > 0 && isSatisfied({ ...approval, answers: given })
   })
 }

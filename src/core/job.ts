@@ -1,4 +1,5 @@
 import type { Json } from './json.js'
+import type { DataUse } from './policy/data-use.js'
 
 /**
  * What an agent says it wants to do, after validation and before any server value is applied.
@@ -129,7 +130,7 @@ export function isFinished(status: JobStatus): boolean {
 }
 
 /** What the server holds true about a job after set and derive, whatever the agent claimed. */
-export type View = Pick<Claim, 'labels' | 'risk_tags' | 'environment' | 'action_type'>
+export type View = Pick<Claim, 'labels' | 'risk_tags' | 'environment' | 'action_type'> & { data?: DataUse[] }
 
 /** A job as it stands in its row: the claim, and the lifecycle that its audit facts fold to. Instants are epoch ms. */
 export interface Job {
@@ -153,6 +154,8 @@ export interface Job {
   asked_attempts: number | null
   not_before: number | null
   priority: number
+  /** The job it says it takes the place of; shown, and nothing else. */
+  revises: string | null
   input_ptr: string | null
   context_ptr: string | null
   job_hash: string
@@ -179,6 +182,10 @@ export interface Job {
   effective: View
   grant_hash: string | null
   approval_id: string | null
+  /** The grant whose use it took, where that let it through instead of an answer. */
+  granted_by: string | null
+  /** Inputs that reviewers put in the place of what was submitted, oldest first: the last one is what `input_ptr` and `job_hash` are of. */
+  edits: { input_ptr: string; job_hash: string }[]
   limit_keys: string[]
   held_limits: string[]
   lease_id: string | null

@@ -1,21 +1,16 @@
 import type { Role } from './access.js'
+import type { StageStanding } from './autonomy.js'
+import type { BreakerTerms } from './breaker.js'
 import type { Claim } from './job.js'
+import { type DataScope, type DataUse, uncovered } from './policy/data-use.js'
 import { topicMatches } from './policy/topics.js'
+
+export type { DataScope } from './policy/data-use.js'
 
 export const KINDS = ['person', 'agent', 'worker', 'service'] as const
 export type Kind = (typeof KINDS)[number]
 export const RISK_TIERS = ['low', 'medium', 'high'] as const
 export type RiskTier = (typeof RISK_TIERS)[number]
-
-/** Tables of one system that an agent may read, or read and write. */
-export interface DataScope {
-  system: string
-  /** `*` is every table. */
-  tables: string[]
-  /** Null: every field. */
-  fields: string[] | null
-  access: 'read' | 'write'
-}
 
 /** What an agent may do at all, whatever policy would allow; null is without bounds. */
 export interface AgentTerms {
@@ -28,6 +23,8 @@ export interface AgentTerms {
   risk_tier: RiskTier | null
   /** What people do while it may not: told to whoever is refused. */
   fallback: string | null
+  /** When it is taken out by itself; absent: after three failures in a row. */
+  breaker?: BreakerTerms | null
 }
 
 /** Whoever acts here. */
@@ -41,7 +38,7 @@ export interface Principal {
   name: string | null
   email: string | null
   terms: AgentTerms | null
-  /** Who declared it: a file that `apply` made so, a call, or the making of its first key. */
+  /** Who declared it: a file that `apply` made so, a call, the making of its first key, or groups of the provider people sign on at. */
   source: Source
   created_at: number
   updated_at: number
@@ -50,7 +47,7 @@ export interface Principal {
   disabled_at: number | null
 }
 
-export type Source = 'file' | 'api' | 'key'
+export type Source = 'file' | 'api' | 'key' | 'group'
 
 export interface Team {
   tenant: string
@@ -68,6 +65,10 @@ export interface Team {
 /** What the door reads of an agent; stored with the decision. */
 export interface AgentStanding extends AgentTerms {
   disabled: boolean
+  /** Bounded workflows of the tenant that are open; absent where none is. */
+  workflows?: string[]
+  /** Absent where the agent is not managed: policy alone decides. */
+  stage?: StageStanding
 }
 
 export const UNBOUND: AgentTerms = {
@@ -84,16 +85,26 @@ export function kindOf(role: Role): Kind {
 }
 
 /** Null where nothing about this agent can change a decision: then none is stored with any of them. */
-export function agentStanding({ terms, disabled_at }: Pick<Principal, 'terms' | 'disabled_at'>): AgentStanding | null {
-  if (terms === null && disabled_at === null) return null
-  return { ...(terms ?? UNBOUND), disabled: disabled_at !== null }
+export function agentStanding(
+  { terms, disabled_at }: Pick<Principal, 'terms' | 'disabled_at'>,
+  stage: StageStanding | null = null,
+  workflows: readonly string[] = [],
+): AgentStanding | null {
+  if (terms === null && disabled_at === null && stage === null && workflows.length === 0) return null
+  const standing: AgentStanding = { ...(terms ?? UNBOUND), disabled: disabled_at !== null }
+  if (workflows.length > 0) standing.workflows = [...workflows]
+  if (stage !== null) standing.stage = { stage: stage.stage, spot_check: stage.spot_check, asks: stage.asks }
+  return standing
 }
+
+/** A caller mends what it reads; a list of thousands is none. */
+const MOST_MISSING = 20
 
 /** What this agent lacks to do this, in words; empty where it may. An action nobody named is none of those it may do. */
 export function beyondScope(
   agent: AgentStanding,
   claim: Pick<Claim, 'agent' | 'topic'>,
-  action_type: string | null,
+  { action_type, data }: { action_type: string | null; data?: readonly DataUse[] },
 ): string[] {
   const { topics, actions, disabled } = agent
   if (disabled) return [`${claim.agent} is disabled`]
@@ -102,5 +113,10 @@ export function beyondScope(
     missing.push(`topic ${claim.topic}`)
   if (actions !== null && (action_type === null || !actions.includes(action_type)))
     missing.push(action_type === null ? 'an action_type' : `action ${action_type}`)
+  if (agent.data !== null && data !== undefined) {
+    const open = data.flatMap((use) => uncovered(use, agent.data!))
+    missing.push(...open.slice(0, MOST_MISSING))
+    if (open.length > MOST_MISSING) missing.push(`and ${open.length - MOST_MISSING} more`)
+  }
   return missing
 }

@@ -3,6 +3,7 @@ import type { Approval } from './approval.js'
 import { type Fact, joined } from './audit.js'
 import type { Decision } from './door.js'
 import { jobFact } from './facts.js'
+import type { People } from './flow.js'
 import { type Job, move, touch } from './job.js'
 
 export interface Rebound {
@@ -23,7 +24,7 @@ export function rebind(
   approval: Approval,
   job: Job,
   decision: Decision,
-  made: { approval_id: string; decision_id: string },
+  made: { approval_id: string; decision_id: string; people?: People },
   now: number,
 ): Rebound {
   const verdict = verdictOf(decision, made.decision_id)

@@ -112,6 +112,13 @@ function build(routes: readonly Route[], version: string): Document {
           description: 'A key, sp_…, as `sallyport keys create` printed it',
         },
         bearer: { type: 'http', scheme: 'bearer', description: 'The same key as a bearer token' },
+        session: {
+          type: 'apiKey',
+          in: 'cookie',
+          name: 'sallyport_session',
+          description:
+            'What signing on sets; `__Host-sallyport_session` under https. Whatever is more than looking needs `X-CSRF-Token` too, as GET /api/v1/session tells it',
+        },
       },
     },
   }
@@ -147,7 +154,14 @@ function operation(route: Route): Operation {
     summary: route.summary,
     ...(route.description === undefined ? {} : { description: route.description }),
     security:
-      route.permission === null ? [] : [{ apiKey: [] }, { bearer: [] }, ...(route.keyless === undefined ? [] : [{}])],
+      route.permission === null
+        ? []
+        : [
+            { apiKey: [] },
+            { bearer: [] },
+            ...(takesSession(route) ? [{ session: [] }] : []),
+            ...(route.keyless === undefined ? [] : [{}]),
+          ],
     parameters: parameters(route),
     ...(body === undefined
       ? {}
@@ -159,6 +173,9 @@ function operation(route: Route): Operation {
       .map(([role]) => role),
   }
 }
+
+/** People have sessions, workers have none. */
+const takesSession = ({ permission }: Route) => permission !== null && !permission.includes('work:claim')
 
 function parameters(route: Route): Operation['parameters'] {
   const inPath = [...route.path.matchAll(/\{(\w+)\}/g)].map(([, name = '']): Parameter => {
@@ -209,6 +226,10 @@ function responses(route: Route, notes: OperationNotes): Record<string, Answer> 
       content: { [contentType]: found },
     },
   }
+  if (route.other !== undefined) {
+    const { status, description, schema } = route.other
+    answers[status] = { description, content: { 'application/json': media(schema, notes.other) } }
+  }
   for (const [code, text] of Object.entries(notes.plain ?? {}))
     answers[code] = {
       description: text.description,
@@ -225,10 +246,11 @@ const TEXT = { type: 'string' } as TSchema
 function errorsOf(route: Route): ErrorCode[] {
   const codes = new Set<ErrorCode>(route.errors)
   if (route.permission !== null)
-    for (const code of ['unauthenticated', 'forbidden', 'store_unavailable'] as const) codes.add(code)
+    for (const code of ['unauthenticated', 'forbidden', 'rate_limited', 'store_unavailable'] as const) codes.add(code)
   if (route.body !== undefined)
     for (const code of ['malformed', 'invalid', 'too_large', 'unsupported_media_type'] as const) codes.add(code)
   if (route.permission !== null && route.method !== 'GET') codes.add('overloaded')
+  if (route.method !== 'GET' && takesSession(route)) codes.add('csrf')
   if (route.permission !== null) codes.add('internal')
   return [...codes]
 }
@@ -239,10 +261,13 @@ function byStatus(codes: readonly ErrorCode[]): [number, ErrorCode[]][] {
   return [...found].sort(([a], [b]) => a - b)
 }
 
+/** Refusals of a status that mostly names no time, which do. */
+const WAITING: readonly ErrorCode[] = ['effect_not_decidable', 'breaker_open']
+
 function problems(status: number, codes: readonly ErrorCode[]): Answer {
   return {
     description: codes.map((code) => `\`${code}\`: ${ERRORS[code].title}`).join('; '),
-    ...answerHeaders(status, codes.includes('effect_not_decidable') || undefined),
+    ...answerHeaders(status, codes.some((code) => WAITING.includes(code)) || undefined),
     content: {
       'application/problem+json': {
         schema: refer(ProblemSchema) as Schema,

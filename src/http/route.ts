@@ -20,10 +20,14 @@ export interface Route {
   description?: string
   query?: TSchema
   body?: TSchema
+  /** Also takes a form of a page of ours; then the route itself sees to it that the page was ours. */
+  form?: boolean
   /** Accepts an absent body as {}. */
   optionalBody?: boolean
   headers?: { name: string; description: string }[]
   success: { status: number; schema?: TSchema; description: string; contentType?: string }
+  /** Another answer that is no problem. */
+  other?: { status: number; schema: TSchema; description: string }
   errors: readonly ErrorCode[]
   handler(call: Call): Promise<Reply>
 }
@@ -35,6 +39,8 @@ export interface Call {
   query: Record<string, unknown>
   body: unknown
   headers: IncomingMessage['headers']
+  /** Of the connection; what a header says of it is not looked at. */
+  address: string
   /** Aborts when the caller hangs up. */
   signal: AbortSignal
 }
@@ -42,7 +48,7 @@ export interface Call {
 export interface Reply {
   status?: number
   body?: unknown
-  headers?: Record<string, string>
+  headers?: Record<string, string | string[]>
   /** Streamed as it comes, for exports and events. */
   stream?: AsyncIterable<string>
 }

@@ -82,7 +82,7 @@ test('room for bodies whose senders hang up while their key is looked up is give
   let [reads, gone] = [0, 0]
   let look = () => {}
   plane.db.tap = async (sql, through) => {
-    if (sql.includes('FROM keys WHERE key_id')) {
+    if (sql.includes('WHERE k.key_id = $1')) {
       reads++
       await new Promise<void>((go) => {
         look = go

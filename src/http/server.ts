@@ -69,6 +69,16 @@ export function createServer(
       done(error as Error)
     }
   })
+  // Only where a page of ours has a form: any other site may send one of these to us without asking the browser's permission.
+  app.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'string', bodyLimit: MOST_FORM },
+    (request, body, done) => {
+      const { form } = request.routeOptions.config as { form?: boolean }
+      if (form !== true) done(new Problem('unsupported_media_type'))
+      else done(null, formFields(body as string))
+    },
+  )
   // By callback: an async hook would make promises for every answer.
   app.addHook('onSend', (_request, reply, payload, done) => {
     reply.header('x-content-type-options', 'nosniff')
@@ -90,6 +100,17 @@ export function createServer(
   for (const route of routes) mount(app, route, auth, log, open, bodies, rooms)
   letGoOnClose(app)
   return app
+}
+
+/** Bytes of a form: what a person types. */
+const MOST_FORM = 16 * 1024
+
+/** Fields of a form; of one that is named twice the first. */
+function formFields(body: string): Record<string, string> {
+  const fields = new Map<string, string>()
+  for (const [name, value] of new URLSearchParams(body)) if (!fields.has(name)) fields.set(name, value)
+  fields.delete('__proto__')
+  return Object.fromEntries(fields)
 }
 
 /** What came is no request at all, so there is nothing to reply to but the socket. It says what a route would say. */
@@ -154,11 +175,15 @@ function mount(
   const callers = new WeakMap<FastifyRequest, Caller>()
   app.route({
     method: route.method,
+    config: { form: route.form === true },
+    // Of whoever has no key not more is read than a form.
+    ...(route.permission === null ? { bodyLimit: MOST_FORM } : {}),
     url: (route.root ? '' : PREFIX) + route.path.replaceAll(/\{(\w+)\}/g, ':$1'),
     // Before the body is read: whoever has no key gets no work out of this process.
     onRequest: async (request, reply) => {
       if (route.permission === null || route.keyless?.(request.headers)) return
-      const caller = await auth.authenticate(request.headers)
+      const caller = await auth.authenticate(request.headers, request.ip)
+      auth.assertOwnPage(route, request.headers, caller, request.ip)
       if (!route.permission.some((permission) => may(caller, permission)))
         throw new Problem('forbidden', undefined, { needs: route.permission })
       route.admit?.(caller)
@@ -193,6 +218,7 @@ function mount(
         query: values,
         body: sent,
         headers: request.headers,
+        address: request.ip,
         get signal() {
           if (call === null) {
             call = open.begin(caller)

@@ -92,12 +92,13 @@ function fault(
   return { path: `${base}${error.instancePath}` || '/', message: `${error.message}${names}` }
 }
 
-/** Query values arrive as text: a number where the schema says number, and nothing else is changed. */
+/** Query values arrive as text: a number or boolean where the schema says so, and nothing else is changed. */
 export function coerceQuery(schema: TSchema, query: Record<string, unknown>): Record<string, unknown> {
   const properties = (schema as { properties?: Record<string, { type?: string }> }).properties ?? {}
   return Object.fromEntries(
     Object.entries(query).map(([name, value]) => {
       const type = properties[name]?.type
+      if (type === 'boolean' && (value === 'true' || value === 'false')) return [name, value === 'true']
       return [
         name,
         (type === 'integer' || type === 'number') && typeof value === 'string' && /^-?\d{1,16}$/.test(value)

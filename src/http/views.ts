@@ -3,17 +3,21 @@ import type { Principal as WirePrincipal, Team as WireTeam } from '../contract/d
 import type { Run, Timeline, Job as WireJob } from '../contract/jobs.js'
 import type { Key } from '../contract/keys.js'
 import type { Snapshot } from '../contract/policy.js'
-import type { Approval } from '../core/approval.js'
+import { type Approval, tally } from '../core/approval.js'
 import { shortForm } from '../core/binding.js'
 import type { Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
+import { dueOf } from '../core/key.js'
 import type { Effect, Lease } from '../core/lease.js'
 import type { Principal, Team } from '../core/principal.js'
-import type { KeyRow } from '../store/keys.js'
+import type { ListedKey } from '../store/keys.js'
 import type { SnapshotRow } from '../store/snapshots.js'
 
 /** Rows as the wire shows them. What is not named here never leaves: secrets' hashes, salts, sealed texts. */
-export function viewJob(job: Job, more: { effects?: Effect[]; lease?: Lease | null } = {}): WireJob {
+export function viewJob(
+  job: Job,
+  more: { effects?: Effect[]; lease?: Lease | null; feedback?: string | null } = {},
+): WireJob {
   return {
     job_id: job.job_id,
     tenant: job.tenant,
@@ -45,6 +49,9 @@ export function viewJob(job: Job, more: { effects?: Effect[]; lease?: Lease | nu
     job_hash: job.job_hash,
     grant_hash: job.grant_hash,
     approval_id: job.approval_id,
+    granted_by: job.granted_by,
+    revises: job.revises,
+    ...(more.feedback == null ? {} : { feedback: more.feedback }),
     context_ptr: job.context_ptr,
     input_ptr: job.input_ptr,
     result_ptr: job.status === 'succeeded' ? job.result_ptr : null,
@@ -78,8 +85,10 @@ export function viewJob(job: Job, more: { effects?: Effect[]; lease?: Lease | nu
 export function viewApproval(
   approval: Approval,
   alike: readonly string[],
-  shown?: { job: Job; input: Json; context: Json },
+  shown?: { job: Job; input: Json; context: Json; inputs: ReadonlyMap<string, Json> },
 ): WireApproval {
+  const place = ({ spec, level }: { spec: number; level: number }) => ({ flow: spec, level })
+  const input = (ptr: string | null) => shown?.inputs.get(ptr ?? '') ?? null
   return {
     approval_id: approval.approval_id,
     status: approval.status,
@@ -98,7 +107,27 @@ export function viewApproval(
     grant_hash: approval.grant_hash,
     short_hash: shortForm(approval.grant_hash, alike),
     specs: approval.specs,
-    answers: approval.answers.map(({ by, answer, at, note }) => ({ by, answer, at, note })),
+    asked_of: approval.asked_of,
+    open:
+      approval.status === 'pending'
+        ? tally(approval).open.map(({ since, missing, ...at }) => ({ ...place(at), since, missing }))
+        : [],
+    escalations: approval.escalations.map(({ rung, at, ...of }) => ({ ...place(of), rung, at })),
+    answers: approval.answers.map(({ by, for: absent, via, answer, at, note }) => ({
+      by,
+      ...(absent === undefined ? {} : { for: absent }),
+      ...(via === undefined ? {} : { via }),
+      answer,
+      at,
+      note,
+    })),
+    edits: approval.edits.map(({ by, at, note, paths, before, after }) => ({
+      by,
+      at,
+      note,
+      paths,
+      ...(shown === undefined ? {} : { before: input(before), after: input(after) }),
+    })),
     ...(shown === undefined ? {} : { job: bound(shown) }),
   }
 }
@@ -135,9 +164,25 @@ export function viewRun(run_id: string, jobs: readonly Job[], by_status: Record<
   }
 }
 
-export function viewKey(row: KeyRow): Key {
-  const { hash: _hash, tenant: _tenant, ...key } = row
-  return key
+/** A row that was just written has no use yet, and its principal stands. */
+export function viewKey(row: Omit<ListedKey, 'last_used_at' | 'disabled_at'> & Partial<ListedKey>, now: number): Key {
+  return {
+    key_id: row.key_id,
+    role: row.role,
+    principal: row.principal,
+    team: row.team,
+    topics: row.topics,
+    act_as: row.act_as,
+    permissions: row.permissions,
+    note: row.note,
+    created_at: row.created_at,
+    created_by: row.created_by,
+    expires_at: row.expires_at,
+    revoked_at: row.revoked_at,
+    rotated_to: row.rotated_to,
+    last_used_at: row.last_used_at ?? null,
+    due: row.session ? [] : dueOf({ ...row, disabled_at: row.disabled_at ?? null }, now),
+  }
 }
 
 export function viewSnapshot(row: SnapshotRow, active: string | null, files = false): Snapshot {

@@ -1,9 +1,12 @@
 import { joined } from '../core/audit.js'
 import { shortForm } from '../core/binding.js'
+import { unsatisfiable } from '../core/flow.js'
 import type { Json } from '../core/json.js'
 import { type CompiledPolicy, compilePolicy } from '../core/policy/compile.js'
+import type { ApprovalSpec } from '../core/policy/document.js'
 import { type Fault, parsePolicy } from '../core/policy/parse.js'
 import { Problem } from '../errors.js'
+import { readPeople } from '../store/people.js'
 import { findSnapshot, type SnapshotRow, snapshotBefore } from '../store/snapshots.js'
 import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
@@ -44,13 +47,18 @@ export async function storeSnapshot(
   options: { source: 'file' | 'api'; activate: boolean } & Partial<Provenance>,
 ): Promise<Stored> {
   const { policy, faults } = readPolicy(files)
+  const unanswerable = await unsatisfiableFlows(world, tenant, policy, files)
+  if (options.source === 'api' && unanswerable.length > 0) throw invalid(unanswerable)
   const now = world.clock.now()
   const snapshot: SnapshotRow = {
     tenant,
     digest: policy.digest,
     source: options.source,
     files,
-    warnings: faults.filter((f) => f.severity === 'warning') as unknown as Json,
+    warnings: [
+      ...faults.filter((f) => f.severity === 'warning'),
+      ...unanswerable.map((fault) => ({ ...fault, severity: 'warning' })),
+    ] as unknown as Json,
     rules: policy.document.rules.length,
     note: options.note ?? null,
     author: options.author ?? null,
@@ -135,6 +143,36 @@ async function commit(
     }
   }
   throw new Problem('snapshot_conflict')
+}
+
+/**
+ * A flow that nobody could ever satisfy is a denial that looks like a question. Asked of the directory as it is now, and only where
+ * people are declared in it: a policy file alone cannot know. Whoever stores a policy by a call is refused; the file of the configuration
+ * is taken with warnings, for nobody is there to mend it when a server starts, and what nobody may answer expires.
+ */
+async function unsatisfiableFlows(
+  world: World,
+  tenant: string,
+  { document }: CompiledPolicy,
+  files: PolicyFile[],
+): Promise<Fault[]> {
+  const flows = document.rules.filter(({ approval }) => approval !== null)
+  if (flows.length === 0) return []
+  const people = { ...(await readPeople(world.db, tenant)), teamsOf: new Map() }
+  return flows.flatMap(({ id, approval }) =>
+    unsatisfiable(approval as ApprovalSpec, people).map(
+      (why): Fault => ({
+        severity: 'error',
+        code: 'unsatisfiable_flow',
+        message: `nobody can satisfy what '${id}' asks for: ${why}`,
+        hint: 'declare them with `sallyport apply` first, or ask somebody else',
+        file: files[0]?.path ?? '',
+        line: 1,
+        column: 1,
+        path: `rules.${id}.approval`,
+      }),
+    ),
+  )
 }
 
 function invalid(faults: Fault[]): Problem {

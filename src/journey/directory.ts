@@ -10,8 +10,12 @@ import {
   refuseLockout,
 } from '../core/directory/plan.js'
 import { Problem } from '../errors.js'
+import { lookAgain } from '../store/approvals.js'
+import { listChannels } from '../store/channels.js'
 import { listPrincipals, listTeams } from '../store/directory.js'
 import { gateMoved } from '../store/keys.js'
+import type { AdminRows } from '../store/ledger/write.js'
+import { listGroupRules } from '../store/sign-on.js'
 import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
@@ -58,8 +62,15 @@ export async function disablePrincipal(world: World, caller: Caller, principal: 
 }
 
 async function load(world: World, tenant: string): Promise<Directory> {
-  const [teams, principals] = await Promise.all([listTeams(world.db, tenant), listPrincipals(world.db, tenant)])
-  return { teams, principals }
+  const { db } = world
+  const found = [
+    listTeams(db, tenant),
+    listPrincipals(db, tenant),
+    listChannels(db, tenant),
+    listGroupRules(db, tenant),
+  ] as const
+  const [teams, principals, channels, groups] = await Promise.all(found)
+  return { teams, principals, channels, groups }
 }
 
 function planned(plan: DirectoryPlan): DirectoryPlan {
@@ -77,7 +88,7 @@ async function change(
     // Before what is read under it: a change in between moves the gate, and this commit with it.
     const gate = await getGate(world.db, tenant)
     const plan = planned(planOf(await load(world, tenant), world.clock.now()))
-    if (plan.principals.length === 0 && plan.teams.length === 0 && plan.removedTeams.length === 0) return []
+    if (plan.facts.length === 0) return []
     const receipt = await world.ledger.commit({
       tenant,
       gate: null,
@@ -86,6 +97,9 @@ async function change(
       admin: {
         principals: plan.principals,
         teams: plan.teams,
+        ...groupRows(tenant, plan, caller.principal, world.clock.now()),
+        channels: plan.channels,
+        removedChannels: plan.removedChannels.map((channel) => ({ tenant, channel })),
         removedTeams: plan.removedTeams.map((team) => ({ tenant, team })),
         gates: [
           {
@@ -99,7 +113,24 @@ async function change(
       facts: plan.facts,
     })
     await gateMoved(world, caller)
-    if (receipt.ok) return plan.changes
+    if (!receipt.ok) continue
+    // Open questions go to whom the directory names now: within a sweep, and at the latest when they are answered.
+    await lookAgain(world.db, tenant, null, world.clock.now())
+    return plan.changes
   }
   throw new Problem('overloaded', 'The directory changed faster than it could be written', { retry_after_ms: 200 })
+}
+
+/** Their places are their ranks, so all of them are written where one changed. */
+function groupRows(tenant: string, { groups, removedGroups }: DirectoryPlan, by: string, at: number): AdminRows {
+  const rows = (groups ?? []).map(({ group, role, team }, place) => ({
+    tenant,
+    group_name: group,
+    place,
+    role,
+    team,
+    updated_at: at,
+    updated_by: by,
+  }))
+  return { signOnGroups: rows, removedSignOnGroups: removedGroups.map((group_name) => ({ tenant, group_name })) }
 }

@@ -5,6 +5,8 @@ import type { Fact } from '../core/audit.js'
 import { dispatch as step, type Waiter } from '../core/dispatch.js'
 import { type Decision, decide, limitKeys, type Standing, standingAt } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
+import { NOBODY } from '../core/flow.js'
+import type { ScopedGrant } from '../core/grant.js'
 import { type Claim, claimOf, decisionIdOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import type { Granted } from '../core/leased.js'
@@ -92,7 +94,7 @@ interface Look {
   /** Jobs being leased at this moment, by this look or those before it. */
   taken: Set<string>
   decided: string[]
-  /** Limits found full: what they bind is passed over in the store, so that a backlog behind one hides nothing. */
+  /** Limits that are or were found full: what they bind is passed over in the store, so that a backlog behind one hides nothing. */
   full: string[]
   /** Payload text of what is granted so far. */
   bytes: number
@@ -134,7 +136,7 @@ export async function dispatch(
     seats,
     taken,
     decided: [],
-    full: [],
+    full: await world.halts.full(active.gate, world.clock.now()),
     bytes: 0,
     counters: {},
     retry_in_ms: null,
@@ -219,7 +221,7 @@ async function decideAll(world: World, look: Look, due: readonly DueJob[]): Prom
     if (from > 0) await world.clock.turn()
     const chunk = chunkOf(due, from)
     from += chunk.length
-    const { claims, grants, keys, agents } = await load(world, look, chunk)
+    const { claims, grants, scoped, keys, agents, haltsOf } = await load(world, look, chunk)
     const passed: Note[] = []
     for (const [n, due] of chunk.entries()) {
       const { job, bytes } = due
@@ -228,9 +230,12 @@ async function decideAll(world: World, look: Look, due: readonly DueJob[]): Prom
       look.decided.push(job.job_id)
       const claim = claims[n] as Claim
       const counters = Object.fromEntries((keys[n] ?? []).map((key) => [key, { ...(look.counters[key] ?? FRESH) }]))
-      const standing = standingAt('dispatch', world.clock.now(), agents.get(job.agent) ?? null)
+      const standing = standingAt('dispatch', world.clock.now(), agents.get(job.agent) ?? null, job.job_id)
       standing.counters = counters
+      Object.assign(standing, haltsOf(claim))
       standing.grant = grants.get(job.approval_id ?? '') ?? null
+      const held = scoped[n] ?? []
+      if (held.length > 0) standing.grants = held
       const decision = decide(look.active.policy, claim, standing)
       if (decision.outcome === 'wait') {
         noteFull(look, decision)
@@ -285,7 +290,11 @@ async function load(world: World, { tenant, active, counters }: Look, due: reado
   const claims = due.map(({ job, input, context }) =>
     claimOf(job, { input: value(input, job.input_ptr), context: value(context, job.context_ptr) }),
   )
-  const keys = claims.map((claim) => limitKeys(active.policy, claim, world.clock.now()))
+  const haltsOf = await world.halts.ofAll(
+    active.gate,
+    due.map(({ job }) => job.agent),
+  )
+  const keys = claims.map((claim) => limitKeys(active.policy, claim, world.clock.now(), haltsOf(claim)))
   const unread = [...new Set(keys.flat())].filter((key) => counters[key] === undefined)
   Object.assign(counters, await loadCounters(world.db, tenant, unread))
   const grants = await loadGrants(
@@ -297,7 +306,12 @@ async function load(world: World, { tenant, active, counters }: Look, due: reado
     active.gate,
     due.map(({ job }) => job.agent),
   )
-  return { claims, grants, keys, agents }
+  const now = world.clock.now()
+  const held = due.map(({ job }, n) =>
+    job.granted_by === null ? [] : world.grants.held(active.gate, job, claims[n] as Claim, now),
+  )
+  const scoped = held.some((each) => each instanceof Promise) ? await Promise.all(held) : (held as ScopedGrant[][])
+  return { claims, grants, scoped, keys, agents, haltsOf }
 }
 
 /** Commits one plan. Never throws: others of its claim may have been granted. */
@@ -325,6 +339,7 @@ async function commitPlan(
     lease_id,
     decision_id: decisionIdOf(lease_id),
     approval_id: world.ids.id('apr', now),
+    people: decision.outcome === 'park' ? await world.people.of(active.gate, [job.agent, job.requested_by]) : NOBODY,
   }
   const result = step(job, claim, decision, standing, made, claiming)
   const overtaken = result.approval === null ? null : await overtakenApproval(world, job)

@@ -71,9 +71,10 @@ async function begin(
   const active = await activeFor(world, caller)
   const { gate } = active
   const agent = await world.agents.of(gate, job.agent)
-  // Another snapshot than the one the lease was granted under, or an agent whose terms may have changed since: what was allowed then
-  // may be denied now.
-  const asks = gate.snapshot !== job.snapshot || agent !== null
+  // Another snapshot than the one the lease was granted under, an agent whose terms may have changed since, or a stop: what was allowed
+  // then may be denied now. An open breaker ends no attempt: it is about the next ones.
+  const { stops } = await world.halts.of(gate, job)
+  const asks = gate.snapshot !== job.snapshot || agent !== null || stops !== undefined
   if (asks && !(await stillAllowed(world, caller, active, lease, job, agent, now))) return null
   // Begun by this very lease: the first answer was lost, or the handler asks twice; it may go on either way.
   // Nothing is written, yet the gate is asked in the store: this node may not have heard of an activation elsewhere.
@@ -137,8 +138,10 @@ async function stillAllowed(
 ): Promise<boolean> {
   const claim = claimOf(job, await loadPayload(world.db, job))
   const grants = await loadGrants(world.db, job.tenant, [job.approval_id])
-  const standing = standingAt('dispatch', now, agent)
+  const standing = standingAt('dispatch', now, agent, job.job_id)
   standing.grant = grants.get(job.approval_id ?? '') ?? null
+  const { stops } = await world.halts.of(active.gate, job)
+  if (stops !== undefined) standing.stops = stops
   const decision = decide(active.policy, claim, standing)
   if (decision.outcome === 'pass') {
     const untold = tightened(job.constraints as Constraints, decision.evaluation.constraints)

@@ -35,7 +35,7 @@ export async function evaluateDry(
   const known = await world.agents.of(active.gate, agent)
   const claim = claimFrom({ tenant: caller.tenant, agent, agent_version: known?.version ?? null, team }, body)
   return {
-    decision: decide(policy, claim, standingAt('submit', now, known)),
+    decision: decide(policy, claim, standingAt('submit', now, known, null)),
     why: explain(policy, claim, now) as unknown as Json,
   }
 }

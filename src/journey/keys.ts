@@ -1,11 +1,13 @@
 import type { CreateKey } from '../contract/keys.js'
-import { hashSecret, KEY_FORM, type Role } from '../core/access.js'
+import { type Caller, hashSecret, KEY_FORM, type Permission, ROLES, type Role } from '../core/access.js'
 import type { Fact } from '../core/audit.js'
 import { joined } from '../core/audit.js'
+import { type Asked, beyondMaker, endOf, permissionsOf } from '../core/key.js'
 import { kindOf, type Principal, type Team } from '../core/principal.js'
 import { Problem } from '../errors.js'
 import { getPrincipal } from '../store/directory.js'
-import { findKey, type KeyRow, listKeys } from '../store/keys.js'
+import { assertStanding, type FoundKey, findKey, type KeyRow, keepUses, listKeys, recordBeyond } from '../store/keys.js'
+import type { AdminRows } from '../store/ledger/write.js'
 import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
@@ -15,6 +17,31 @@ export function newKeyText(world: Pick<World, 'ids' | 'clock'>): string {
 
 const TRIES = 6
 const unsettled = (what: string) => new Problem('overloaded', what, { retry_after_ms: 200 })
+
+/**
+ * As `createKey`, for somebody who asks. Throws Problem `forbidden` where it would be for more than the caller may do: who may make
+ * keys with a narrowed one would else make a whole one.
+ */
+export async function makeKey(world: World, caller: Caller, body: CreateKey): Promise<{ row: KeyRow; key: string }> {
+  const permissions = narrowing(body)
+  await assertMaker(world, caller, {
+    permissions: permissionsOf({ role: body.role as Role, permissions }),
+    topics: body.topics ?? null,
+    act_as: body.act_as ?? [],
+  })
+  const { tenant, principal: actor } = caller
+  for (let tries = 0; tries < TRIES; tries++) {
+    // Of a key that was revoked a moment ago on another node this one may not have heard: nothing is made by it all the same, because
+    // the revocation moved the gate under which it is looked at here.
+    const gate = await getGate(world.db, tenant)
+    await assertStanding(world.db, caller)
+    const made = await stored(world, tenant, actor, body, newKeyText(world), [moved(tenant, gate)])
+    if (made === null) continue
+    await world.policies.refresh(tenant).catch(() => {})
+    return made
+  }
+  throw unsettled('The policy changed faster than the key could be made')
+}
 
 /**
  * Makes a key; its text is returned once and kept nowhere. `text` is given only for keys that a start makes, which puts them into files.
@@ -36,13 +63,14 @@ export async function createKey(
   throw unsettled('Every id that was tried is taken')
 }
 
-/** Null: another key has this id. Nothing was written, so there is no key to hand out. */
+/** Null: another key has this id, or the gate moved. Nothing was written, so there is no key to hand out. */
 async function stored(
   world: World,
   tenant: string,
   actor: string,
   body: CreateKey,
   text: string,
+  gates: AdminRows['gates'] = [],
 ): Promise<{ row: KeyRow; key: string } | null> {
   const [, id, secret] = KEY_FORM.exec(text) ?? []
   if (id === undefined || secret === undefined)
@@ -54,6 +82,7 @@ async function stored(
   const principal = body.principal ?? `${role}:${id.slice(-8)}`
   const known = await getPrincipal(world.db, tenant, principal)
   if (known !== null) refuseOther(known, body)
+  const permissions = narrowing(body)
   const row: KeyRow = {
     tenant,
     key_id: `key_${id}`,
@@ -63,11 +92,13 @@ async function stored(
     team: known === null ? (body.team ?? null) : known.team,
     topics: body.topics ?? null,
     act_as: body.act_as ?? [],
+    permissions,
     note: body.note ?? null,
     created_at: now,
     created_by: actor,
     expires_at: body.expires_at ?? null,
     revoked_at: null,
+    rotated_to: null,
   }
   const fact: Fact = {
     kind: 'key.created',
@@ -81,13 +112,14 @@ async function stored(
     act_as: joined(row.act_as),
     expires_at: row.expires_at,
     topics: row.topics === null ? null : joined(row.topics),
+    permissions: permissions === null ? null : joined(permissions),
   }
   const receipt = await world.ledger.commit({
     tenant,
     gate: null,
     alone: [],
     rows: {},
-    admin: { keys: [row], ...(known === null ? declaredBy(row) : {}) },
+    admin: { keys: [row], gates, ...(known === null ? declaredBy(row) : {}) },
     facts: [fact],
   })
   return receipt.ok ? { row, key: text } : null
@@ -100,6 +132,27 @@ function refuseOther({ principal, role, team, disabled_at }: Principal, body: Cr
   if (role !== body.role) throw fault('/role', `${principal} is ${role}, so a key of it cannot be ${body.role}`)
   if (body.team !== undefined && body.team !== team)
     throw fault('/team', `${principal} is in ${team === null ? 'no team' : `team ${team}`}, not in ${body.team}`)
+}
+
+/** What the key is narrowed to, of what its role may. Throws Problem `invalid` for what the role may not. */
+function narrowing({ role, permissions }: Pick<CreateKey, 'role' | 'permissions'>): Permission[] | null {
+  if (permissions === undefined) return null
+  const faults = permissions.flatMap((permission, i) =>
+    (ROLES[role as Role] as readonly string[]).includes(permission)
+      ? []
+      : [{ path: `/permissions/${i}`, message: `${role} has no ${permission}, so no key of it has` }],
+  )
+  if (faults.length > 0) throw new Problem('invalid', 'A key is for less than its role, never for more', { faults })
+  return permissions as Permission[]
+}
+
+/** Throws Problem `forbidden`; that somebody asked for more than they have is in the log before they hear of it. */
+async function assertMaker(world: World, caller: Caller, asked: Asked): Promise<void> {
+  // What lasts minutes must not make what lasts.
+  const missing = caller.jti === undefined ? beyondMaker(caller, asked) : ['a key']
+  if (missing.length === 0) return
+  await recordBeyond(world, caller, missing)
+  throw new Problem('forbidden', 'Nobody makes a key for more than they may do themselves', { needs: missing })
 }
 
 /** The principal and the team that a first key names. */
@@ -121,10 +174,11 @@ function declaredBy({ tenant, principal, role, team, created_at, created_by }: K
  */
 export async function revokeKey(world: World, tenant: string, actor: string, key_id: string): Promise<KeyRow> {
   for (let tries = 0; tries < TRIES; tries++) {
+    // Before the row: a rotation in between moves the gate, and must not be written over by what stood before it.
+    const gate = await getGate(world.db, tenant)
     const row = (await listKeys(world.db, tenant)).find((k) => k.key_id === key_id)
     if (row === undefined) throw new Problem('not_found')
     if (row.revoked_at !== null) return row
-    const gate = await getGate(world.db, tenant)
     const now = world.clock.now()
     const revoked = { ...row, revoked_at: now }
     const receipt = await world.ledger.commit({
@@ -134,14 +188,7 @@ export async function revokeKey(world: World, tenant: string, actor: string, key
       rows: {},
       admin: {
         keys: [revoked],
-        gates: [
-          {
-            tenant,
-            snapshot: gate?.snapshot ?? null,
-            epoch: (gate?.epoch ?? 0) + 1,
-            file_digest: gate?.file_digest ?? null,
-          },
-        ],
+        gates: [moved(tenant, gate)],
       },
       facts: [{ kind: 'key.revoked', tenant, at: now, actor, key_id, principal: row.principal }],
     })
@@ -151,4 +198,108 @@ export async function revokeKey(world: World, tenant: string, actor: string, key
     }
   }
   throw unsettled('The policy changed faster than the key could be revoked')
+}
+
+/**
+ * Another key for the same principal with the same bounds; the old one opens until the overlap is over, or until it expires if that is
+ * sooner. The new one lives as long as the old one was meant to. Of two rotations at once the gate lets one through, so a key has one
+ * successor. Throws Problem `not_found`, `key_closed`, `forbidden`, `overloaded`.
+ * @param overlap_ms a minute at least: other nodes may look at the old row for a second more
+ */
+export async function rotateKey(
+  world: World,
+  caller: Caller,
+  key_id: string,
+  overlap_ms: number,
+): Promise<{ row: KeyRow; key: string; old: KeyRow }> {
+  const { tenant } = caller
+  for (let tries = 0; tries < TRIES; tries++) {
+    const gate = await getGate(world.db, tenant)
+    await assertStanding(world.db, caller)
+    const now = world.clock.now()
+    const old = await rotatable(world, caller, key_id, now)
+    const key = newKeyText(world)
+    const [, id = '', secret = ''] = KEY_FORM.exec(key) ?? []
+    if ((await findKey(world.db, `key_${id}`)) !== null) continue
+    const { leads: _leads, disabled_at: _disabled, last_used_at: _used, ...bounds } = old
+    const row: KeyRow = {
+      ...bounds,
+      key_id: `key_${id}`,
+      hash: hashSecret(secret),
+      created_at: now,
+      created_by: caller.principal,
+      expires_at: old.expires_at === null ? null : now + (old.expires_at - old.created_at),
+    }
+    const until = Math.min(old.expires_at ?? Number.POSITIVE_INFINITY, now + overlap_ms)
+    const ending = { ...old, expires_at: until, rotated_to: row.key_id }
+    const { principal, role } = row
+    const receipt = await world.ledger.commit({
+      tenant,
+      gate: null,
+      alone: [],
+      rows: {},
+      admin: { keys: [ending, row], gates: [moved(tenant, gate)] },
+      facts: [
+        {
+          kind: 'key.rotated',
+          tenant,
+          at: now,
+          actor: caller.principal,
+          key_id,
+          successor: row.key_id,
+          until,
+          principal,
+          role,
+          expires_at: row.expires_at,
+        },
+      ],
+    })
+    // What this node still holds of the gate loses its next commit and is read again; a key that nobody was told of would be lost.
+    if (receipt.ok) await world.policies.refresh(tenant).catch(() => {})
+    if (receipt.ok) return { row, key, old: ending }
+  }
+  throw unsettled('The policy changed faster than the key could be rotated')
+}
+
+/** The key that stands and has no successor yet. */
+async function rotatable(world: World, caller: Caller, key_id: string, now: number): Promise<FoundKey> {
+  const old = await findKey(world.db, key_id)
+  // A session is not followed by another: its person signs on again.
+  if (old === null || old.tenant !== caller.tenant || old.session) throw new Problem('not_found')
+  const { topics, act_as } = old
+  // Whoever rotates a key holds one like it afterwards.
+  await assertMaker(world, caller, { permissions: permissionsOf(old), topics, act_as })
+  const end = endOf(old, now)
+  if (end !== null) throw new Problem('key_closed', `The key is ${end}`)
+  if (old.rotated_to !== null)
+    throw new Problem('key_closed', `${old.rotated_to} follows it already`, { rotated_to: old.rotated_to })
+  return old
+}
+
+const moved = (tenant: string, gate: Awaited<ReturnType<typeof getGate>>) => ({
+  tenant,
+  snapshot: gate?.snapshot ?? null,
+  epoch: (gate?.epoch ?? 0) + 1,
+  file_digest: gate?.file_digest ?? null,
+})
+
+/**
+ * Somebody presented what names this key and opened nothing: told to its tenant at once, repeats counted. It is not waited for:
+ * the time of the answer would say which ids there are.
+ */
+export function noteRefusedKey(
+  world: World,
+  { tenant, key_id }: Pick<KeyRow, 'tenant' | 'key_id'>,
+  reason: string,
+  address: string,
+): void {
+  const at = world.clock.now()
+  const refused = { kind: 'key.refused', tenant, actor: 'anonymous', key_id, reason } as const
+  const write = () => world.ledger.record(tenant, [{ ...refused, at, address }])
+  world.refusals.onRecord(refused, at, write).catch(() => world.refusals.add(refused, at))
+}
+
+/** When keys were last seen to open something. Throws DbError. */
+export function noteKeyUses(world: World, uses: ReadonlyMap<string, number>): Promise<void> {
+  return keepUses(world.db, uses)
 }

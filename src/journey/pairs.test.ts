@@ -4,6 +4,7 @@ import { codeOf, isCommit, openPlane, type Tenancy, type TestPlane } from '../..
 import { proves } from '../../test/requirements.js'
 import type { JobStatus } from '../core/job.js'
 import type { World } from '../store/world.js'
+import { edit, requestChanges } from './approve.js'
 
 /**
  * Every pair of things that can happen to one job, at the same moment: decided on the same row, written in one batch or by two
@@ -19,6 +20,14 @@ job_classes:
 rules:
   - { id: do, match: { topic: job.do.* }, decision: ALLOW, limits: { concurrent: 5, per: rule } }
   - { id: ask, match: { topic: job.ask.* }, decision: REQUIRE_APPROVAL, approval: { from: [role:approver], need: 2, within: 1h } }
+  - id: levels
+    match: { topic: job.levels.* }
+    decision: REQUIRE_APPROVAL
+    approval: { levels: [ { from: [principal:person:ann], within: 1h }, { from: [principal:person:ben], within: 1h } ] }
+  - id: climbs
+    match: { topic: job.climbs.* }
+    decision: REQUIRE_APPROVAL
+    approval: { from: [principal:person:ann], within: 1h, then: escalate, ladder: [ { from: [principal:person:ben], after: 1h } ] }
 `
 const PRIVATE_KEY = `-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\nMzEfYyjiWA4R4/M2bS1GB4t7NXp98C3SC6dVMvDuictGeurT8jNbvJZHtCSuYEvu\n-----END PRIVATE KEY-----`
 
@@ -28,6 +37,8 @@ interface Place {
   job_id: string
   lease: string
   approval_id: string
+  /** As it was shown when the scene began: an answer to what another one changed meanwhile is stale. */
+  grant_hash?: string
 }
 interface Scene {
   status: JobStatus
@@ -61,7 +72,75 @@ const claimed: Event = (t) => word(t.claim(['job.do.it']), (leases: unknown[]) =
 const settled = (t: Tenancy, lease: string, result: string) =>
   word(t.succeed(lease, result), ({ answer }: { answer: string }) => answer)
 
+async function asking(t: Tenancy, topic: string): Promise<Place> {
+  const { job_id, approval_id, grant_hash } = await t.submit({ topic, input: { amount: 9 } })
+  return { ...nowhere, job_id, approval_id: approval_id as string, grant_hash: grant_hash as string }
+}
+const yesBy =
+  (who: 'approver' | 'otherApprover'): Event =>
+  (t, { approval_id, grant_hash }) =>
+    word(t.approve(approval_id, t[who], grant_hash))
+const editedBy =
+  (who: 'approver' | 'otherApprover', amount: number): Event =>
+  (t, { approval_id, grant_hash = '' }) =>
+    word(edit(t.world, t[who], approval_id, { grant_hash, input: { amount } }))
+const sentBack: Event = (t, { approval_id }) =>
+  word(requestChanges(t.world, t.approver, approval_id, { reason: 'name the customer' }))
+
 const SCENES: Record<string, Scene> = {
+  'waiting for two people, who may change it': {
+    status: 'pending_approval',
+    enter: (t) => asking(t, secondTopic),
+    events: {
+      approve: yesBy('approver'),
+      'approve by another': yesBy('otherApprover'),
+      edit: editedBy('approver', 5),
+      'edit by another': editedBy('otherApprover', 3),
+      'request changes': sentBack,
+    },
+  },
+  'waiting for the first of two levels': {
+    status: 'pending_approval',
+    enter: (t) => asking(t, 'job.levels.it'),
+    events: {
+      'approve at the first': yesBy('approver'),
+      'approve at the second': yesBy('otherApprover'),
+      'edit at the first': editedBy('approver', 5),
+      'reject at the second': (t, { approval_id }) => word(t.reject(approval_id, t.otherApprover)),
+      cancel: cancelled,
+    },
+  },
+  'past the time of its first level, with a ladder': {
+    status: 'pending_approval',
+    enter: async (t) => {
+      const place = await asking(t, 'job.climbs.it')
+      t.clock.advance(3_600_000)
+      return place
+    },
+    events: {
+      approve: yesBy('approver'),
+      'approve by who is next': yesBy('otherApprover'),
+      edit: editedBy('approver', 5),
+      cancel: cancelled,
+      sweep: swept,
+    },
+  },
+  'past the time of its last rung': {
+    status: 'pending_approval',
+    enter: async (t) => {
+      const place = await asking(t, 'job.climbs.it')
+      t.clock.advance(3_600_000)
+      await t.sweep()
+      t.clock.advance(3_600_000)
+      return place
+    },
+    events: {
+      approve: yesBy('approver'),
+      'approve by who is next': yesBy('otherApprover'),
+      edit: editedBy('approver', 5),
+      sweep: swept,
+    },
+  },
   'waiting for two people': {
     status: 'pending_approval',
     enter: async (t) => {
@@ -283,7 +362,7 @@ async function together(scene: Scene, a: Event, b: Event, nodes: 1 | 2): Promise
   return outcome(t, place, words)
 }
 
-describe(`${proves('L3', 'R4', 'R5')} two events on one job at once come out as one after the other`, () => {
+describe(`${proves('L3', 'R4', 'R5', 'A3')} two events on one job at once come out as one after the other`, () => {
   for (const [name, scene] of Object.entries(SCENES)) {
     const events = Object.entries(scene.events)
     test(name, async () => {

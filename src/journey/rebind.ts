@@ -48,9 +48,10 @@ async function one(
   // Over, though nobody has swept it yet: a new snapshot must not revive the question, nor answer it.
   if (approval.expires_at <= now) return 'left'
   const claim = claimOf(job, await loadPayload(world.db, job))
-  const standing = standingAt('approve', now, await world.agents.of(gate, job.agent))
+  const standing = standingAt('approve', now, await world.agents.of(gate, job.agent), job.job_id)
   const decision = decide(policy, claim, standing)
-  const made = { approval_id: world.ids.id('apr', now), decision_id: world.ids.id('dec', now) }
+  const people = await world.people.of(gate, [job.agent, job.requested_by])
+  const made = { approval_id: world.ids.id('apr', now), decision_id: world.ids.id('dec', now), people }
   const rebound = step(approval, job, decision, made, now)
   const receipt = await world.ledger.commit({
     tenant,

@@ -3,6 +3,7 @@ import { ask, asked, terms, verdictOf } from '../core/admit.js'
 import { joined } from '../core/audit.js'
 import { decide, refusal, standingAt } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
+import { NOBODY } from '../core/flow.js'
 import { claimOf, type Job, move } from '../core/job.js'
 import { Problem } from '../errors.js'
 import { decisionAbout } from '../store/decisions.js'
@@ -23,7 +24,8 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
     const active = await activeFor(world, caller)
     const now = world.clock.now()
     const claim = claimOf(job, await loadPayload(world.db, job))
-    const standing = standingAt('replay', now, await world.agents.of(active.gate, job.agent))
+    const standing = standingAt('replay', now, await world.agents.of(active.gate, job.agent), job_id)
+    Object.assign(standing, await world.halts.of(active.gate, claim))
     const decision = decide(active.policy, claim, standing)
     const decision_id = world.ids.id('dec', now)
     const row = decisionAbout(job, claim, decision, standing, decision_id)
@@ -60,7 +62,9 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
     const moved = parks
       ? move(job, 'replay_park', now, { ...fresh, approval_id, queue_deadline: null })
       : move(job, 'replay', now, { ...fresh, approval_id: null, queue_deadline: now + fresh.queue_timeout_ms })
-    const approval = parks ? ask(moved.job, decision, { approval_id, decision_id }, now, caller.principal) : null
+    const people = parks ? await world.people.of(active.gate, [job.agent, job.requested_by]) : NOBODY
+    const asking = { approval_id, decision_id, people }
+    const approval = parks ? ask(moved.job, decision, asking, now, caller.principal) : null
     const receipt = await world.ledger.commit({
       ...base,
       rows: { updateJobs: [moved.job], decisions: [row], insertApprovals: approval === null ? [] : [approval] },

@@ -1,10 +1,12 @@
-import type { Accepted, SubmitJob } from '../contract/jobs.js'
+import type { Accepted, Shadowed, SubmitJob } from '../contract/jobs.js'
 import type { Caller } from '../core/access.js'
 import { admit, claimFrom } from '../core/admit.js'
 import { joined } from '../core/audit.js'
 import { shortForm } from '../core/binding.js'
 import { canonical, digestOf, saltedHash } from '../core/canonical.js'
 import { type Decision, decide, limitKeys, refusal, type Standing, standingAt } from '../core/door.js'
+import { NOBODY, type People } from '../core/flow.js'
+import { useKey } from '../core/grant.js'
 import { type Claim, decisionIdOf } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { windowStart } from '../core/limits.js'
@@ -21,11 +23,17 @@ import type { Active } from '../store/policies.js'
 import { loadCounters } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
-export interface Submitted {
+export interface Admitted {
   answer: Accepted
   /** True when an earlier request with the same idempotency key was answered so. */
   replayed: boolean
 }
+/** The agent is in the shadow: what would have been is recorded, and there is no job. */
+export interface InShadow {
+  answer: Shadowed
+  replayed: false
+}
+export type Submitted = Admitted | InShadow
 
 /** A node that loses this often against gate, limits or keys is told to come back rather than spin. */
 const TRIES = 8
@@ -47,7 +55,7 @@ export async function submit(
   const earlier = async () => (idempotencyKey === null ? null : replayOf(world, caller, idempotencyKey, request_hash))
   for (let tries = 0; tries < TRIES; tries++) {
     const active = await activeFor(world, caller)
-    const { claim, standing } = await load(world, caller, active, body)
+    const { claim, standing, job_id } = await load(world, caller, active, body)
     const decision = decide(active.policy, claim, standing)
     if (decision.outcome !== 'pass' && decision.outcome !== 'park') {
       // A repeat is answered as the first time, whatever policy says by now.
@@ -57,7 +65,8 @@ export async function submit(
     if (decision.outcome === 'deny') {
       // No rule said no, the input only does not fit its schema: that the caller can mend, path by path. What a rule denies is
       // recorded as denied even when its input is also malformed.
-      const isSaidByRule = decision.evaluation.decided_by !== null || decision.missing.length > 0
+      const isSaidByRule =
+        decision.evaluation.decided_by !== null || decision.missing.length > 0 || decision.halt !== null
       const faults = isSaidByRule ? [] : validateInput(active.policy, claim)
       if (faults.length > 0)
         throw new Problem('invalid', 'The input does not fit the schema of its job class', {
@@ -65,6 +74,11 @@ export async function submit(
         })
       beforeDenial()
       await refuse(world, caller, claim, active, standing, decision, body.run_id ?? null)
+      continue
+    }
+    if (decision.outcome === 'shadow') {
+      const answer = await shadow(world, caller, claim, active, standing, decision, body.run_id ?? null)
+      if (answer !== null) return { answer, replayed: false }
       continue
     }
     if (decision.wait !== null) {
@@ -77,6 +91,8 @@ export async function submit(
         rules: [decision.wait.rule],
       })
     }
+    const parks = decision.outcome === 'park'
+    const people = parks ? await world.people.of(active.gate, [claim.agent, caller.principal]) : NOBODY
     const { intent, answer } = accept(
       world,
       caller,
@@ -87,6 +103,8 @@ export async function submit(
       body,
       idempotencyKey,
       request_hash,
+      people,
+      job_id,
     )
     const receipt = await world.ledger.commit(intent)
     if (receipt.ok) {
@@ -104,13 +122,15 @@ export async function submit(
   })
 }
 
-/** Throws Problem `act_as_refused`, `topic_refused`. */
+/** Throws Problem `act_as_refused`, `topic_refused`, `run_refused`. */
 function permitted(caller: Caller, body: SubmitJob): void {
   const agent = body.agent ?? caller.principal
   if (agent !== caller.principal && !caller.act_as.includes(agent))
     throw new Problem('act_as_refused', `This key is ${caller.principal} and may not act as ${agent}`)
   if (caller.topics !== null && !caller.topics.some((pattern) => topicMatches(pattern, body.topic)))
     throw new Problem('topic_refused', `This key is not bound to ${body.topic}`, { topics: caller.topics })
+  if (caller.run_id !== undefined && body.run_id !== caller.run_id)
+    throw new Problem('run_refused', `This token submits into the run ${caller.run_id} only`, { run_id: caller.run_id })
 }
 
 async function load(
@@ -118,16 +138,22 @@ async function load(
   { tenant, principal, team }: Caller,
   active: Active,
   body: SubmitJob,
-): Promise<{ claim: Claim; standing: Standing }> {
+): Promise<{ claim: Claim; standing: Standing; job_id: string }> {
   const agent = body.agent ?? principal
   const known = await world.agents.of(active.gate, agent)
   const by = { tenant, agent, agent_version: known?.version ?? null, team: agent === principal ? team : null }
   const claim = claimFrom(by, body)
   const now = world.clock.now()
-  const standing = standingAt('submit', now, known)
-  const keys = limitKeys(active.policy, claim, now)
+  // Before the door is asked: what it draws for the job, it draws from the id.
+  const job_id = world.ids.id('job', now)
+  const standing = standingAt('submit', now, known, job_id)
+  const halts = await world.halts.of(active.gate, claim)
+  Object.assign(standing, halts)
+  const keys = limitKeys(active.policy, claim, now, halts)
   if (keys.length > 0) standing.counters = await loadCounters(world.db, tenant, keys)
-  return { claim, standing }
+  const grants = await world.grants.covering(active.gate, claim, principal, now)
+  if (grants.length > 0) standing.grants = grants
+  return { claim, standing, job_id }
 }
 
 async function replayOf(world: World, caller: Caller, key: string, request_hash: string): Promise<Submitted | null> {
@@ -147,6 +173,46 @@ async function refuse(
   decision: Decision,
   run_id: string | null,
 ): Promise<void> {
+  const decision_id = await keep('job.denied', world, caller, claim, active, standing, decision, run_id)
+  if (decision_id !== null) throw refusal(decision, { decision_id })
+}
+
+/** Records what would have been; null when the gate moved meanwhile. */
+async function shadow(
+  world: World,
+  caller: Caller,
+  claim: Claim,
+  active: Active,
+  standing: Standing,
+  decision: Decision,
+  run_id: string | null,
+): Promise<Shadowed | null> {
+  const decision_id = await keep('job.shadowed', world, caller, claim, active, standing, decision, run_id)
+  if (decision_id === null) return null
+  const { reason, rules, snapshot, job_hash } = decision
+  return {
+    status: 'shadowed',
+    decision: decision.decision,
+    decision_id,
+    reason,
+    rules,
+    constraints: decision.evaluation.constraints as Record<string, Json>,
+    policy_snapshot: shortForm(snapshot),
+    job_hash,
+  }
+}
+
+/** A decision that leaves no job, with its claim and entry. Its id, or null when the gate moved meanwhile. */
+async function keep(
+  kind: 'job.denied' | 'job.shadowed',
+  world: World,
+  caller: Caller,
+  claim: Claim,
+  active: Active,
+  standing: Standing,
+  decision: Decision,
+  run_id: string | null,
+): Promise<string | null> {
   const now = standing.now
   const decision_id = world.ids.id('dec', now)
   const { payloads, input_ptr, context_ptr, input_hash } = payloadsOf(world, claim, null, now)
@@ -164,16 +230,16 @@ async function refuse(
     },
     facts: [
       {
-        kind: 'job.denied',
+        kind,
         tenant: claim.tenant,
         at: now,
         actor: caller.principal,
         agent: claim.agent,
         topic: claim.topic,
-        // A denial leaves no job, but it belongs to the run it was asked in.
+        // It leaves no job, but it belongs to the run it was asked in.
         run_id,
         decision_id,
-        decision: 'DENY',
+        decision: decision.decision,
         reason: decision.reason,
         rules: joined(decision.rules),
         snapshot: decision.snapshot,
@@ -183,11 +249,9 @@ async function refuse(
       },
     ],
   })
-  if (!receipt.ok) {
-    await gateMoved(world, caller)
-    return
-  }
-  throw refusal(decision, { decision_id })
+  if (receipt.ok) return decision_id
+  await gateMoved(world, caller)
+  return null
 }
 
 function accept(
@@ -200,9 +264,10 @@ function accept(
   body: SubmitJob,
   idempotencyKey: string | null,
   request_hash: string,
+  people: People,
+  job_id: string,
 ): { intent: Intent; answer: Accepted } {
   const now = standing.now
-  const job_id = world.ids.id('job', now)
   const { payloads, input_ptr, context_ptr, input_hash } = payloadsOf(world, claim, job_id, now)
   const made = {
     job_id,
@@ -214,6 +279,8 @@ function accept(
     input_ptr,
     context_ptr,
     input_hash,
+    revises: body.revises,
+    people,
   }
   const { job, approval, facts } = admit(claim, decision, standing, made)
   const answer: Accepted = {
@@ -227,6 +294,7 @@ function accept(
     policy_snapshot: shortForm(decision.snapshot),
     job_hash: decision.job_hash,
     run_id: job.run_id,
+    ...(decision.granted_by === null ? {} : { granted_by: decision.granted_by }),
     ...(approval === null ? {} : { approval_id: approval.approval_id, grant_hash: approval.grant_hash }),
   }
   const intent: Intent = {
@@ -253,7 +321,7 @@ function accept(
               },
             ],
     },
-    spends: rateSpends(claim, decision, now),
+    spends: [...rateSpends(claim, decision, now), ...grantSpend(claim, decision, standing)],
     facts,
   }
   return { intent, answer }
@@ -275,6 +343,15 @@ function rateSpends(claim: Claim, decision: Decision, now: number): Spend[] {
         ]
       : [],
   )
+}
+
+/** The use of a grant that this job takes: racing nodes never take more than there are. */
+function grantSpend({ tenant }: Claim, { granted_by }: Decision, { grants, now }: Standing): Spend[] {
+  const grant = grants?.find(({ grant_id }) => grant_id === granted_by)
+  if (grant === undefined) return []
+  return [
+    { tenant, key: useKey(grant.grant_id), kind: 'held', max: grant.uses, window_start: 0, period_ms: 1, at: now },
+  ]
 }
 
 /** Input and context with a salt each; the log gets the input's salted hash only, so both can be erased. */

@@ -1,9 +1,11 @@
-import type { Fact } from '../core/audit.js'
+import type { Approval } from '../core/approval.js'
+import { type Fact, joined } from '../core/audit.js'
 import { jobFact } from '../core/facts.js'
-import { move } from '../core/job.js'
+import { advance } from '../core/flow.js'
+import { type Job, move, touch } from '../core/job.js'
 import { expiryAfterBeat } from '../core/lease.js'
 import { settle } from '../core/settle.js'
-import { expiredApprovals } from '../store/approvals.js'
+import { dueApprovals, lookLater } from '../store/approvals.js'
 import { deadlines } from '../store/deadlines.js'
 import { pruneIdempotency } from '../store/idempotency.js'
 import { getJob, overdueInQueue } from '../store/jobs.js'
@@ -11,6 +13,7 @@ import { effectsOfJob, leasesAhead, lostLeases } from '../store/leases.js'
 import { pruneBatches } from '../store/ledger/resolve.js'
 import { releases } from '../store/ledger/write.js'
 import { expiredPayloads } from '../store/payloads.js'
+import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 /** A clock that went back by more than this was set, not disciplined. */
@@ -22,7 +25,7 @@ export async function sweep(world: World): Promise<void> {
   const over = (at: number | null) => at !== null && at <= world.clock.now()
   if (over(due.lease)) await endLostLeases(world)
   if (over(due.queue)) await expireQueued(world)
-  if (over(due.approval)) await expireApprovals(world)
+  if (over(due.approval)) await climbOrExpire(world)
   if (over(due.payload)) await eraseExpired(world)
   if (over(due.idempotency)) await pruneIdempotency(world.db, world.clock.now())
   if (over(due.batch)) await pruneBatches(world.db, world.clock.now())
@@ -80,7 +83,11 @@ async function expireQueued(world: World): Promise<void> {
   await Promise.all(
     (await overdueInQueue(world.db, world.clock.now())).map(async (job) => {
       const now = world.clock.now()
-      const moved = move(job, 'queue_timeout', now, { status_reason: 'no_worker', queue_deadline: null })
+      // The time runs on while work is stopped: what was asked for hours ago must not run in another world than it was meant for.
+      const gate = await getGate(world.db, job.tenant)
+      const { stops } = gate === null ? {} : await world.halts.of(gate, job)
+      const status_reason = stops === undefined ? 'no_worker' : 'stopped'
+      const moved = move(job, 'queue_timeout', now, { status_reason, queue_deadline: null })
       await world.ledger.commit({
         tenant: job.tenant,
         gate: null,
@@ -92,29 +99,54 @@ async function expireQueued(world: World): Promise<void> {
   )
 }
 
-/** A timeout never allows. Escalation to others comes with flows; until then an unanswered question ends the job. */
-async function expireApprovals(world: World): Promise<void> {
+/** A timeout never allows: the next rung is asked too, and after the last the question has expired. */
+async function climbOrExpire(world: World): Promise<void> {
   await Promise.all(
-    (await expiredApprovals(world.db, world.clock.now())).map(async (approval) => {
+    (await dueApprovals(world.db, world.clock.now())).map(async (approval) => {
       const job = await getJob(world.db, approval.tenant, approval.job_id)
       if (job === null || job.status !== 'pending_approval' || job.approval_id !== approval.approval_id) return
       const now = world.clock.now()
-      const moved = move(job, 'approval_expired', now, { status_reason: 'approval_expired' })
-      await world.ledger.commit({
-        tenant: job.tenant,
-        gate: null,
-        alone: [job.job_id],
-        rows: {
-          updateJobs: [moved.job],
-          updateApprovals: [{ ...approval, version: approval.version + 1, status: 'expired' }],
-        },
-        facts: [
-          jobFact('approval.expired', job, now, 'system:sweeper', { approval_id: approval.approval_id }),
-          jobFact('job.expired', moved.job, now, 'system:sweeper', moved.changed),
-        ],
-      })
+      if (approval.expires_at <= now) await expireApproval(world, approval, job, now)
+      else await climb(world, approval, job, now)
     }),
   )
+}
+
+async function climb(world: World, asked: Approval, job: Job, now: number): Promise<void> {
+  const gate = await getGate(world.db, asked.tenant)
+  if (gate === null) return
+  const people = await world.people.of(gate, [job.agent, job.requested_by])
+  const { approval, climbed } = advance(asked, people, now)
+  const { approval_id, expires_at, asked_of } = approval
+  if (climbed.length === 0 && expires_at === asked.expires_at && asked_of.join() === asked.asked_of.join())
+    return lookLater(world.db, approval)
+  const moved = touch(job, now)
+  const kind = climbed.length > 0 ? 'approval.escalated' : 'approval.rerouted'
+  const told = { approval_id, asked_of: joined(asked_of), expires_at }
+  await world.ledger.commit({
+    tenant: job.tenant,
+    gate,
+    alone: [job.job_id],
+    rows: { updateJobs: [moved.job], updateApprovals: [{ ...approval, version: approval.version + 1 }] },
+    facts: [jobFact(kind, moved.job, now, 'system:sweeper', told)],
+  })
+}
+
+async function expireApproval(world: World, approval: Approval, job: Job, now: number): Promise<void> {
+  const moved = move(job, 'approval_expired', now, { status_reason: 'approval_expired' })
+  await world.ledger.commit({
+    tenant: job.tenant,
+    gate: null,
+    alone: [job.job_id],
+    rows: {
+      updateJobs: [moved.job],
+      updateApprovals: [{ ...approval, version: approval.version + 1, status: 'expired' }],
+    },
+    facts: [
+      jobFact('approval.expired', job, now, 'system:sweeper', { approval_id: approval.approval_id }),
+      jobFact('job.expired', moved.job, now, 'system:sweeper', moved.changed),
+    ],
+  })
 }
 
 async function eraseExpired(world: World): Promise<void> {

@@ -16,6 +16,10 @@ export interface Sources {
   db: (() => DbStats) | undefined
 }
 
+/** Of a tenant. */
+const MOST_CHANNELS = 50
+/** Tenants past the bound of labels; their channels have no name there. */
+const OTHER = 'other'
 /** A scraper gives up after ten seconds; by then it shall have what does not hang on the store. */
 const STORE_MS = 4000
 
@@ -78,6 +82,9 @@ function setStore(metrics: Metrics, { live, tenants }: { live: number; tenants: 
     metrics.approvalsPending.set({ tenant }, each.pending)
     metrics.approvalsAge.set({ tenant }, each.pending_oldest_ms / 1000)
     for (const [status, n] of Object.entries(each.parked)) metrics.parked.set({ tenant, status }, n)
+    // Of the first channels by name, so that many tenants with many of them stay a bounded number of series.
+    for (const { channel, status, n } of each.deliveries.slice(0, 2 * MOST_CHANNELS))
+      metrics.deliveries.set({ tenant, channel: tenant === OTHER ? OTHER : channel, status }, n)
     metrics.integrationLag.set({ tenant }, each.lag_ms / 1000)
     if (each.unpublished === null) continue
     metrics.streamLagEntries.set({ tenant }, each.unpublished.entries)

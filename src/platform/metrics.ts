@@ -183,6 +183,11 @@ export class Metrics {
     'Age of the oldest signed audit entry that is not in the event stream yet',
     ['tenant'],
   )
+  readonly deliveries = this.#gauge(
+    'sallyport_deliveries',
+    'Messages to channels that wait or are dead, counted up to a bound; a tenant has at most 50 channels',
+    ['tenant', 'channel', 'status'],
+  )
   readonly busConnected = this.#gauge('sallyport_bus_connected', '1 while hints reach the other nodes')
   readonly busConnects = new Counter({
     ...this.#own,
@@ -207,7 +212,14 @@ export class Metrics {
 
   /** Takes away what was said of the store: where it does not answer, an old number or a zero would be taken for a true one. */
   forgetStore(): void {
-    const queues = [this.queueDepth, this.queueAge, this.approvalsPending, this.approvalsAge, this.parked]
+    const queues = [
+      this.queueDepth,
+      this.queueAge,
+      this.approvalsPending,
+      this.approvalsAge,
+      this.parked,
+      this.deliveries,
+    ]
     for (const each of [...queues, this.integrationLag, this.streamLagEntries, this.streamLag]) each.reset()
     this.leasesLive.remove()
   }

@@ -1,4 +1,5 @@
-import type { Approval, ApprovalPage, ApprovalQuery, Approve, Reject } from '../contract/approvals.js'
+import type { Absence, AbsencePage, PutAbsence } from '../contract/absences.js'
+import type { Approval, ApprovalPage, ApprovalQuery, Approve, Edit, Reject } from '../contract/approvals.js'
 import type {
   AuditHead,
   AuditPage,
@@ -8,6 +9,24 @@ import type {
   InclusionProof,
   InclusionQuery,
 } from '../contract/audit.js'
+import type {
+  Autonomy,
+  Demote,
+  Promote,
+  PutAutonomy,
+  ReviewLoad,
+  Workflow,
+  WorkflowList,
+} from '../contract/autonomy.js'
+import type {
+  Channel,
+  ChannelPage,
+  ChannelTest,
+  Delivery,
+  DeliveryPage,
+  DeliveryQuery,
+  PutChannel,
+} from '../contract/channels.js'
 import type { DeadLetterPage } from '../contract/dead-letters.js'
 import type { Decision } from '../contract/decisions.js'
 import type {
@@ -20,8 +39,9 @@ import type {
   Team,
   TeamPage,
 } from '../contract/directory.js'
+import type { CreateGrant, Grant, GrantPage } from '../contract/grants.js'
 import type { Job, Pointer, Run, Timeline } from '../contract/jobs.js'
-import type { CreatedKey, CreateKey, Key, KeyPage } from '../contract/keys.js'
+import type { CreatedKey, CreateKey, Key, KeyPage, KeyQuery, RotatedKey, RotateKey } from '../contract/keys.js'
 import type {
   CreateSnapshot,
   Evaluate,
@@ -32,6 +52,9 @@ import type {
   SnapshotPage,
 } from '../contract/policy.js'
 import type { PageQuery } from '../contract/scalars.js'
+import type { Invited, Session } from '../contract/sessions.js'
+import type { Breaker, BreakerPage, RaiseStop, ResumeStop, Stop, StopPage, StopQuery } from '../contract/stops.js'
+import type { CreatedToken, CreateToken } from '../contract/tokens.js'
 import type {
   Claim,
   Claimed,
@@ -65,6 +88,22 @@ export interface Client {
      */
     approve(approvalId: string, saw: Approve): Promise<Approval>
     reject(approvalId: string, why: Reject): Promise<Approval>
+    /** Replaces the input and approves what the job is then; 403 `policy_denied` where policy denies that. */
+    edit(approvalId: string, what: Edit): Promise<Approval>
+    /** A no that says what would have to change; the agent reads it as `feedback` of its job. */
+    requestChanges(approvalId: string, why: Reject): Promise<Approval>
+  }
+  /** Approvals given beforehand. */
+  readonly grants: {
+    list(query?: PageQuery): Promise<GrantPage>
+    get(grantId: string): Promise<Grant>
+    create(grant: CreateGrant): Promise<Grant>
+    revoke(grantId: string): Promise<Grant>
+  }
+  /** Who is away, and who answers meanwhile. */
+  readonly absences: {
+    list(): Promise<AbsencePage>
+    put(principal: string, absence: PutAbsence): Promise<Absence>
   }
   readonly policy: {
     /** The active snapshot; 503 `no_policy` where there is none. */
@@ -106,12 +145,80 @@ export interface Client {
     /** Whom an earlier file declared and this one leaves out is disabled. */
     apply(file: DirectoryFile): Promise<DirectoryChanges>
   }
+  /** Who is told of what, and how that fares. */
+  readonly channels: {
+    list(): Promise<ChannelPage>
+    get(channel: string): Promise<Channel>
+    /** Declares it, or makes it what the body says; secrets stay in the server's environment. */
+    put(channel: string, body: PutChannel): Promise<Channel>
+    /** What waits for it is dropped. */
+    remove(channel: string): Promise<Channel>
+    /** Sends one message about nothing, now. */
+    test(channel: string): Promise<ChannelTest>
+  }
+  readonly deliveries: {
+    list(query?: DeliveryQuery): Promise<DeliveryPage>
+    get(deliveryId: string): Promise<Delivery>
+    /** Gives a dead message another day; 409 `not_dead`. */
+    retry(deliveryId: string): Promise<Delivery>
+  }
+  /** How far agents are trusted to act by themselves. */
+  readonly autonomy: {
+    get(agent: string): Promise<Autonomy>
+    /** Puts it under management, or changes its spot check, bounds and who is asked. */
+    put(agent: string, body: PutAutonomy): Promise<Autonomy>
+    /** Proposes the stage above; 409 `stage_not_earned` with every criterion. */
+    promote(agent: string, body: Promote): Promise<Autonomy>
+    /** Carries out what another person proposed. */
+    confirm(agent: string, note?: string): Promise<Autonomy>
+    demote(agent: string, body: Demote): Promise<Autonomy>
+  }
+  /** Bounded workflows of the active policy. */
+  readonly workflows: {
+    list(): Promise<WorkflowList>
+    /** On trial from the answer on; 409 `workflow_on_trial` while another is, until three are proven. */
+    open(workflow: string): Promise<Workflow>
+    close(workflow: string): Promise<Workflow>
+  }
+  readonly reviews: {
+    /** What waits for people, and how those fare who answer, over the last `days` (1 unless said). */
+    load(days?: number): Promise<ReviewLoad>
+  }
+  /** The stop button. */
+  readonly stops: {
+    list(query?: StopQuery): Promise<StopPage>
+    get(stopId: string): Promise<Stop>
+    /**
+     * From the answer on nothing of the scope goes on any node. Waits up to `wait_ms` (5,000 unless said) for every node and lease;
+     * `state` says whether all confirmed.
+     */
+    raise(stop: RaiseStop): Promise<Stop>
+    /** Asks for the next stage; the same from another person carries it out. 403 `self_approval` for the same one. */
+    resume(stopId: string, how: ResumeStop): Promise<Stop>
+  }
+  /** Agents that failures took out. */
+  readonly breakers: {
+    list(): Promise<BreakerPage>
+    close(agent: string): Promise<Breaker>
+  }
   readonly keys: {
     /** `key` in the answer is shown this once. */
     create(key: CreateKey): Promise<CreatedKey>
-    list(query?: PageQuery): Promise<KeyPage>
+    list(query?: KeyQuery): Promise<KeyPage>
     revoke(keyId: string): Promise<Key>
+    /** Another key with the same bounds; the old one opens for `overlap` ms more, a day unless said. 409 `key_closed`. */
+    rotate(keyId: string, how?: RotateKey): Promise<RotatedKey>
   }
+  /** `token` in the answer goes where a key goes: `createClient({ url, apiKey: token })`. */
+  /** Who asks: of a session with what its pages have to send. */
+  readonly session: { get(): Promise<Session> }
+  readonly accounts: {
+    /** The link is shown this once; with it the person chooses a password. */
+    invite(principal: string): Promise<Invited>
+    /** Forgets how a person signs on, and ends what is open. */
+    close(principal: string): Promise<{ principal: string; closed: true }>
+  }
+  readonly tokens: { create(token: CreateToken): Promise<CreatedToken> }
   readonly audit: {
     list(query?: AuditQuery): Promise<AuditPage>
     /** Newest signed head; keep it somewhere else: it proves later that nothing was cut off. */
@@ -156,6 +263,17 @@ export function createClient(options: ConnectionOptions): Client {
     },
     pointers: { get: (ptr) => http.request('GET', `/api/v1/pointers/${segment(ptr)}`) },
     approvals: approvalsOf(http),
+    grants: {
+      list: (query) => http.request('GET', '/api/v1/grants', { query }),
+      get: (id) => http.request('GET', `/api/v1/grants/${segment(id)}`),
+      create: (grant) => http.request('POST', '/api/v1/grants', { body: grant }),
+      revoke: (id) => http.request('DELETE', `/api/v1/grants/${segment(id)}`, { repeatable: true }),
+    },
+    absences: {
+      list: () => http.request('GET', '/api/v1/absences'),
+      put: (principal, body) =>
+        http.request('PUT', `/api/v1/absences/${segment(principal)}`, { body, repeatable: true }),
+    },
     policy: policyOf(http),
     deadLetters: {
       list: (query) => http.request('GET', '/api/v1/dead-letters', { query }),
@@ -180,11 +298,54 @@ export function createClient(options: ConnectionOptions): Client {
       diff: (file) => http.request('POST', '/api/v1/directory/diff', { body: file, repeatable: true }),
       apply: (file) => http.request('POST', '/api/v1/directory/apply', { body: file, repeatable: true }),
     },
+    channels: channelsOf(http),
+    deliveries: deliveriesOf(http),
+    autonomy: {
+      get: (agent) => http.request('GET', `/api/v1/agents/${segment(agent)}/autonomy`),
+      put: (agent, body) =>
+        http.request('PUT', `/api/v1/agents/${segment(agent)}/autonomy`, { body, repeatable: true }),
+      promote: (agent, body) => http.request('POST', `/api/v1/agents/${segment(agent)}/autonomy/promote`, { body }),
+      confirm: (agent, note) =>
+        http.request('POST', `/api/v1/agents/${segment(agent)}/autonomy/confirm`, {
+          body: note === undefined ? {} : { note },
+        }),
+      demote: (agent, body) => http.request('POST', `/api/v1/agents/${segment(agent)}/autonomy/demote`, { body }),
+    },
+    workflows: {
+      list: () => http.request('GET', '/api/v1/workflows'),
+      open: (id) => http.request('POST', `/api/v1/workflows/${segment(id)}/open`),
+      close: (id) => http.request('POST', `/api/v1/workflows/${segment(id)}/close`),
+    },
+    reviews: {
+      load: (days) => http.request('GET', '/api/v1/reviews/load', { query: days === undefined ? {} : { days } }),
+    },
+    stops: {
+      list: (query) => http.request('GET', '/api/v1/stops', { query }),
+      get: (id) => http.request('GET', `/api/v1/stops/${segment(id)}`),
+      raise: (stop) =>
+        http.request('POST', '/api/v1/stops', {
+          body: stop,
+          repeatable: true,
+          timeoutMs: (stop.wait_ms ?? 5_000) + 15_000,
+        }),
+      resume: (id, how) => http.request('POST', `/api/v1/stops/${segment(id)}/resume`, { body: how }),
+    },
+    breakers: {
+      list: () => http.request('GET', '/api/v1/breakers'),
+      close: (agent) => http.request('POST', `/api/v1/breakers/${segment(agent)}/close`, { repeatable: true }),
+    },
     keys: {
       create: (key) => http.request('POST', '/api/v1/keys', { body: key }),
       list: (query) => http.request('GET', '/api/v1/keys', { query }),
       revoke: (id) => http.request('DELETE', `/api/v1/keys/${segment(id)}`, { repeatable: true }),
+      rotate: (id, how = {}) => http.request('POST', `/api/v1/keys/${segment(id)}/rotate`, { body: how }),
     },
+    session: { get: () => http.request('GET', '/api/v1/session') },
+    accounts: {
+      invite: (principal) => http.request('POST', `/api/v1/accounts/${segment(principal)}/invite`),
+      close: (principal) => http.request('DELETE', `/api/v1/accounts/${segment(principal)}`, { repeatable: true }),
+    },
+    tokens: { create: (token) => http.request('POST', '/api/v1/tokens', { body: token, repeatable: true }) },
     audit: auditOf(http),
     worker: workerOf(http),
     health: () => healthOf(http),
@@ -199,6 +360,28 @@ function approvalsOf(http: Transport): Client['approvals'] {
     get: (id) => http.request('GET', at(id)),
     approve: (id, saw) => http.request('POST', at(id, '/approve'), { body: saw }),
     reject: (id, why) => http.request('POST', at(id, '/reject'), { body: why }),
+    edit: (id, what) => http.request('POST', at(id, '/edit'), { body: what }),
+    requestChanges: (id, why) => http.request('POST', at(id, '/request-changes'), { body: why }),
+  }
+}
+
+function channelsOf(http: Transport): Client['channels'] {
+  const at = (name: string, rest = '') => `/api/v1/channels/${segment(name)}${rest}`
+  return {
+    list: () => http.request('GET', '/api/v1/channels'),
+    get: (name) => http.request('GET', at(name)),
+    put: (name, body) => http.request('PUT', at(name), { body, repeatable: true }),
+    remove: (name) => http.request('DELETE', at(name)),
+    // The receiver has ten seconds of its own; a mail server ten for each step.
+    test: (name) => http.request('POST', at(name, '/test'), { timeoutMs: 60_000 }),
+  }
+}
+
+function deliveriesOf(http: Transport): Client['deliveries'] {
+  return {
+    list: (query) => http.request('GET', '/api/v1/deliveries', { query }),
+    get: (id) => http.request('GET', `/api/v1/deliveries/${segment(id)}`),
+    retry: (id) => http.request('POST', `/api/v1/deliveries/${segment(id)}/retry`),
   }
 }
 

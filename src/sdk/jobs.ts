@@ -8,6 +8,7 @@ import type {
   JobStatus,
   ResolveJob,
   Result,
+  Shadowed,
   SubmitBatch,
   SubmitJob,
   Timeline,
@@ -47,6 +48,7 @@ export interface Jobs {
    * Asks for one action. Answers once it is recorded: `queued`, or `pending_approval` with an `approval_id`.
    * Throws `SallyportError`: `policy_denied` (403; `problem.reason`, `.rules`, `.decision_id`; nothing was recorded but the denial),
    * `invalid` (422; `problem.faults`), `idempotency_conflict` (409), `rate_limited` (429), `no_policy`, `outcome_unknown` (503).
+   * `shadowed` (200): the agent is in the shadow, so what would have been is recorded and nothing runs.
    * Lost answers and 429/503 are repeated with the same idempotency key, so it happens at most once.
    */
   submit(job: SubmitJob, options?: SubmitOptions): Promise<Accepted>
@@ -89,7 +91,13 @@ export function jobsOf(http: Transport): Jobs {
 
   async function submit(job: SubmitJob, { idempotencyKey = randomUUID(), signal }: SubmitOptions = {}) {
     const headers = { 'Idempotency-Key': idempotencyKey }
-    return await http.request<Accepted>('POST', '/api/v1/jobs', { body: job, headers, signal })
+    const answer = await http.request<Accepted | Shadowed>('POST', '/api/v1/jobs', { body: job, headers, signal })
+    // No job to follow: whoever goes on as if there were one would wait for ever.
+    if (answer.status === 'shadowed')
+      throw new SallyportError('shadowed', `The agent is in the shadow (${answer.decision_id}): nothing runs`, {
+        status: 200,
+      })
+    return answer
   }
 
   async function wait(jobId: string, { signal, timeoutMs = Number.POSITIVE_INFINITY }: WaitOptions = {}) {

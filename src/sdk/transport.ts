@@ -159,7 +159,7 @@ function addressOf(base: URL, path: string, query: Query = {}): URL {
 
 function standingHeaders({ apiKey, tenant }: ConnectionOptions): Record<string, string> {
   // Checked here because Headers would quote a bad value, and so the key, in its own error.
-  if (typeof apiKey !== 'string' || !/^[!-~]{1,512}$/.test(apiKey))
+  if (typeof apiKey !== 'string' || !/^[!-~]{1,8192}$/.test(apiKey))
     throw new TypeError('apiKey: missing, or not one line of printable ASCII')
   return {
     'x-api-key': apiKey,

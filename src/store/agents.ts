@@ -1,7 +1,9 @@
 import { type AgentStanding, agentStanding } from '../core/principal.js'
 import type { Db } from '../platform/db/seam.js'
+import { autonomyOf } from './autonomy.js'
 import { getPrincipals } from './directory.js'
 import type { Gate } from './standing.js'
+import { openWorkflows } from './workflows.js'
 
 /** Agents of one tenant that are kept: past it all are forgotten, and read again as they come. */
 const KEPT = 10_000
@@ -34,10 +36,16 @@ export class Agents {
     if (agents.size > KEPT) agents.clear()
     const unread = [...new Set(names)].filter((name) => !agents.has(name))
     if (unread.length === 0) return agents
-    const rows = new Map((await getPrincipals(this.#db, gate.tenant, unread)).map((row) => [row.principal, row]))
+    const [workflows, found, managed] = await Promise.all([
+      openWorkflows(this.#db, gate.tenant),
+      getPrincipals(this.#db, gate.tenant, unread),
+      autonomyOf(this.#db, gate.tenant, unread),
+    ])
+    const rows = new Map(found.map((row) => [row.principal, row]))
+    const stages = new Map(managed.map((row) => [row.agent, row]))
     for (const name of unread) {
       const row = rows.get(name)
-      agents.set(name, row === undefined ? null : agentStanding(row))
+      agents.set(name, row === undefined ? null : agentStanding(row, stages.get(name) ?? null, workflows))
     }
     return agents
   }

@@ -1,5 +1,6 @@
 import type { Clock } from '../platform/clock.js'
 import type { Db } from '../platform/db/seam.js'
+import { countDeliveries, type DeliveryCount } from './deliveries.js'
 import { streamLag } from './published.js'
 
 /** What waits now, counted no further than a bound: with a million queued jobs it costs what it costs with ten thousand. */
@@ -20,6 +21,8 @@ export interface TenantCount {
   pending: number
   pending_oldest_ms: number
   parked: Record<'ambiguous' | 'dead_letter' | 'quarantined', number>
+  /** Messages to channels. */
+  deliveries: DeliveryCount[]
   /** Age of the oldest audit entry without a signed head. */
   lag_ms: number
   /** Entries that are signed and not in the event stream, and the age of the oldest; null without a stream. */
@@ -129,6 +132,7 @@ export class Census {
         quarantined: 0,
         ...Object.fromEntries(parked.map(({ status, n }) => [status, n])),
       },
+      deliveries: await countDeliveries(this.#db, tenant),
       lag_ms: age(tile?.at),
       unpublished: unpublished && { entries: unpublished.entries, oldest_ms: age(unpublished.at) },
     }

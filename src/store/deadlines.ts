@@ -16,7 +16,7 @@ export interface Deadlines {
 const DEADLINES = `SELECT
   (SELECT min(expires_at) FROM leases WHERE ended_at IS NULL) AS lease,
   (SELECT min(queue_deadline) FROM jobs WHERE status IN ('queued', 'retrying')) AS queue,
-  (SELECT min(expires_at) FROM approvals WHERE status = 'pending') AS approval,
+  (SELECT min(coalesce(due_at, expires_at)) FROM approvals WHERE status = 'pending') AS approval,
   (SELECT min(expires_at) FROM payloads WHERE expires_at IS NOT NULL AND body IS NOT NULL) AS payload,
   (SELECT min(created_at) FROM idempotency) + $1::bigint AS idempotency,
   (SELECT min(at) FROM batches) + $2::bigint AS batch`

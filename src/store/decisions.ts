@@ -142,6 +142,8 @@ export function decisionOfLease(row: LeaseRow, job: JobRow): DecisionRow {
   const { agent, topic } = job
   return {
     ...about(job),
+    // Edited before it was first leased, or never: a lease is of the last edit.
+    input_ptr: job.state.edits?.at(-1)?.input_ptr ?? job.claim.input_ptr ?? null,
     ...{ tenant, job_id, at, agent, topic },
     ...row.made.decided,
     door: 'dispatch',

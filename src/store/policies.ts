@@ -3,7 +3,7 @@ import { parsePolicy } from '../core/policy/parse.js'
 import { Problem } from '../errors.js'
 import type { Db } from '../platform/db/seam.js'
 import { getSnapshot } from './snapshots.js'
-import { type Gate, getGate } from './standing.js'
+import { type Gate, getGate, listGates } from './standing.js'
 
 /** What a step decides under: the gate as read, and the snapshot it names, compiled. */
 export interface Active {
@@ -39,6 +39,11 @@ export class Policies {
     if (gate === null) this.#gates.delete(tenant)
     else this.#gates.set(tenant, gate)
     return gate
+  }
+
+  /** Reads the gates again of all tenants that this node has in mind. */
+  async refreshKnown(): Promise<void> {
+    for (const gate of await listGates(this.#db)) if (this.#gates.has(gate.tenant)) this.#gates.set(gate.tenant, gate)
   }
 
   /** Any stored snapshot, compiled: old decisions are reproduced under the one they were made by. */

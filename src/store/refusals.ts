@@ -12,9 +12,11 @@ export interface Refused {
   lease_id?: string
   job_id?: string
   approval_id?: string
+  stop_id?: string
   effect_key?: string
   attempt?: number
   error_code?: string
+  key_id?: string
   reason?: string
 }
 

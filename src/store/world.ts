@@ -1,3 +1,4 @@
+import type { TokenKey } from '../core/token.js'
 import type { Bus } from '../platform/bus/seam.js'
 import type { Clock } from '../platform/clock.js'
 import type { Db } from '../platform/db/seam.js'
@@ -5,7 +6,10 @@ import type { Ids } from '../platform/ids.js'
 import type { Agents } from './agents.js'
 import type { ArchiveFolder } from './archive-folder.js'
 import type { Granted } from './granted.js'
+import type { Grants } from './grants.js'
+import type { Halts } from './halts.js'
 import type { Ledger } from './ledger/queue.js'
+import type { Directories } from './people.js'
 import type { Policies } from './policies.js'
 import type { Refusals } from './refusals.js'
 import type { Screener } from './screener.js'
@@ -18,8 +22,13 @@ export interface World {
   granted: Granted
   policies: Policies
   agents: Agents
+  people: Directories
+  grants: Grants
+  halts: Halts
   refusals: Refusals
   sealer: Sealer
+  /** Signs the short-lived tokens that are minted from keys. */
+  tokens: TokenKey
   screener: Screener
   /** Where bodies of old audit tiles are; null: this node sees none. */
   archive: ArchiveFolder | null

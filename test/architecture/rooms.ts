@@ -17,14 +17,25 @@ export interface Room {
   closed?: string[]
 }
 
-const DRIVERS = ['@electric-sql/pglite', 'pg', 'nats', '@nats-io', 'pino', 'prom-client']
+const DRIVERS = [
+  '@electric-sql/pglite',
+  'pg',
+  'nats',
+  '@nats-io',
+  'pino',
+  'prom-client',
+  '@node-rs/argon2',
+  'openid-client',
+  'nodemailer',
+  'ipaddr.js',
+]
 
 export const ROOMS: Record<string, Room> = {
   contract: { may: [], types: [], packages: ['typebox'], builtins: [] },
   core: {
     may: ['errors'],
     types: ['contract'],
-    packages: ['@marcbachmann/cel-js', 're2js', 'yaml'],
+    packages: ['@marcbachmann/cel-js', 'jose', 're2js', 'yaml'],
     builtins: ['node:crypto'],
   },
   platform: { may: ['errors'], types: [], packages: DRIVERS, builtins: 'all' },

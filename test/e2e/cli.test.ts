@@ -256,6 +256,38 @@ describe(`${proves('W5')} keys`, () => {
     expect((await cli(['keys', 'revoke', made.json.key_id])).exit).toBe(0)
     expect((await cli(['jobs', 'list', '--key-file', file])).exit).toBe(5)
   })
+
+  test(`${proves('S2')} a key is narrowed, told of when it is due, and rotated with an overlap`, async () => {
+    const [old, next] = [at('old.key'), at('next.key')]
+    const bound = ['--role', 'viewer', '--permissions', 'jobs:read,keys:read', '--expires-in', '3d']
+    expect((await cli(['keys', 'create', ...bound])).err).toContain('keys:read')
+    const made = await cli(['keys', 'create', '--role', 'auditor', ...bound.slice(2), '--out', old, '--json'])
+    expect(made.json).toMatchObject({ permissions: ['jobs:read', 'keys:read'], due: ['expiry'] })
+    expect((await cli(['audit', 'list', '--key-file', old])).exit).toBe(5)
+    const due = await cli(['keys', 'list', '--due', '--json', '--key-file', old])
+    expect(due.json.items.map((key: { key_id: string }) => key.key_id)).toEqual([made.json.key_id])
+    const rotated = await cli(['keys', 'rotate', made.json.key_id, '--overlap', '5m', '--out', next, '--json'])
+    expect(rotated.json).toMatchObject({ key_file: next, rotates: { key_id: made.json.key_id } })
+    expect((await cli(['keys', 'rotate', made.json.key_id])).exit).toBe(1)
+    expect((await cli(['keys', 'rotate', readFileSync(old, 'utf8').trim()])).exit).toBe(2)
+    for (const file of [old, next]) expect((await cli(['keys', 'list', '--key-file', file])).exit).toBe(0)
+    expect(
+      (await cli(['keys', 'list', '--due', '--json'])).json.items.map((key: { key_id: string }) => key.key_id),
+    ).toEqual([rotated.json.key_id])
+  })
+
+  test(`${proves('S3')} a token of a key does what it is narrowed to`, async () => {
+    const file = at('run.token')
+    const made = await cli(['tokens', 'create', '--minutes', '5', '--run', 'run-cli', '--out', file, '--json'])
+    expect(made.json).toMatchObject({ run_id: 'run-cli', token_file: file })
+    const submit = (...more: string[]) =>
+      cli(['jobs', 'submit', '--topic', 'job.repo.read', '--input', '{"op":"log"}', '--key-file', file, ...more])
+    expect((await submit('--run', 'run-cli')).exit).toBe(0)
+    expect((await submit()).exit).toBe(5)
+    const shown = await cli(['tokens', 'create'])
+    expect(shown.out).toMatch(/eyJ\S+\.\S+\.\S+/)
+    expect((await cli(['tokens', 'create', '--minutes', '61'])).exit).toBe(2)
+  })
 })
 
 describe(`${proves('W5')} policy`, () => {

@@ -1,9 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Permission, ROLES, type Role } from '../../src/core/access.js'
 import { Authenticator } from '../../src/http/auth.js'
 import type { Route } from '../../src/http/route.js'
 import { allRoutes } from '../../src/http/routes/all.js'
+import { writeRefusals } from '../../src/journey/sweep.js'
 import { manualClock } from '../../src/platform/clock.js'
+import { proves } from '../requirements.js'
 import {
   API,
   answerIn,
@@ -23,7 +25,8 @@ import {
  */
 const EVERYBODY = ['admin', 'operator', 'approver', 'auditor', 'viewer', 'agent', 'worker'] as const
 const READERS = ['admin', 'operator', 'approver', 'auditor', 'viewer'] as const
-const TABLE: Record<string, readonly Role[] | 'public'> = {
+/** A page looks for itself who may: a link or a form of ours is what opens it, and no key. */
+const TABLE: Record<string, readonly Role[] | 'public' | 'page'> = {
   'POST /jobs': ['admin', 'agent'],
   'POST /jobs/batch': ['admin', 'agent'],
   'GET /jobs': [...READERS, 'agent'],
@@ -63,7 +66,64 @@ const TABLE: Record<string, readonly Role[] | 'public'> = {
   'GET /events': ['admin', 'operator', 'auditor'],
   'GET /keys': ['admin', 'auditor'],
   'POST /keys': ['admin'],
+  'POST /keys/{key_id}/rotate': ['admin'],
   'DELETE /keys/{key_id}': ['admin'],
+  'POST /tokens': EVERYBODY,
+  'GET /.well-known/jwks.json': 'public',
+  'GET /stops': READERS,
+  'POST /stops': ['admin', 'operator', 'approver', 'viewer'],
+  'GET /stops/{stop_id}': READERS,
+  'POST /stops/{stop_id}/resume': ['admin', 'operator', 'approver', 'viewer'],
+  'GET /breakers': READERS,
+  'POST /breakers/{agent}/close': ['admin', 'operator', 'approver', 'viewer'],
+  'GET /principals': READERS,
+  'GET /principals/{principal}': READERS,
+  'PUT /principals/{principal}': ['admin'],
+  'DELETE /principals/{principal}': ['admin'],
+  'GET /teams': READERS,
+  'PUT /teams/{team}': ['admin'],
+  'POST /directory/diff': READERS,
+  'POST /directory/apply': ['admin'],
+  'POST /policy/rollback': ['admin'],
+  'POST /policy/impact': READERS,
+  'GET /session': READERS,
+  'POST /session/password': READERS,
+  'POST /accounts/{principal}/invite': ['admin'],
+  'DELETE /accounts/{principal}': ['admin'],
+  'GET /links/{token}': 'page',
+  'POST /links/{token}': 'page',
+  'GET /sign-on': 'page',
+  'POST /sign-on': 'page',
+  'GET /sign-on/oidc': 'page',
+  'GET /sign-on/callback': 'page',
+  'POST /sign-off': 'page',
+  'GET /invitations/{token}': 'page',
+  'POST /invitations/{token}': 'page',
+  'GET /channels': ['admin', 'operator', 'auditor'],
+  'GET /channels/{channel}': ['admin', 'operator', 'auditor'],
+  'PUT /channels/{channel}': ['admin'],
+  'DELETE /channels/{channel}': ['admin'],
+  'POST /channels/{channel}/test': ['admin'],
+  'GET /deliveries': ['admin', 'operator', 'auditor'],
+  'GET /deliveries/{delivery_id}': ['admin', 'operator', 'auditor'],
+  'POST /deliveries/{delivery_id}/retry': ['admin', 'operator'],
+  'POST /approvals/{approval_id}/edit': ['admin', 'approver'],
+  'POST /approvals/{approval_id}/request-changes': ['admin', 'approver'],
+  'GET /agents/{agent}/autonomy': READERS,
+  'PUT /agents/{agent}/autonomy': ['admin', 'operator', 'approver', 'viewer'],
+  'POST /agents/{agent}/autonomy/promote': ['admin', 'operator', 'approver', 'viewer'],
+  'POST /agents/{agent}/autonomy/confirm': ['admin', 'operator', 'approver', 'viewer'],
+  'POST /agents/{agent}/autonomy/demote': ['admin', 'operator', 'approver', 'viewer'],
+  'GET /reviews/load': READERS,
+  'GET /workflows': [...READERS, 'agent'],
+  'POST /workflows/{workflow}/open': ['admin', 'operator'],
+  'POST /workflows/{workflow}/close': ['admin', 'operator'],
+  'GET /grants': READERS,
+  'POST /grants': ['admin', 'approver'],
+  'GET /grants/{grant_id}': READERS,
+  'DELETE /grants/{grant_id}': ['admin', 'approver'],
+  'GET /absences': READERS,
+  'PUT /absences/{principal}': ['admin', 'approver'],
   'GET /measurements': ['admin', 'operator', 'approver', 'auditor', 'viewer'],
   'GET /topics': ['admin', 'operator', 'approver', 'auditor', 'viewer'],
   'GET /metrics': ['admin', 'operator', 'approver', 'auditor', 'viewer'],
@@ -110,6 +170,8 @@ beforeAll(async () => {
     health: {} as never,
     headOf: async () => null,
     metrics: {} as never,
+    couriers: {} as never,
+    desk: {} as never,
     open: null as never,
     version: '0',
   })
@@ -131,7 +193,8 @@ describe('every route and every role', () => {
   test('without a key only the public ones open', async () => {
     for (const route of routes) {
       const status = await knock(route, null)
-      if (TABLE[nameOf(route)] === 'public' || route.keyless !== undefined) expect(status, nameOf(route)).toBe(200)
+      if (TABLE[nameOf(route)] === 'page') expect([200, 303, 401, 403, 404, 410, 422], nameOf(route)).toContain(status)
+      else if (TABLE[nameOf(route)] === 'public' || route.keyless !== undefined) expect(status, nameOf(route)).toBe(200)
       else expect(status, nameOf(route)).toBe(401)
     }
   })
@@ -139,7 +202,7 @@ describe('every route and every role', () => {
   test.each(EVERYBODY.map((role) => [role]))('%s', async (role) => {
     for (const route of routes) {
       const allowed = TABLE[nameOf(route)]
-      if (allowed === 'public') continue
+      if (allowed === 'public' || allowed === 'page') continue
       const status = await knock(route, keys[role])
       if (allowed?.includes(role)) expect([200, 202, 404, 422], `${role} ${nameOf(route)}`).toContain(status)
       else expect(status, `${role} ${nameOf(route)}`).toBe(403)
@@ -156,6 +219,8 @@ describe('every route and every role', () => {
 })
 
 describe('keys that open nothing', () => {
+  // Each has its own minute: after ten wrong ones within one the next are told to wait.
+  beforeEach(() => clock.advance(60_000))
   const good = () => plane.keys.agent
   const ask = (key: string, headers: Record<string, string> = {}) =>
     call(plane, key, 'GET', `${API}/jobs`, undefined, headers)
@@ -193,6 +258,7 @@ describe('keys that open nothing', () => {
   test('every wrong key gets the same words', async () => {
     const texts = new Set<string>()
     for (const [, spoil] of spoiled) {
+      clock.advance(60_000)
       const { request_id: _id, ...body } = (await ask(spoil(good()))).body
       texts.add(JSON.stringify(body))
     }
@@ -236,6 +302,38 @@ describe('keys that open nothing', () => {
     )
   })
 
+  test(`${proves('S1')} after ten wrong ones within a minute the next wait, whatever they say of their address; the right one opens`, async () => {
+    const wrong = `${good().slice(0, 30)}${'x'.repeat(43)}`
+    for (let i = 0; i < 10; i++)
+      expectProblem(await ask(wrong, { 'x-forwarded-for': `10.0.0.${i}` }), 'unauthenticated')
+    for (let i = 10; i < 30; i++) {
+      const answer = await ask(wrong, { 'x-forwarded-for': `10.0.0.${i}`, forwarded: `for=10.0.0.${i}` })
+      expectProblem(answer, 'rate_limited')
+      expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0)
+    }
+    expect((await ask(good())).status).toBe(200)
+    expect((await ask(plane.keys.admin)).status).toBe(200)
+    clock.advance(60_000)
+    expectProblem(await ask(wrong), 'unauthenticated')
+    // Nor does an address make itself another one where no key is named that there is.
+    clock.advance(60_000)
+    const madeUp = (i: number) =>
+      ask(`sp_${String(i).padStart(26, '0')}_${'x'.repeat(43)}`, { 'x-forwarded-for': `10.0.1.${i}` })
+    for (let i = 0; i < 10; i++) expectProblem(await madeUp(i), 'unauthenticated')
+    expectProblem(await madeUp(10), 'rate_limited')
+    // Thirty-one of them, and one or two lines in the log.
+    const refused = async () => {
+      await writeRefusals(plane.world, true)
+      const { items } = (await call(plane, plane.keys.admin, 'GET', `${API}/audit?kind=key.refused&limit=500`)).body
+      const entries = (items as { facts: Record<string, unknown> }[]).map(({ facts }) => facts)
+      return entries.filter((entry) => entry.key_id === `key_${good().slice(3, 29)}`)
+    }
+    await expect
+      .poll(async () => (await refused()).reduce((n, { count = 1 }) => n + Number(count), 0))
+      .toBeGreaterThanOrEqual(31)
+    expect((await refused()).length).toBeLessThan(15)
+  })
+
   test('the text of a key is shown once; neither list nor log nor audit has it or its hash', async () => {
     const made = await call(plane, plane.keys.admin, 'POST', `${API}/keys`, { role: 'viewer', note: 'a note' })
     const secret = made.body.key.slice(30)
@@ -267,6 +365,63 @@ describe('keys that open nothing', () => {
 })
 
 describe('keys that open less than asked', () => {
+  test(`${proves('S1')} a key narrowed to some of its role does those and no others`, async () => {
+    const body = { role: 'agent', principal: 'agent:narrow', permissions: ['jobs:submit'] }
+    const made = await call(plane, plane.keys.admin, 'POST', `${API}/keys`, body)
+    expect(made.body.permissions).toEqual(['jobs:submit'])
+    expect((await call(plane, made.body.key, 'POST', `${API}/jobs`, { topic: 'job.repo.read' })).status).toBe(202)
+    expectProblem(await call(plane, made.body.key, 'GET', `${API}/jobs`), 'forbidden')
+    expectProblem(await call(plane, made.body.key, 'POST', `${API}/tokens`, { minutes: 1 }), 'forbidden')
+    const more = { ...body, permissions: ['jobs:submit', 'keys:write'] }
+    expectProblem(await call(plane, plane.keys.admin, 'POST', `${API}/keys`, more), 'invalid')
+  })
+
+  test(`${proves('S1')} nobody climbs from a narrowed key to a whole one, by making or by rotating`, async () => {
+    const narrow = { role: 'admin', principal: 'admin:desk', permissions: ['keys:write', 'keys:read', 'tokens:mint'] }
+    const desk = (await call(plane, plane.keys.admin, 'POST', `${API}/keys`, narrow)).body.key
+    const make = (body: object) => call(plane, desk, 'POST', `${API}/keys`, body)
+    for (const body of [{ role: 'admin' }, { role: 'worker' }, { ...narrow, permissions: ['policy:write'] }])
+      expectProblem(await make(body), 'forbidden')
+    expectProblem(await make({ ...narrow, act_as: ['agent:first'] }), 'forbidden')
+    expect((await make({ ...narrow, permissions: ['keys:read'] })).status).toBe(201)
+    const { items } = (await call(plane, desk, 'GET', `${API}/keys?limit=500`)).body
+    const whole = items.find((key: { principal: string }) => key.principal === 'admin:first').key_id
+    expectProblem(await call(plane, desk, 'POST', `${API}/keys/${whole}/rotate`), 'forbidden')
+    const token = (await call(plane, plane.keys.admin, 'POST', `${API}/tokens`, { minutes: 1 })).body.token
+    expectProblem(await call(plane, token, 'POST', `${API}/keys`, { role: 'viewer' }), 'forbidden')
+  })
+
+  test(`${proves('S2')} a rotated key and its successor both open until the overlap is over`, async () => {
+    const made = (await call(plane, plane.keys.admin, 'POST', `${API}/keys`, { role: 'viewer' })).body
+    const rotate = (body: unknown) => call(plane, plane.keys.admin, 'POST', `${API}/keys/${made.key_id}/rotate`, body)
+    expectProblem(await rotate({ overlap: 1000 }), 'invalid')
+    expectProblem(await rotate({ overlap: 31 * 86_400_000 }), 'invalid')
+    const next = await rotate({ overlap: 60_000 })
+    expect(next.status).toBe(201)
+    expect(next.body.rotates).toEqual({ key_id: made.key_id, expires_at: clock.now() + 60_000 })
+    expectProblem(await rotate({}), 'key_closed')
+    const opens = async () =>
+      (await Promise.all([made.key, next.body.key].map((key) => call(plane, key, 'GET', `${API}/jobs`)))).map(
+        (a) => a.status,
+      )
+    expect(await opens()).toEqual([200, 200])
+    clock.advance(59_999)
+    expect(await opens()).toEqual([200, 200])
+    clock.advance(1)
+    expect(await opens()).toEqual([401, 200])
+  })
+
+  test(`${proves('S2')} a stream that the old key opened before it was rotated ends with the overlap`, async () => {
+    const made = (await call(plane, plane.keys.admin, 'POST', `${API}/keys`, { role: 'auditor' })).body
+    const stream = await fetch(`${plane.url}${API}/events`, { headers: { 'x-api-key': made.key } })
+    const reader = (stream.body as ReadableStream<Uint8Array>).getReader()
+    await reader.read()
+    await call(plane, plane.keys.admin, 'POST', `${API}/keys/${made.key_id}/rotate`, { overlap: 60_000 })
+    clock.advance(60_000)
+    while (!(await reader.read()).done);
+    expect(stream.status).toBe(200)
+  })
+
   test('a worker may not submit, an agent may not claim', async () => {
     expectProblem(await call(plane, plane.keys.worker, 'POST', `${API}/jobs`, { topic: 'job.repo.read' }), 'forbidden')
     const claim = { worker_id: 'w', claim_id: 'claim-123', topics: ['job.repo.read'], capacity: 1 }

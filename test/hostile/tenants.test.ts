@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Authenticator } from '../../src/http/auth.js'
 import { allRoutes } from '../../src/http/routes/all.js'
+import { enqueue } from '../../src/store/deliveries.js'
 import {
   API,
   call,
@@ -38,13 +39,20 @@ interface Estate {
   decision: string
   approval: string
   grant: string
+  scoped: string
   lease: string
   claim: string
   quarantined: string
   ambiguous: string
   dead: string
   keyId: string
+  principal: string
+  channel: string
+  delivery: string
   snapshot: string
+  stop: string
+  broken: string
+  staged: string
 }
 
 let plane: Target
@@ -92,6 +100,13 @@ async function settle(tenant: string): Promise<Estate> {
   })
   const asked = await submit('job.ask.deploy', run)
   const made = (await call(plane, keys.admin, 'POST', `${API}/keys`, { role: 'viewer' })).body
+  const scoped = await call(plane, keys.approver, 'POST', `${API}/grants`, {
+    agent: `agent:${tenant}`,
+    topic: 'job.never.*',
+    uses: 1,
+    expires_at: plane.world.clock.now() + 60_000,
+    reason: 'x',
+  })
   const estate: Estate = {
     keys,
     job: held.job_id,
@@ -100,13 +115,18 @@ async function settle(tenant: string): Promise<Estate> {
     decision: held.decision_id,
     approval: asked.approval_id,
     grant: asked.grant_hash,
+    scoped: scoped.body.grant_id,
     lease,
     claim: `claim-of-${tenant}-job.try.held`,
     quarantined: bad.job_id,
     ambiguous: doubt.job_id,
     dead: dead.job_id,
     keyId: made.key_id,
+    principal: made.principal,
+    ...(await told(tenant, keys.admin)),
     snapshot: (await call(plane, keys.admin, 'GET', `${API}/policy`)).body.digest,
+    ...(await halted(tenant, keys.admin)),
+    ...(await staged(tenant, keys.admin)),
   }
   const status = async (id: string) => (await call(plane, keys.admin, 'GET', `${API}/jobs/${id}`)).body.status
   expect([await status(estate.quarantined), await status(estate.ambiguous), await status(estate.dead)]).toEqual([
@@ -115,6 +135,40 @@ async function settle(tenant: string): Promise<Estate> {
     'dead_letter',
   ])
   return estate
+}
+
+/** An agent with a stage of autonomy. */
+async function staged(tenant: string, admin: string): Promise<Pick<Estate, 'staged'>> {
+  const agent = `agent:staged-of-${tenant}`
+  await call(plane, admin, 'PUT', `${API}/principals/${agent}`, { kind: 'agent' })
+  await call(plane, admin, 'PUT', `${API}/agents/${agent}/autonomy`, { stage: 'supervised' })
+  return { staged: agent }
+}
+
+/** A stop, and an agent whose breaker opened. */
+async function halted(tenant: string, admin: string): Promise<Pick<Estate, 'stop' | 'broken'>> {
+  const body = { scope: { topic: 'job.never.*' }, reason: `of ${tenant}`, wait_ms: 0 }
+  const { stop_id } = (await call(plane, admin, 'POST', `${API}/stops`, body)).body
+  const broken = `agent:broken-of-${tenant}`
+  await plane.world.db.query(
+    `INSERT INTO breakers (tenant, agent, state, failures, reason, opened_at, retry_at, cool_down_ms) VALUES ($1, $2, 'open', 3, 'x', 1, 2, 1)`,
+    [tenant, broken],
+  )
+  return { stop: stop_id, broken }
+}
+
+/** A channel, and a message of it that is dead. */
+async function told(tenant: string, admin: string): Promise<Pick<Estate, 'channel' | 'delivery'>> {
+  const channel = `channel-of-${tenant}`
+  const secret_env = tenant === 'default' ? 'SALLYPORT_CHANNEL_X' : `SALLYPORT_CHANNEL_${tenant.toUpperCase()}__X`
+  const settings = { url: 'https://example.com/', secret_env }
+  await call(plane, admin, 'PUT', `${API}/channels/${channel}`, { kind: 'webhook', settings, events: ['key.due'] })
+  const { db, ids, clock } = plane.world
+  const delivery_id = ids.id('dlv', clock.now())
+  const dead = { recipient: 'endpoint', asks: false, event: 'key.due', entry: '{}', status: 'dead' } as const
+  const counts = { tree_index: 0, attempts: 12, next_at: 0, since_at: 0, created_at: 0, finished_at: 1 }
+  await enqueue(db, tenant, 0, [{ tenant, delivery_id, channel, ...dead, ...counts, error: 'x', approval_id: null }])
+  return { channel, delivery: delivery_id }
 }
 
 const none = (id: string) => id.replace(/.{8}$/, '00000000')
@@ -143,11 +197,36 @@ const ROUTES: Record<string, { by: keyof Estate['keys']; id: keyof Estate; body?
     body: ({ grant }) => ({ grant_hash: grant }),
   },
   'POST /approvals/{approval_id}/reject': { by: 'approver', id: 'approval', body: () => ({ reason: 'x' }) },
+  'POST /approvals/{approval_id}/request-changes': { by: 'approver', id: 'approval', body: () => ({ reason: 'x' }) },
+  'POST /approvals/{approval_id}/edit': {
+    by: 'approver',
+    id: 'approval',
+    body: ({ grant }) => ({ grant_hash: grant, input: {} }),
+  },
+  'GET /grants/{grant_id}': { by: 'approver', id: 'scoped' },
+  'DELETE /grants/{grant_id}': { by: 'approver', id: 'scoped' },
+  'GET /stops/{stop_id}': { by: 'admin', id: 'stop' },
+  'POST /stops/{stop_id}/resume': { by: 'admin', id: 'stop', body: () => ({ stage: 'trial', note: 'x' }) },
+  'POST /breakers/{agent}/close': { by: 'admin', id: 'broken' },
+  'GET /agents/{agent}/autonomy': { by: 'admin', id: 'staged' },
+  'POST /agents/{agent}/autonomy/confirm': { by: 'admin', id: 'staged', body: () => ({}) },
+  'POST /agents/{agent}/autonomy/demote': { by: 'admin', id: 'staged', body: () => ({ to: 'shadow', note: 'x' }) },
+  'POST /agents/{agent}/autonomy/promote': { by: 'admin', id: 'staged', body: () => ({ to: 'advisor' }) },
   'GET /policy/snapshots/{id}': { by: 'admin', id: 'snapshot' },
   'POST /policy/snapshots/{id}/activate': { by: 'admin', id: 'snapshot' },
   'POST /dead-letters/{job_id}/replay': { by: 'admin', id: 'dead', body: () => ({}) },
   'POST /dead-letters/{job_id}/discard': { by: 'admin', id: 'dead', body: () => ({ reason: 'x' }) },
+  'POST /keys/{key_id}/rotate': { by: 'admin', id: 'keyId', body: () => ({}) },
   'DELETE /keys/{key_id}': { by: 'admin', id: 'keyId' },
+  'POST /accounts/{principal}/invite': { by: 'admin', id: 'principal' },
+  'DELETE /accounts/{principal}': { by: 'admin', id: 'principal' },
+  'GET /channels/{channel}': { by: 'admin', id: 'channel' },
+  'DELETE /channels/{channel}': { by: 'admin', id: 'channel' },
+  'POST /channels/{channel}/test': { by: 'admin', id: 'channel' },
+  'GET /deliveries/{delivery_id}': { by: 'admin', id: 'delivery' },
+  'POST /deliveries/{delivery_id}/retry': { by: 'admin', id: 'delivery' },
+  'GET /principals/{principal}': { by: 'admin', id: 'principal' },
+  'DELETE /principals/{principal}': { by: 'admin', id: 'principal' },
 }
 
 /** The answer without what is its own in every answer. */
@@ -164,12 +243,17 @@ describe('ids of another tenant', () => {
       health: {} as never,
       headOf: async () => null,
       metrics: {} as never,
+      couriers: {} as never,
+      desk: {} as never,
       open: null as never,
       version: '0',
     })
     expect(Object.keys(ROUTES).sort()).toEqual(
       routes
         .filter((route) => route.path.includes('{') && route.path !== '/metrics/{metric}') // a name is no id
+        .filter((route) => route.permission !== null) // a link or invitation is its own key
+        .filter((route) => !route.path.startsWith('/workflows/')) // names in one's own policy
+        .filter((route) => route.method !== 'PUT') // makes what it names, in one's own tenant
         .map((route) => `${route.method} ${route.path}`)
         .sort(),
     )
@@ -209,6 +293,8 @@ describe('ids of another tenant', () => {
       theirs.run,
       theirs.ptr,
       theirs.decision,
+      theirs.stop,
+      theirs.broken,
       theirs.approval,
       theirs.lease,
       theirs.keyId,
@@ -223,6 +309,8 @@ describe('ids of another tenant', () => {
       'approvals?limit=500',
       `approvals?job_id=${theirs.job}`,
       'dead-letters?limit=500',
+      'stops',
+      'breakers',
       'keys',
       'policy',
       'policy/snapshots',

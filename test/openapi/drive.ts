@@ -41,6 +41,7 @@ export class Driver {
     const url = `${this.plane.url}${path}${query === undefined ? '' : `?${new URLSearchParams(query)}`}`
     const response = await fetch(url, {
       method,
+      redirect: 'manual',
       headers: {
         ...(as === null ? {} : { 'x-api-key': this.plane.keys[as] }),
         ...(body === undefined && raw === undefined ? {} : { 'content-type': 'application/json' }),
@@ -86,7 +87,12 @@ export async function driveEverything(): Promise<{ seen: Seen[]; document: Recor
     await works(driver)
     await doubts(driver)
     await policies(driver)
+    await autonomy(driver)
+    await stops(driver)
     await keysAndAudit(driver)
+    await directory(driver)
+    await channels(driver)
+    await people(driver)
     await refusals(driver)
     const document = await driver.call<Record<string, unknown>>('GET /openapi.json', { as: null })
     await metrics(driver)
@@ -110,6 +116,32 @@ const deploy = {
   input: { environment: 'prod', service: 'checkout', version: '1.4.2' },
 }
 
+const WHOLE_FILE = `version: v1
+teams: [{ team: desk, leads: [person:desk-lead] }]
+people: [{ principal: person:desk-lead, role: viewer, team: desk }]
+`
+
+/** Who there is, and what a policy would have changed. */
+async function directory(driver: Driver): Promise<void> {
+  const params = { principal: 'agent:desk-bot' }
+  const file = { path: 'sallyport.yaml', text: WHOLE_FILE }
+  await driver.call(`POST ${V1}/directory/diff`, { body: file })
+  await driver.call(`POST ${V1}/directory/apply`, { body: file })
+  await driver.call(`POST ${V1}/directory/apply`, { body: { ...file, text: 'version: v9' } })
+  await driver.call(`GET ${V1}/teams`)
+  await driver.call(`PUT ${V1}/teams/{team}`, { params: { team: 'desk' }, body: { name: 'The desk' } })
+  const terms = { topics: ['job.repo.*'], data: [{ system: 'crm', tables: ['*'], access: 'read' }] }
+  await driver.call(`PUT ${V1}/principals/{principal}`, { params, body: { kind: 'agent', team: 'desk', terms } })
+  await driver.call(`PUT ${V1}/principals/{principal}`, { params, body: { kind: 'agent', role: 'admin' } })
+  await driver.call(`GET ${V1}/principals`, { query: { limit: '2' } })
+  await driver.call(`GET ${V1}/principals/{principal}`, { params })
+  await driver.call(`DELETE ${V1}/principals/{principal}`, { params })
+  await driver.call(`GET ${V1}/principals/{principal}`, { params: { principal: 'person:none' } })
+  const text = 'version: v1\nrules: [{ id: all, match: { topic: job.> }, decision: ALLOW }]'
+  await driver.call(`POST ${V1}/policy/impact`, { body: { files: [{ path: 'policy.yaml', text }], most: 50 } })
+  await driver.call(`POST ${V1}/policy/rollback`)
+}
+
 async function submits(driver: Driver): Promise<void> {
   const headers = { 'idempotency-key': 'review-2026-07-01' }
   const body = { ...read, context: { asked_by: 'nightly' } }
@@ -129,6 +161,68 @@ async function submits(driver: Driver): Promise<void> {
   await driver.call(`GET ${V1}/runs/{run_id}/timeline`, { params, query: { limit: '2' } })
   await driver.call(`GET ${V1}/pointers/{ptr}`, { params: { ptr: page.items[0]?.input_ptr as string } })
   await driver.call(`GET ${V1}/decisions/{decision_id}`, { params })
+}
+
+const UNKNOWN = '0'.repeat(43)
+
+/** Accounts and the pages to sign on. Where people sign on at a provider, its pages lead somewhere; here they say that there is none. */
+async function people(driver: Driver): Promise<void> {
+  const params = { principal: 'person:ada' }
+  const body = { kind: 'person', role: 'approver', name: 'Ada', email: 'ada@example.com' }
+  await driver.call(`PUT ${V1}/principals/{principal}`, { params, body })
+  await driver.call(`GET ${V1}/session`)
+  await driver.call(`POST ${V1}/accounts/{principal}/invite`, { params: { principal: 'person:nobody' } })
+  const { link } = await driver.call<{ link: string }>(`POST ${V1}/accounts/{principal}/invite`, { params })
+  const token = link.slice(-43)
+  const password = 'a password of this test'
+  const changed = { old_password: password, password: 'another of this test' }
+  await driver.call(`POST ${V1}/session/password`, { body: changed })
+  await driver.call('GET /invitations/{token}', { as: null, params: { token } })
+  await driver.call('GET /invitations/{token}', { as: null, params: { token: UNKNOWN } })
+  const page = await driver.call<string>('GET /sign-on', { as: null })
+  const form = /name="form" value="([^"]+)"/.exec(page)?.[1] ?? ''
+  const cookie = (driver.seen.at(-1)?.headers.getSetCookie()[0] ?? '').split(';')[0] as string
+  const fields = (more: Record<string, string>) => ({
+    as: null,
+    raw: new URLSearchParams({ form, ...more }).toString(),
+    headers: { cookie, 'content-type': 'application/x-www-form-urlencoded' },
+  })
+  const choice = { password, again: password }
+  await driver.call('POST /invitations/{token}', { params: { token }, ...fields({ password: 'x', again: 'x' }) })
+  await driver.call('POST /invitations/{token}', { params: { token }, ...fields(choice) })
+  await driver.call('POST /sign-on', fields({ name: 'ada', password: 'not this one' }))
+  await driver.call('POST /sign-on', fields({ name: 'ada', password, form: UNKNOWN }))
+  await driver.call('POST /sign-on', fields({ name: 'ada', password }))
+  const session = driver.seen
+    .at(-1)
+    ?.headers.getSetCookie()
+    .map((each) => each.split(';')[0])
+    .join('; ') as string
+  const { csrf } = await driver.call<{ csrf: string }>(`GET ${V1}/session`, { as: null, headers: { cookie: session } })
+  const headers = { cookie: session, 'x-csrf-token': csrf }
+  await driver.call(`POST ${V1}/session/password`, { as: null, headers: { cookie: session }, body: changed })
+  await driver.call(`POST ${V1}/session/password`, { as: null, headers, body: changed })
+  await driver.call('POST /sign-off', { as: null, headers })
+  await driver.call('GET /sign-on/oidc', { as: null })
+  await driver.call('GET /sign-on/callback', { as: null, query: { code: 'x', state: 'y' } })
+  await driver.call(`DELETE ${V1}/accounts/{principal}`, { params })
+}
+
+async function channels(driver: Driver): Promise<void> {
+  const params = { channel: 'siem', delivery_id: 'dlv_00000000000000000000000000', token: 'nothing' }
+  const settings = { url: 'https://siem.example.com/', secret_env: 'SALLYPORT_CHANNEL_NOT_SET' }
+  const body = { kind: 'webhook', settings, events: ['policy.activated'] }
+  await driver.call(`PUT ${V1}/channels/{channel}`, { params, body })
+  await driver.call(`PUT ${V1}/channels/{channel}`, { params, body: { ...body, settings: { ...settings, url: 'x' } } })
+  await driver.call(`GET ${V1}/channels`)
+  await driver.call(`GET ${V1}/channels/{channel}`, { params })
+  await driver.call(`POST ${V1}/channels/{channel}/test`, { params })
+  await driver.call(`GET ${V1}/deliveries`, { query: { status: 'dead', channel: 'siem' } })
+  await driver.call(`GET ${V1}/deliveries/{delivery_id}`, { params })
+  await driver.call(`POST ${V1}/deliveries/{delivery_id}/retry`, { params })
+  await driver.call(`DELETE ${V1}/channels/{channel}`, { params })
+  await driver.call('GET /links/{token}', { as: null, params })
+  await driver.call('POST /links/{token}', { as: null, params, body: { answer: 'approve' } })
 }
 
 async function approvals(driver: Driver): Promise<void> {
@@ -152,6 +246,60 @@ async function approvals(driver: Driver): Promise<void> {
     as: 'agent',
     params: { ...first },
     body: { reason: 'no longer wanted' },
+  })
+  await flows(driver, submit)
+}
+
+async function flows(driver: Driver, submit: (version: string) => Promise<Named>): Promise<void> {
+  const [edited, sentBack] = [await submit('1.4.4'), await submit('1.4.5')]
+  const input = { ...deploy.input, version: '1.4.6' }
+  const edit = `POST ${V1}/approvals/{approval_id}/edit`
+  const saw = { grant_hash: edited.grant_hash, input }
+  await driver.call(edit, {
+    as: 'approver',
+    params: { ...edited },
+    body: { ...saw, input: deploy.input, grant_hash: sentBack.grant_hash },
+  })
+  await driver.call(edit, { as: 'approver', params: { ...edited }, body: saw })
+  await driver.call(`GET ${V1}/approvals/{approval_id}`, { as: 'approver', params: { ...edited } })
+  const body = { reason: 'name the ticket in context' }
+  await driver.call(`POST ${V1}/approvals/{approval_id}/request-changes`, {
+    as: 'approver',
+    params: { ...sentBack },
+    body,
+  })
+  await driver.call(`GET ${V1}/jobs/{job_id}`, { as: 'agent', params: { ...sentBack } })
+  await driver.call(`GET ${V1}/approvals`, { as: 'approver', query: { mine: 'true' } })
+
+  const granted = {
+    agent: 'agent:first',
+    topic: 'job.never.*',
+    uses: 3,
+    expires_at: Date.now() + 3_600_000,
+    reason: 'routine',
+  }
+  const grant = await driver.call<{ grant_id: string }>(`POST ${V1}/grants`, { as: 'approver', body: granted })
+  await driver.call(`POST ${V1}/grants`, { as: 'approver', body: { ...granted, when: 'input.' } })
+  await driver.call(`GET ${V1}/grants`, { as: 'approver' })
+  await driver.call(`GET ${V1}/grants/{grant_id}`, { as: 'approver', params: grant })
+  await driver.call(`DELETE ${V1}/grants/{grant_id}`, { as: 'approver', params: grant })
+  const absence = { from: Date.now(), until: Date.now() + 1000 }
+  await driver.call(`PUT ${V1}/absences/{principal}`, {
+    as: 'approver',
+    params: { principal: 'approver:first' },
+    body: absence,
+  })
+  await driver.call(`PUT ${V1}/absences/{principal}`, {
+    as: 'approver',
+    params: { principal: 'admin:first' },
+    body: absence,
+  })
+  await driver.call(`GET ${V1}/absences`)
+  const back = { from: 0, until: 0 }
+  await driver.call(`PUT ${V1}/absences/{principal}`, {
+    as: 'approver',
+    params: { principal: 'approver:first' },
+    body: back,
   })
 }
 
@@ -273,10 +421,48 @@ async function policies(driver: Driver): Promise<void> {
   await driver.call(`POST ${V1}/policy/snapshots/{id}/activate`, { params: { id } })
 }
 
+async function autonomy(driver: Driver): Promise<void> {
+  const params = { agent: 'agent:shadowed' }
+  const of = `${V1}/agents/{agent}/autonomy`
+  await driver.call(`GET ${of}`, { params })
+  await driver.call(`PUT ${V1}/principals/{principal}`, {
+    params: { principal: params.agent },
+    body: { kind: 'agent' },
+  })
+  await driver.call(`PUT ${of}`, { params, body: { stage: 'supervised', spot_check: 5, least: 2, most: 20 } })
+  await driver.call(`POST ${of}/promote`, { params, body: { to: 'assisted' } })
+  await driver.call(`POST ${of}/confirm`, { params, body: {} })
+  await driver.call(`POST ${of}/demote`, { params, body: { to: 'shadow', note: 'wrong orders' } })
+  await driver.call(`GET ${of}`, { params })
+  await driver.call(`GET ${V1}/workflows`)
+  for (const step of ['open', 'close'])
+    await driver.call(`POST ${V1}/workflows/{workflow}/${step}`, { params: { workflow: 'none' } })
+  await driver.call(`GET ${V1}/reviews/load`, { query: { days: '7' } })
+}
+
+async function stops(driver: Driver): Promise<void> {
+  const body = { scope: { topic: 'job.halted.*' }, reason: 'it pays twice', wait_ms: 0 }
+  const stop = await driver.call<{ stop_id: string }>(`POST ${V1}/stops`, { body })
+  await driver.call(`GET ${V1}/stops`, { query: { active: 'true' } })
+  await driver.call(`GET ${V1}/stops/{stop_id}`, { params: { ...stop } })
+  await driver.call(`POST ${V1}/jobs`, { as: 'agent', body: { topic: 'job.halted.pay' } })
+  const resume = { stage: 'trial', note: 'mended' }
+  for (let n = 0; n < 2; n++)
+    await driver.call(`POST ${V1}/stops/{stop_id}/resume`, { params: { ...stop }, body: resume })
+  await driver.call(`GET ${V1}/breakers`)
+  await driver.call(`POST ${V1}/breakers/{agent}/close`, { params: { agent: 'agent:support-bot' } })
+}
+
 async function keysAndAudit(driver: Driver): Promise<void> {
   const body = { role: 'worker', principal: 'worker:builds', topics: ['job.build.>'], note: 'build machines' }
   const key = await driver.call<{ key_id: string }>(`POST ${V1}/keys`, { body })
+  await driver.call(`GET ${V1}/keys`, { query: { due: 'true', limit: '5' } })
   await driver.call(`GET ${V1}/keys`)
+  await driver.call(`POST ${V1}/keys/{key_id}/rotate`, { params: { ...key }, body: { overlap: 60_000 } })
+  await driver.call(`POST ${V1}/keys/{key_id}/rotate`, { params: { ...key } })
+  await driver.call(`POST ${V1}/tokens`, { as: 'agent', body: { minutes: 5, run_id: 'nightly-review' } })
+  await driver.call(`POST ${V1}/tokens`, { as: 'agent', body: { minutes: 5, permissions: ['keys:write'] } })
+  await driver.call('GET /.well-known/jwks.json', { as: null })
   await driver.call(`DELETE ${V1}/keys/{key_id}`, { params: { ...key } })
   await driver.call(`GET ${V1}/events`, { headers: { 'last-event-id': '-1' } })
   const head = await driver.call<{ size: number }>(`GET ${V1}/audit/head`)

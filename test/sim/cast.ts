@@ -5,9 +5,12 @@ import type { Approval } from '../../src/core/approval.js'
 import type { Job } from '../../src/core/job.js'
 import type { Json } from '../../src/core/json.js'
 import { EFFECT_FLOOR_MS, type Effect } from '../../src/core/lease.js'
+import type { Stop } from '../../src/core/stop.js'
 import { isAbsent, Problem } from '../../src/errors.js'
 import { closeWriters, integrate, WRITER_GRACE_MS } from '../../src/journey/integrate.js'
 import { createKey, revokeKey } from '../../src/journey/keys.js'
+import { resumeStop } from '../../src/journey/resume.js'
+import { raiseStop } from '../../src/journey/stop.js'
 import { leasesFor } from '../../src/store/claim-answers.js'
 import { CHECKERS, type Checker, everyJobEnded, violations } from '../invariants.js'
 import { Tenancy, type TestPlane } from '../plane.js'
@@ -18,6 +21,7 @@ import {
   ratesAreHeld,
   revokedIsOut,
   staleLeases,
+  stopsAreHeld,
   tryStale,
 } from './checkers.js'
 import { History } from './history.js'
@@ -34,6 +38,9 @@ const EXPECTED = new Set([
   'self_approval',
   'idempotency_conflict',
   'lease_lost',
+  'key_closed',
+  'stopped',
+  'approval_frozen',
   'effect_refused',
   'effect_not_decidable',
   'not_found',
@@ -217,6 +224,18 @@ export class Cast {
     if (done(row)) this.history.expects(`revocation of ${of.principal}`, { kind: 'key.revoked', key_id: of.key_id })
   }
 
+  async stop(): Promise<void> {
+    const raising = { scope: 'tenant', target: null, reason: 'it went wrong' } as const
+    const stop = await this.ask((t) => raiseStop(t.world, t.operator, raising))
+    if (done(stop)) this.history.expects('a stop', { kind: 'stop.raised', stop_id: stop.stop_id })
+  }
+  async resume(stage: 'trial' | 'full', as: Caller): Promise<void> {
+    const stop = (await this.rows<Stop>('stops')).find(({ ended_at }) => ended_at === null)
+    if (stop === undefined) return
+    const asked = { stage, note: 'looked', trial_ms: 0, trial_limit: null }
+    await this.ask((t) => resumeStop(t.world, as, stop.stop_id, asked))
+  }
+
   /** Tells the truth about an effect in doubt, once it can be told: it was done, or its time is over on every clock. */
   async resolve(job_id: string, then?: ResolveJob['then']): Promise<void> {
     const key = (await this.seen.effects(job_id)).find((e) => e.status === 'begun' && this.#isDecidable(e))?.effect_key
@@ -298,6 +317,7 @@ export class Cast {
       effectsOnce(this.history),
       fencesHeld,
       revokedIsOut,
+      stopsAreHeld,
       ratesAreHeld,
     ]
     return [...wrong, ...(await this.look(checkers))]

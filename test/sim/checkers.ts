@@ -67,6 +67,25 @@ export const revokedIsOut: Checker = async (plane, tenant) => {
   })
 }
 
+/** From the commit of a stop of the tenant nothing is let through, until two people resumed it. */
+export const stopsAreHeld: Checker = async (plane, tenant) => {
+  const stopped = new Set<unknown>()
+  const lets = ['job.submitted', 'job.leased', 'job.replayed', 'effect.begun', 'approval.approved', 'approval.rejected']
+  const asked = new Map<unknown, unknown>()
+  return (await factsOf(plane, tenant)).flatMap((fact) => {
+    if (fact.kind === 'stop.raised') stopped.add(fact.stop_id)
+    if (fact.kind === 'stop.resume_requested') asked.set(fact.stop_id, fact.actor)
+    if (fact.kind === 'stop.resumed') {
+      stopped.delete(fact.stop_id)
+      if (!asked.has(fact.stop_id) || asked.get(fact.stop_id) === fact.actor)
+        return [`stop: ${fact.stop_id} was resumed by ${fact.actor} alone`]
+    }
+    return lets.includes(String(fact.kind)) && stopped.size > 0
+      ? [`stop: ${fact.job_id} was let through (${fact.kind}) after ${[...stopped]}`]
+      : []
+  })
+}
+
 /** No window holds more accepted submits than its rate, nor does the sliding one, give or take the offset between clocks. */
 export const ratesAreHeld: Checker = async (plane, tenant) => {
   const spent = new Map<string, { count: number; period: number; at: number[] }>()

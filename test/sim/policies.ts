@@ -30,6 +30,11 @@ export const POLICIES = {
   closed: policy("  - { id: no, match: { topic: 'job.>' }, decision: DENY }"),
 }
 
+/** Not among those that runs switch between: nobody has to be known for a rung to be asked. */
+export const CLIMBS = policy(
+  `${DO}  - { id: ask, match: { topic: job.ask.* }, decision: REQUIRE_APPROVAL, approval: { from: [role:approver], within: 10m, then: escalate, ladder: [ { from: [principal:person:olga], after: 10m } ] } }`,
+)
+
 export const TOPICS = ['job.do.it', 'job.do.that', 'job.idem.it', 'job.ask.it']
 
 export const SECRET = `-----BEGIN PRIVATE KEY-----\n${'MIIEvQIBADANBgkqhkiG9w0BAQEFAASC'.repeat(4)}\n-----END PRIVATE KEY-----`

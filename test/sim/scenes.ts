@@ -1,11 +1,16 @@
 import type { Job } from '../../src/core/job.js'
+import { putAbsence } from '../../src/journey/absences.js'
 import { activate } from '../../src/journey/activate.js'
+import { edit, requestChanges } from '../../src/journey/approve.js'
 import { decisionWithWhy, evaluateDry } from '../../src/journey/explain.js'
-import { createKey } from '../../src/journey/keys.js'
+import { createGrant, revokeGrant } from '../../src/journey/grants.js'
+import { createKey, makeKey, rotateKey } from '../../src/journey/keys.js'
+import { remindOfKeys } from '../../src/journey/reminders.js'
 import { rebaseLeases } from '../../src/journey/sweep.js'
 import { timeline } from '../../src/journey/timeline.js'
+import { mintToken } from '../../src/journey/tokens.js'
 import { done, type Plan } from './cast.js'
-import { MAIL, SECRET } from './policies.js'
+import { CLIMBS, MAIL, SECRET } from './policies.js'
 import type { Stage } from './stage.js'
 
 /** One use case in one situation: what was there before, and the request whose every point is tried. */
@@ -16,7 +21,41 @@ export interface Scene {
   act(on: Stage): Promise<unknown>
 }
 
+const DAY = 86_400_000
 const PAY: Partial<Plan> = { keys: ['pay'] }
+
+/** Answers every open question with another input. */
+async function editAll(on: Stage, as = on.approver): Promise<void> {
+  for (const { approval_id, grant_hash } of await on.pending()) {
+    const edited = await on.cast.ask((t) => edit(t.world, as, approval_id, { grant_hash, input: { n: 'edited' } }))
+    if (done(edited)) on.cast.history.expects(`edit of ${approval_id}`, { kind: 'approval.edited', approval_id })
+  }
+}
+
+async function grantOf(on: Stage, uses = 3): Promise<void> {
+  const made = await on.cast.ask((t) =>
+    createGrant(t.world, on.approver, {
+      agent: on.agent.principal,
+      topic: 'job.ask.*',
+      uses,
+      expires_at: on.cast.sim.now() + DAY,
+      reason: 'routine',
+    }),
+  )
+  if (done(made)) on.cast.history.expects(`grant ${made.grant_id}`, { kind: 'grant.created', grant_id: made.grant_id })
+}
+
+async function revokeGrants(on: Stage): Promise<void> {
+  for (const { grant_id } of await on.cast.rows<{ grant_id: string }>('grants')) {
+    const revoked = await on.cast.ask((t) => revokeGrant(t.world, on.approver, grant_id))
+    if (done(revoked)) on.cast.history.expects(`end of ${grant_id}`, { kind: 'grant.revoked', grant_id })
+  }
+}
+
+/** Somebody can be away only where they are known: by a key. */
+async function declareReviewers(on: Stage): Promise<void> {
+  for (const reviewer of [on.cast.seen.approver, on.cast.seen.otherApprover]) await on.cast.createKey(reviewer)
+}
 
 export const SCENES: Scene[] = [
   { name: 'submit: allowed', act: (on) => on.submit() },
@@ -87,6 +126,36 @@ export const SCENES: Scene[] = [
       on.cast.sim.advance(5000)
     },
     act: (on) => on.claim(),
+  },
+  {
+    name: 'dispatch: stopped',
+    arrange: async (on) => {
+      await on.submit()
+      await on.cast.stop()
+    },
+    act: (on) => on.claim(),
+  },
+  {
+    name: 'stop: with work running and an effect begun',
+    arrange: async (on) => {
+      await on.lease()
+      await on.work({ ...PAY, stops: 1 })
+    },
+    act: (on) => on.cast.stop(),
+  },
+  {
+    name: 'resume: asked for',
+    arrange: (on) => on.cast.stop(),
+    act: (on) => on.cast.resume('trial', on.cast.seen.operator),
+  },
+  {
+    name: 'resume: carried out by another',
+    arrange: async (on) => {
+      await on.submit()
+      await on.cast.stop()
+      await on.cast.resume('trial', on.cast.seen.operator)
+    },
+    act: (on) => on.cast.resume('trial', on.cast.seen.admin),
   },
   {
     name: 'heartbeat: with progress',
@@ -175,6 +244,71 @@ export const SCENES: Scene[] = [
         await on.cast.answer({ approval_id, grant_hash: 'f'.repeat(64) }, on.approver)
     },
   },
+  { name: 'approve: edited', arrange: (on) => on.asked(), act: (on) => editAll(on) },
+  {
+    name: 'approve: edited by one of two',
+    arrange: async (on) => {
+      await on.cast.activate('tight')
+      await on.asked()
+      await on.answer()
+    },
+    act: (on) => editAll(on, on.cast.seen.otherApprover),
+  },
+  {
+    name: 'approve: changes requested',
+    arrange: (on) => on.asked(),
+    act: async (on) => {
+      for (const { approval_id } of await on.pending()) {
+        const sent = await on.cast.ask((t) => requestChanges(t.world, on.approver, approval_id, { reason: 'name it' }))
+        if (done(sent)) on.cast.history.expects(`no to ${approval_id}`, { kind: 'approval.rejected', approval_id })
+      }
+    },
+  },
+  {
+    name: 'sweep: the next rung is asked',
+    arrange: async (on) => {
+      await on.cast.ask((t) => t.activate(CLIMBS))
+      await on.asked()
+      on.cast.sim.advance(600_001)
+    },
+    act: (on) => on.cast.sweep(),
+  },
+  { name: 'grants: made', act: (on) => grantOf(on) },
+  {
+    name: 'grants: revoked, with a job queued by it',
+    arrange: async (on) => {
+      await grantOf(on)
+      await on.asked()
+    },
+    act: (on) => revokeGrants(on),
+  },
+  { name: 'submit: by the last use of a grant', arrange: (on) => grantOf(on, 1), act: (on) => on.asked() },
+  {
+    name: 'dispatch: by a grant',
+    arrange: async (on) => {
+      await grantOf(on)
+      await on.asked()
+    },
+    act: (on) => on.claim(),
+  },
+  {
+    name: 'dispatch: by a grant that was revoked',
+    arrange: async (on) => {
+      await grantOf(on)
+      await on.asked()
+      await revokeGrants(on)
+    },
+    act: (on) => on.claim(),
+  },
+  {
+    name: 'absences: with a delegate',
+    arrange: (on) => declareReviewers(on),
+    act: async (on) => {
+      const body = { from: on.cast.sim.now(), until: on.cast.sim.now() + DAY, delegate: 'person:ben' }
+      const said = await on.cast.ask((t) => putAbsence(t.world, on.cast.seen.admin, 'person:ann', body))
+      if (done(said)) on.cast.history.expects('absence', { kind: 'absence.declared', principal: 'person:ann' })
+    },
+  },
   { name: 'cancel: queued', arrange: (on) => on.submit(), act: (on) => on.cast.cancel(on.job) },
   { name: 'cancel: parked', arrange: (on) => on.asked(), act: (on) => on.cast.cancel(on.job) },
   { name: 'cancel: running', arrange: (on) => on.lease(), act: (on) => on.cast.cancel(on.job) },
@@ -236,6 +370,44 @@ export const SCENES: Scene[] = [
       on.cast.ask((t) =>
         createKey(t.world, on.cast.tenant, 'person:root', { role: 'viewer', principal: 'person:new' }),
       ),
+  },
+  {
+    name: 'keys: made by somebody',
+    act: async (on) => {
+      const made = await on.cast.ask((t) => makeKey(t.world, t.admin, { role: 'viewer', principal: 'person:new' }))
+      if (done(made)) on.cast.history.expects('key', { kind: 'key.created', key_id: made.row.key_id })
+    },
+  },
+  {
+    name: 'keys: rotated, and the old one at work',
+    act: async (on) => {
+      const rotated = await on.cast.ask((t) => rotateKey(t.world, t.admin, on.agent.key_id, DAY))
+      if (done(rotated))
+        on.cast.history.expects('rotation', {
+          kind: 'key.rotated',
+          key_id: on.agent.key_id,
+          successor: rotated.row.key_id,
+        })
+      await on.submit()
+    },
+  },
+  {
+    name: 'tokens: minted',
+    act: async (on) => {
+      const made = await on.cast.ask((t) => mintToken(t.world, on.cast.seen.agent, { minutes: 5 }))
+      if (done(made)) on.cast.history.expects('token', { kind: 'token.minted', jti: made.jti })
+    },
+  },
+  {
+    name: 'reminders: a key that expires soon',
+    arrange: (on) =>
+      on.cast.ask((t) =>
+        createKey(t.world, on.cast.tenant, 'person:root', { role: 'viewer', expires_at: on.cast.sim.now() + DAY }),
+      ),
+    act: async (on) => {
+      const said = await on.cast.ask((t) => remindOfKeys(t.world))
+      if (done(said)) on.cast.history.expects('reminder', { kind: 'key.due', stage: 'expiry' })
+    },
   },
   {
     name: 'rebind: two that wait',

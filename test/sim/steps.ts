@@ -36,6 +36,7 @@ export const STEPS: Record<string, Step> = {
   'activates a denial': { can: always, act: (on) => on.cast.activate('closed') },
   'activates the same rules': { can: asks(...GATED), act: (on) => on.cast.activate('same') },
   'activates other questions': { can: asks(...GATED), act: (on) => on.cast.activate('tight') },
+  'stops everything of the tenant': { can: asks(...GATED), act: (on) => on.cast.stop() },
   'revokes the agent’s key': { can: asks('submit'), act: (on) => on.cast.revoke(on.agent) },
   'revokes the approver’s key': { can: asks('approve'), act: (on) => on.cast.revoke(on.approver) },
   'revokes the worker’s key': {

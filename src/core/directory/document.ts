@@ -1,5 +1,7 @@
 import type { Role } from '../access.js'
+import type { DeclaredChannel } from '../channel.js'
 import type { AgentTerms, Kind } from '../principal.js'
+import type { GroupRule } from '../sign-on.js'
 
 /** A team as somebody wants it to be. */
 export interface DeclaredTeam {
@@ -24,4 +26,8 @@ export interface DeclaredPrincipal {
 export interface DirectoryDocument {
   teams: DeclaredTeam[]
   principals: DeclaredPrincipal[]
+  /** What members of the provider's groups are. Absent: nothing is said about them. */
+  groups?: GroupRule[]
+  /** Absent: nothing is said about channels. */
+  channels?: DeclaredChannel[]
 }

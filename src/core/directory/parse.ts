@@ -1,13 +1,16 @@
 import type { Role } from '../access.js'
-import { readNames, readStrings, readTopics, readWord } from '../policy/parse-rule.js'
+import { readNames, readStrings, readTopics, readWord } from '../policy/parse-value.js'
 import { type Fault, type Field, Source } from '../policy/reader.js'
 import { type AgentTerms, type DataScope, type Kind, RISK_TIERS } from '../principal.js'
 import type { DeclaredPrincipal, DeclaredTeam, DirectoryDocument } from './document.js'
+import { readBreaker } from './parse-breaker.js'
+import { readChannel } from './parse-channel.js'
+import { readSignOn } from './parse-sign-on.js'
 
-const FILE_KEYS = ['version', 'teams', 'people', 'agents', 'workers', 'services']
+const FILE_KEYS = ['version', 'teams', 'people', 'agents', 'workers', 'services', 'channels', 'sign_on']
 const TEAM_KEYS = ['team', 'name', 'leads', 'on_call']
 const PRINCIPAL_KEYS = ['principal', 'team', 'name']
-const TERM_KEYS = ['version', 'topics', 'actions', 'data', 'risk_tier', 'fallback']
+const TERM_KEYS = ['version', 'topics', 'actions', 'data', 'risk_tier', 'fallback', 'breaker']
 
 /** Roles that a person or service may have: those of agents and workers say what a program may do. */
 export const OFFICES = ['admin', 'operator', 'approver', 'auditor', 'viewer'] as const satisfies Role[]
@@ -49,6 +52,15 @@ export function parseDirectory(file: { path: string; text: string }): {
       if (declared !== null && isNew(source, item, declared.principal, document.principals, 'principal'))
         document.principals.push(declared)
     }
+  const signOn = fields.get('sign_on')
+  if (signOn !== undefined) document.groups = readSignOn(source, signOn, OFFICES, (field) => nameAt(source, field))
+  const channels = fields.get('channels')
+  if (channels !== undefined) document.channels = []
+  for (const item of list(source, channels)) {
+    const channel = readChannel(source, item)
+    if (channel !== null && isNew(source, item, channel.channel, document.channels ?? [], 'channel'))
+      document.channels?.push(channel)
+  }
   return { document: faults.some(({ severity }) => severity === 'error') ? null : document, faults }
 }
 
@@ -115,7 +127,9 @@ function readRole(source: Source, fields: Map<string, Field>, owner: Field, kind
 /** Null where none is given: nothing bounds such an agent but policy and its key. */
 function readTerms(source: Source, fields: Map<string, Field>): AgentTerms | null {
   if (!TERM_KEYS.some((key) => fields.has(key))) return null
-  const [topics, actions, data, tier] = ['topics', 'actions', 'data', 'risk_tier'].map((key) => fields.get(key))
+  const [topics, actions, data, tier, breaker] = ['topics', 'actions', 'data', 'risk_tier', 'breaker'].map((key) =>
+    fields.get(key),
+  )
   return {
     version: text(source, fields.get('version')),
     topics: topics === undefined ? null : readTopics(source, topics),
@@ -123,6 +137,7 @@ function readTerms(source: Source, fields: Map<string, Field>): AgentTerms | nul
     data: data === undefined ? null : list(source, data).flatMap((item) => readScope(source, item) ?? []),
     risk_tier: tier === undefined ? null : readWord(source, tier, RISK_TIERS),
     fallback: text(source, fields.get('fallback')),
+    ...(breaker === undefined ? {} : { breaker: readBreaker(source, breaker) }),
   }
 }
 

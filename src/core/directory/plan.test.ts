@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { Role } from '../access.js'
 import type { Principal, Source } from '../principal.js'
 import type { DirectoryDocument } from './document.js'
-import { type Asking, type Directory, planDirectory } from './plan.js'
+import { type Asking, type Directory, emptyPlan, planDirectory } from './plan.js'
 
 const NOW = 1_000
 const standing = (
@@ -48,7 +48,7 @@ const changesOf = (before: Directory, after: DirectoryDocument, how = asking()) 
 test('nothing to change is nothing to write', () => {
   const lead = standing('lead', 'approver')
   const plan = planDirectory(directory(lead), document(lead), asking())
-  expect(plan).toEqual({ changes: [], faults: [], teams: [], principals: [], removedTeams: [], facts: [] })
+  expect(plan).toEqual(emptyPlan())
 })
 
 test('what an earlier file declared and this one leaves out is disabled; what a call or a key declared is left', () => {

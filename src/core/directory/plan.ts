@@ -1,20 +1,26 @@
 import { type Caller, may, ROLES } from '../access.js'
 import { type Fact, joined } from '../audit.js'
 import { digestOf } from '../canonical.js'
+import type { Channel } from '../channel.js'
 import type { Json, JsonObject } from '../json.js'
 import { fieldChanges } from '../policy/diff.js'
 import type { Principal, Source, Team } from '../principal.js'
+import type { GroupRule } from '../sign-on.js'
 import type { DeclaredPrincipal, DeclaredTeam, DirectoryDocument } from './document.js'
+import { planChannels } from './plan-channels.js'
+import { planSignOn } from './plan-sign-on.js'
 
 /** Everybody there is. */
 export interface Directory {
   teams: readonly Team[]
   principals: readonly Principal[]
+  channels?: readonly Channel[]
+  groups?: readonly GroupRule[]
 }
 
 export interface DirectoryChange {
   change: 'added' | 'changed' | 'disabled' | 'enabled' | 'removed'
-  what: 'team' | 'principal'
+  what: 'team' | 'principal' | 'channel' | 'sign_on'
   id: string
   fields: { path: string; before: Json; after: Json }[]
 }
@@ -31,6 +37,11 @@ export interface DirectoryPlan {
   teams: Team[]
   principals: Principal[]
   removedTeams: string[]
+  channels: Channel[]
+  removedChannels: string[]
+  /** Null: as before. */
+  groups: GroupRule[] | null
+  removedGroups: string[]
   facts: Fact[]
 }
 
@@ -57,6 +68,18 @@ export function planDirectory(standing: Directory, document: DirectoryDocument, 
   for (const { principal, team } of document.principals)
     if (team !== null && !named.has(team))
       fault(plan, `principals.${principal}.team`, `there is no team '${team}': declare it under teams`)
+  const signOn = planSignOn(standing.groups ?? [], document.groups, named, asking)
+  plan.groups = signOn.groups
+  plan.removedGroups = signOn.removed
+  if (signOn.change !== null) plan.changes.push(signOn.change)
+  plan.faults.push(...signOn.faults)
+  plan.facts.push(...signOn.facts)
+  const told = planChannels(standing.channels ?? [], document.channels, asking)
+  plan.channels.push(...told.channels)
+  plan.removedChannels.push(...told.removed)
+  plan.changes.push(...told.changes)
+  plan.faults.push(...told.faults)
+  plan.facts.push(...told.facts)
   if (asking.whole) planAbsent(plan, standing, document, asking)
   const after = new Map(principals)
   for (const each of plan.principals) after.set(each.principal, each)
@@ -99,8 +122,9 @@ function planPrincipal(
   if (found.kind !== next.kind) fault(plan, `${path}.kind`, `is a ${found.kind}; declare another principal`)
   if (found.principal === caller.principal && (found.role !== next.role || found.team !== next.team))
     fault(plan, path, 'nobody changes their own role or team')
-  // Also of who has more: to bring an admin down one must be able to make one.
-  if ((found.role !== next.role || enabled) && !(mayGrant(caller, next) && mayGrant(caller, found)))
+  // Also of who has more: to bring an admin down one must be able to make one. Who has the e-mail address of somebody can sign on as them.
+  const isOther = found.role !== next.role || found.email !== next.email || enabled
+  if (isOther && !(mayGrant(caller, next) && mayGrant(caller, found)))
     fault(plan, `${path}.role`, beyond(caller, mayGrant(caller, next) ? found.role : next.role))
   const change = enabled ? 'enabled' : 'changed'
   record(plan, { change, what: 'principal', id: declared.principal, fields }, next, asked(next))
@@ -172,6 +196,10 @@ export const emptyPlan = (): DirectoryPlan => ({
   teams: [],
   principals: [],
   removedTeams: [],
+  channels: [],
+  removedChannels: [],
+  groups: null,
+  removedGroups: [],
   facts: [],
 })
 

@@ -1,6 +1,7 @@
 import type { Claim } from '../job.js'
 import type { Json } from '../json.js'
-import type { JobClass } from './document.js'
+import { type DataUse, readDataUses, sortedUses } from './data-use.js'
+import type { JobClass, PolicyDocument } from './document.js'
 import { activation, compileExpression, type Expression, failureReason, type View } from './expression.js'
 import { compileSchema, type SchemaFault } from './schema.js'
 import { specificity } from './topics.js'
@@ -35,22 +36,25 @@ export interface CompiledClass {
   /** Key (`label:env`, `environment`, `action_type`) → what the server holds true: a value or an expression. */
   values: Map<string, string | Expression>
   tags: [tag: string, when: Expression][]
+  data: Expression | null
   schema: ((value: Json) => SchemaFault[]) | null
 }
 
 /** Throws ExpressionError or SchemaError. */
-export function compileClass(job: JobClass): CompiledClass {
+export function compileClass(job: JobClass, calendars?: PolicyDocument['calendars']): CompiledClass {
+  const compile = (text: string) => compileExpression(text, calendars)
   const values = new Map<string, string | Expression>()
   for (const [name, value] of Object.entries(job.set.labels)) values.set(`label:${name}`, value)
-  for (const [name, text] of Object.entries(job.derive.labels)) values.set(`label:${name}`, compileExpression(text))
+  for (const [name, text] of Object.entries(job.derive.labels)) values.set(`label:${name}`, compile(text))
   for (const kind of ['environment', 'action_type'] as const) {
     if (job.set[kind] !== null) values.set(kind, job.set[kind])
-    if (job.derive[kind] !== null) values.set(kind, compileExpression(job.derive[kind]))
+    if (job.derive[kind] !== null) values.set(kind, compile(job.derive[kind]))
   }
   return {
     job,
     values,
-    tags: Object.entries(job.derive.risk_tags).map(([tag, text]) => [tag, compileExpression(text)]),
+    tags: Object.entries(job.derive.risk_tags).map(([tag, text]) => [tag, compile(text)]),
+    data: job.derive.data === undefined ? null : compile(job.derive.data),
     schema: job.input_schema && compileSchema(job.input_schema),
   }
 }
@@ -61,6 +65,8 @@ export interface ClassPlan {
   values: [key: string, value: string | Expression][]
   setTags: string[]
   tags: [tag: string, when: Expression][]
+  /** What the job reads and writes: all that any class derives. */
+  data: Expression[]
   requires: JobClass['require'][]
   schemas: ((value: Json) => SchemaFault[])[]
   /** Two equally specific classes that disagree: nobody can say what the server holds true, so the job is denied. */
@@ -80,11 +86,12 @@ export function planClasses(classes: readonly CompiledClass[]): ClassPlan {
     values,
     setTags: [...new Set(jobs.flatMap((job) => job.set.risk_tags))],
     tags: ranked.flatMap((each) => each.tags),
+    data: ranked.flatMap((each) => each.data ?? []),
     requires: jobs.map((job) => job.require).filter(asksAnything),
     schemas: ranked.flatMap((each) => each.schema ?? []),
     conflict,
   }
-  const lists = [plan.values, plan.setTags, plan.tags, plan.requires, plan.schemas]
+  const lists = [plan.values, plan.setTags, plan.tags, plan.data, plan.requires, plan.schemas]
   return { ...plan, acts: conflict !== null || lists.some((list) => list.length > 0) }
 }
 
@@ -158,8 +165,14 @@ export function serverView(plan: ClassPlan, claim: Claim, now: number): ServerVi
     if (holds === true) view.risk_tags = uniteTags(view.risk_tags, [tag])
     else if (holds !== false && holds !== undefined) own.denial ??= `deriving risk tag ${tag} gave no true or false`
   }
+  if (plan.data.length > 0) view.data = dataOf(plan, claim, now, own)
   own.denial ??= missing(plan, claim, view) ?? malformed(plan, claim.input)
   return { view, claimed: own.differs ? claimedView(claim, view) : null, denial: own.denial }
+}
+
+/** The action type that the server itself holds true; null where that is left to the agent to say. */
+export function heldActionType(plan: ClassPlan, claim: Claim, now: number): string | null {
+  return plan.acts ? serverView(plan, { ...claim, action_type: null }, now).view.action_type : null
 }
 
 function claimedView(claim: Claim, view: View): View {
@@ -168,7 +181,22 @@ function claimedView(claim: Claim, view: View): View {
     risk_tags: view.risk_tags,
     environment: claim.environment ?? view.environment,
     action_type: claim.action_type ?? view.action_type,
+    // Never the agent's to say.
+    ...(view.data === undefined ? {} : { data: view.data }),
   }
+}
+
+/** What could not be derived is a denial: nobody knows then what the job would touch. */
+function dataOf(plan: ClassPlan, claim: Claim, now: number, own: { denial: string | null }): DataUse[] {
+  const uses = plan.data.flatMap((source) => {
+    const derived = attempt(source, claim, claim, now, own, 'data')
+    if (derived === undefined) return []
+    const read = readDataUses(derived)
+    if (typeof read !== 'string') return read
+    own.denial ??= `deriving data failed: ${read}`
+    return []
+  })
+  return sortedUses(uses)
 }
 
 interface Applying {

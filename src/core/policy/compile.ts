@@ -1,6 +1,8 @@
 import { digestOf } from '../canonical.js'
 import type { Json } from '../json.js'
+import { type CompiledWorkflow, compileWorkflow } from '../workflow.js'
 import { type ClassPlan, type CompiledClass, compileClass, planClasses } from './classes.js'
+import { CLOCK_FUNCTIONS } from './clock-functions.js'
 import type { PolicyDocument, Rule } from './document.js'
 import { compileExpression, type Expression } from './expression.js'
 import { buildIndex, buildVocabulary, type Condition, type RuleIndex, type Vocabulary } from './match.js'
@@ -44,6 +46,8 @@ export interface CompiledPolicy {
   readonly document: PolicyDocument
   /** Whether some expression may read `now`: what was decided under it then holds for a while only. */
   readonly readsClock: boolean
+  /** By the name that jobs say in `workflow`. */
+  readonly workflows: ReadonlyMap<string, CompiledWorkflow>
   readonly tables: Tables
 }
 
@@ -69,16 +73,22 @@ export function policyDigest(document: PolicyDocument): string {
 /** Builds the index. Throws PolicyCompileError for a document that no parser made. */
 export function compilePolicy(document: PolicyDocument): CompiledPolicy {
   const judged: Judged[] = [
-    ...document.rules.map((rule) => ({ rule, match: rule.match, when: compileWhen(rule) })),
+    ...document.rules.map((rule) => ({ rule, match: rule.match, when: compileWhen(rule, document.calendars) })),
     ...document.high_risk.map((match) => ({ rule: null, match, when: null })),
   ]
-  const classes = document.job_classes.map((job) => guarded(job.topic, () => compileClass(job)))
-  const readsClock = /\bnow\b/.test(JSON.stringify([document.rules.map(({ when }) => when), document.job_classes]))
-  return { digest: policyDigest(document), document, readsClock, tables: buildTables(judged, classes) }
+  const classes = document.job_classes.map((job) => guarded(job.topic, () => compileClass(job, document.calendars)))
+  const workflows = new Map(
+    document.workflows?.map((each) => [each.id, guarded(each.id, () => compileWorkflow(each, document.calendars))]),
+  )
+  const { rules, job_classes } = document
+  const readsClock = CLOCK.test(JSON.stringify([rules.map(({ when }) => when), job_classes, document.workflows]))
+  return { digest: policyDigest(document), document, readsClock, workflows, tables: buildTables(judged, classes) }
 }
 
-function compileWhen({ id, when }: Rule): Expression | null {
-  return when === null ? null : guarded(id, () => compileExpression(when))
+const CLOCK = new RegExp(`\\b(now|${CLOCK_FUNCTIONS.join('|')})\\b`)
+
+function compileWhen({ id, when }: Rule, calendars: PolicyDocument['calendars']): Expression | null {
+  return when === null ? null : guarded(id, () => compileExpression(when, calendars))
 }
 
 function guarded<T>(subject: string, build: () => T): T {

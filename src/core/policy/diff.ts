@@ -4,8 +4,8 @@ import { DECISIONS, type PolicyDocument, type Rule } from './document.js'
 
 export interface Change {
   change: 'added' | 'removed' | 'changed'
-  what: 'rule' | 'job_class' | 'output_rule' | 'high_risk' | 'test' | 'default_decision'
-  /** Rule id, class topic, test name; empty for default_decision. */
+  what: 'rule' | 'job_class' | 'output_rule' | 'high_risk' | 'calendar' | 'workflow' | 'test' | 'default_decision'
+  /** Rule id, class topic, calendar, workflow, test name; empty for default_decision. */
   id: string
   /** For `changed`: which keys, each with both values; null where a side has none. */
   fields: { path: string; before: Json; after: Json }[]
@@ -13,7 +13,7 @@ export interface Change {
   effect: 'tighter' | 'looser' | null
 }
 
-/** What is different between two documents, in the order rules, classes, output rules, high risk, tests. */
+/** What is different between two documents, in the order rules, classes, output rules, high risk, calendars, workflows, tests. */
 export function diffPolicies(before: PolicyDocument, after: PolicyDocument): Change[] {
   const changes: Change[] = []
   if (before.default_decision !== after.default_decision) {
@@ -26,6 +26,8 @@ export function diffPolicies(before: PolicyDocument, after: PolicyDocument): Cha
     ['job_class', before.job_classes, after.job_classes, (job) => (job as { topic: string }).topic],
     ['output_rule', before.output_rules, after.output_rules, (rule) => (rule as { id: string }).id],
     ['high_risk', before.high_risk, after.high_risk, (matcher) => canonical(matcher as Json)],
+    ['calendar', before.calendars ?? [], after.calendars ?? [], (calendar) => (calendar as { id: string }).id],
+    ['workflow', before.workflows ?? [], after.workflows ?? [], (workflow) => (workflow as { id: string }).id],
     ['test', before.tests, after.tests, (test) => (test as { name: string }).name],
   ] as const satisfies [Change['what'], readonly unknown[], readonly unknown[], (item: unknown) => string][]
   for (const [what, old, fresh, key] of parts) changes.push(...compare(what, old, fresh, key))

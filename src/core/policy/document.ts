@@ -1,5 +1,7 @@
+import type { Calendar } from '../calendar.js'
 import type { JsonObject } from '../json.js'
 import type { Constraints } from './constraints.js'
+import type { DataScope } from './data-use.js'
 
 export type DecisionWord = 'ALLOW' | 'DENY' | 'REQUIRE_APPROVAL' | 'ALLOW_WITH_CONSTRAINTS'
 
@@ -33,16 +35,43 @@ export interface Matcher extends Partial<Record<ScalarField, string[]>> {
   risk_tags?: TagTest
 }
 
-export interface ApprovalSpec {
-  /** Who may answer: `team:x`, `role:x` or `principal:x`, sorted. */
+/** People who are asked together. */
+export interface ApprovalLevel {
+  /**
+   * Who may answer: `team:x`, `role:x`, `principal:x`, `lead:x` (who leads team x), `oncall:x` (who is on call for it), sorted. `owner`
+   * for x is the team that owns the agent, `requester` the team of who asked.
+   */
   from: string[]
   /** Distinct people who must say yes. */
   need: number
+  /** From when the level is asked. */
   within_ms: number
-  /** What happens when nobody answers in time. It never allows. */
+}
+
+/** Who is asked in addition once those before them let their time pass. */
+export interface ApprovalRung {
+  from: string[]
+  /** How long they have before the next rung is asked, or the question expires. */
+  after_ms: number
+}
+
+/**
+ * One flow. Keys with a `?` are absent where they say nothing, so that what a flow of one level hashes to is what it hashed to before
+ * there were others.
+ */
+export interface ApprovalSpec extends ApprovalLevel {
+  /** What happens when nobody answers in time: it expires, or the ladder is asked in addition. It never allows. */
   then: 'deny' | 'escalate'
   /** How long an answer counts, from when it is given. */
   valid_for_ms: number
+  /** Two or more. `from`, `need` and `within_ms` of the flow itself then only sum them up. */
+  levels?: ApprovalLevel[]
+  /** All levels are asked at once; absent: each when the one before it has its people. */
+  order?: 'parallel'
+  /** One person may serve several levels, and a lead of the requester is asked too; absent: four eyes, a person serves one level. */
+  kind?: 'confirmation'
+  /** Absent: who is on call for the owner team, then admins, each with the level's time. Only with `then: escalate`. */
+  ladder?: ApprovalRung[]
 }
 
 export const DEFAULT_APPROVAL: ApprovalSpec = {
@@ -86,6 +115,8 @@ export interface Derivation {
   risk_tags: Record<string, string>
   environment: string | null
   action_type: string | null
+  /** CEL giving the list of what the job reads and writes (data-use.ts); absent where the class says nothing of it. */
+  data?: string
 }
 
 export interface Requirement {
@@ -143,6 +174,19 @@ export interface Fixture {
   }
 }
 
+/** A workflow with a clear start and end on a small part of the data, as a policy file declares it. Jobs name it in `workflow`. */
+export interface BoundedWorkflow {
+  id: string
+  /** Topic patterns: a job of another topic is no part of it, so nothing cascades. */
+  topics: string[]
+  /** CEL: true of the cases that belong to it. */
+  starts: string
+  /** CEL: true of a case that is over. */
+  ends: string
+  /** All that it may touch. */
+  data: DataScope[]
+}
+
 /** The normalised document: defaults filled in, rules sorted by id, lists sorted. Its digest names the snapshot. */
 export interface PolicyDocument {
   version: 'v1'
@@ -151,6 +195,10 @@ export interface PolicyDocument {
   rules: Rule[]
   job_classes: JobClass[]
   output_rules: OutputRule[]
+  /** Absent where the file has none, so that older documents keep their digest. */
+  calendars?: Calendar[]
+  /** Absent likewise. */
+  workflows?: BoundedWorkflow[]
   tests: Fixture[]
 }
 

@@ -1,6 +1,6 @@
 import { sha256 } from '../canonical.js'
 import type { Claim } from '../job.js'
-import { CLASS_DEFAULTS, type EffectiveClass, inputFaults, serverView } from './classes.js'
+import { CLASS_DEFAULTS, type EffectiveClass, heldActionType, inputFaults, serverView } from './classes.js'
 import { type CompiledPolicy, planFor, type TopicPlan } from './compile.js'
 import type { Constraints } from './constraints.js'
 import type { ApprovalSpec, DecisionWord, Limits, Rule } from './document.js'
@@ -76,6 +76,10 @@ function decide(policy: CompiledPolicy, plan: TopicPlan, claim: Claim, now: numb
       approval = NO_APPROVAL
     }
   }
+  const { labels, risk_tags, environment, action_type } = view
+  const effective: View = { labels, risk_tags, environment, action_type }
+  // Only where it is derived: hashes of what never knew it stay what they were.
+  if (server?.view.data !== undefined) effective.data = server.view.data
   return {
     decision,
     reason,
@@ -86,12 +90,7 @@ function decide(policy: CompiledPolicy, plan: TopicPlan, claim: Claim, now: numb
     limits: verdict.limits.length === 0 ? NO_LIMITS : verdict.limits.map((each) => applied(each, claim, view)),
     high_risk: verdict.high_risk,
     job_class: classes.effective,
-    effective: {
-      labels: view.labels,
-      risk_tags: view.risk_tags,
-      environment: view.environment,
-      action_type: view.action_type,
-    },
+    effective,
   }
 }
 
@@ -218,6 +217,12 @@ function refusal(claim: Claim, reason: string): Evaluation {
       action_type: claim.action_type,
     },
   }
+}
+
+/** The action type that the server itself holds true of the job; null where that is left to the agent to say, which is only a claim. */
+export function heldAction(policy: CompiledPolicy, claim: Claim, now: number): string | null {
+  const plan = planFor(policy, claim.topic)
+  return plan === null ? null : heldActionType(plan.classes, claim, now)
 }
 
 /** What the topic's input schemas say against the job's input: JSON pointers and sentences, for a 422. */

@@ -1,9 +1,10 @@
+import type { Calendar } from '../calendar.js'
 import type { Claim } from '../job.js'
 import { serverView } from './classes.js'
 import { type CompiledPolicy, planFor } from './compile.js'
 import type { DecisionWord, Rule, TagTest } from './document.js'
 import { evaluate } from './evaluate.js'
-import { activation, compileExpression, failureText, type View } from './expression.js'
+import { activation, compileExpression, type Expression, failureText, type View } from './expression.js'
 import { valueConditions, valueMatches } from './match.js'
 import { editDistance } from './nearest.js'
 import { topicMatches } from './topics.js'
@@ -44,9 +45,14 @@ export function explain(policy: CompiledPolicy, claim: Claim, now: number): Why 
   const server = plan?.classes.acts ? serverView(plan.classes, claim, now) : null
   const matched: Why['matched'] = []
   const nearly: (Why['nearly'][number] & { distance: number })[] = []
-  for (const rule of policy.document.rules) {
-    const onServer = ruleConditions(rule, claim, effective, now)
-    const on = matchedOn(rule, onServer, server?.claimed ? ruleConditions(rule, claim, server.claimed, now) : null)
+  const { rules, calendars } = policy.document
+  for (const rule of rules) {
+    const onServer = ruleConditions(rule, claim, effective, now, calendars)
+    const on = matchedOn(
+      rule,
+      onServer,
+      server?.claimed ? ruleConditions(rule, claim, server.claimed, now, calendars) : null,
+    )
     if (on !== null) matched.push({ rule: rule.id, decision: rule.decision, reason: rule.reason, on })
     else {
       const failed = onServer.filter(({ holds }) => !holds)
@@ -95,7 +101,13 @@ function farness(failed: readonly ConditionResult[], rule: Rule, claim: Claim): 
 }
 
 /** Every condition of the rule against one view of the job. */
-export function ruleConditions(rule: Rule, claim: Claim, view: View, now: number): ConditionResult[] {
+export function ruleConditions(
+  rule: Rule,
+  claim: Claim,
+  view: View,
+  now: number,
+  calendars?: readonly Calendar[],
+): ConditionResult[] {
   const { match, when } = rule
   const results: ConditionResult[] = []
   if (match.topic) {
@@ -112,7 +124,7 @@ export function ruleConditions(rule: Rule, claim: Claim, view: View, now: number
     })
   }
   if (match.risk_tags) results.push(tagCondition(match.risk_tags, view.risk_tags))
-  if (when !== null) results.push(whenCondition(when, claim, view, now))
+  if (when !== null) results.push(whenCondition(compileExpression(when, calendars), claim, view, now))
   return results
 }
 
@@ -134,10 +146,10 @@ function tagCondition(test: TagTest, tags: readonly string[]): ConditionResult {
   }
 }
 
-function whenCondition(when: string, claim: Claim, view: View, now: number): ConditionResult {
-  const said = { condition: 'when', expected: when }
+function whenCondition(when: Expression, claim: Claim, view: View, now: number): ConditionResult {
+  const said = { condition: 'when', expected: when.text }
   try {
-    const value = compileExpression(when).run(activation(claim, view, now))
+    const value = when.run(activation(claim, view, now))
     if (typeof value === 'boolean') return { ...said, actual: String(value), holds: value }
     return { ...said, actual: `${ERROR}no true or false`, holds: false }
   } catch (error) {

@@ -1,8 +1,11 @@
 import { type ASTNode, Environment, type ParseResult } from '@marcbachmann/cel-js'
 import { RE2JS } from 're2js'
+import type { Calendar } from '../calendar.js'
 import type { Claim } from '../job.js'
 import type { Json } from '../json.js'
+import { askedOf, CLOCK_FUNCTIONS, type ClockFunction } from './clock-functions.js'
 import { commandClass } from './command.js'
+import type { DataUse } from './data-use.js'
 import { parseDuration } from './duration.js'
 
 /**
@@ -16,6 +19,9 @@ import { parseDuration } from './duration.js'
  *
  * The library's own `matches()` is a backtracking RegExp and its `duration()` a quadratic one, so both names are bound
  * to linear ones here. The library refuses to replace a built-in, therefore the call is renamed in the parsed tree.
+ *
+ * `business_hours('berlin')`, `is_holiday('berlin')` and `in_window('freeze')` ask the policy's own calendars about `now`; their names
+ * are written out, so that a name nobody declared is a fault of the file and not a denial of every job.
  */
 export const VARIABLES = {
   input: 'dyn',
@@ -24,6 +30,8 @@ export const VARIABLES = {
   risk_tags: 'list<string>',
   environment: 'dyn',
   action_type: 'dyn',
+  /** What the job's classes derive that it reads and writes; null where none derives it. */
+  data: 'dyn',
   capability: 'dyn',
   action: 'dyn',
   workflow: 'dyn',
@@ -41,6 +49,8 @@ export interface View {
   risk_tags: string[]
   environment: string | null
   action_type: string | null
+  /** Absent where no class derives it. */
+  data?: DataUse[]
 }
 
 const NOTHING: Json = Object.freeze({}) as Json
@@ -72,6 +82,9 @@ class Activation {
   }
   get action_type() {
     return this.#view.action_type
+  }
+  get data() {
+    return this.#view.data ?? null
   }
   get capability() {
     return this.#claim.capability
@@ -135,7 +148,7 @@ const RENAMED: Record<string, string> = {
   upperAscii: 'upper_ascii',
 }
 
-function buildEnvironment(): Environment {
+function buildEnvironment(calendars: readonly Calendar[]): Environment {
   const env = new Environment({
     homogeneousAggregateLiterals: false,
     limits: { maxAstNodes: 1000, maxDepth: 64, maxListElements: 500, maxMapEntries: 100 },
@@ -165,12 +178,31 @@ function buildEnvironment(): Environment {
     return seconds.evaluate(`duration("${ms}ms")`)
   })
   env.registerFunction('command_class(string): string', commandClass)
+  const asked = askedOf(calendars)
+  for (const name of CLOCK_FUNCTIONS) {
+    env.registerFunction(`${name}(string, google.protobuf.Timestamp): bool`, (about: string, now: Date) =>
+      asked[name](about, now.getTime()),
+    )
+  }
   return env
 }
 
 /** Only to build Duration values, whose class the library does not export. */
 const seconds = new Environment()
-const environment = buildEnvironment()
+const environment = buildEnvironment([])
+
+/** One environment for each list of calendars, about 1 ms to make; most policies have none and share the first. */
+const environments = new WeakMap<readonly Calendar[], Environment>()
+
+function environmentOf(calendars: readonly Calendar[] | undefined): Environment {
+  if (calendars === undefined || calendars.length === 0) return environment
+  let known = environments.get(calendars)
+  if (known === undefined) {
+    known = buildEnvironment(calendars)
+    environments.set(calendars, known)
+  }
+  return known
+}
 
 /** Where in the text it is wrong: UTF-16 offsets. */
 export class ExpressionError extends Error {
@@ -190,22 +222,25 @@ export interface Expression {
   run: (activation: object) => unknown
   /** Paths it reads that may be missing: `input.amount`, without those guarded by `has()`. */
   unguarded: string[]
+  /** Calendars and windows it asks about. */
+  asks: { fn: ClockFunction; name: string }[]
 }
 
-/** Parses and type-checks once. Throws ExpressionError. */
-export function compileExpression(text: string): Expression {
+/** Parses and type-checks once. Throws ExpressionError. Calendars that are not among `calendars` are errors when it runs. */
+export function compileExpression(text: string, calendars?: readonly Calendar[]): Expression {
   if (text.length > MAX_EXPRESSION) throw new ExpressionError(`longer than ${MAX_EXPRESSION} characters`, 0)
   let parsed: ParseResult
   try {
-    parsed = environment.parse(text)
+    parsed = environmentOf(calendars).parse(text)
   } catch (error) {
     throw asExpressionError(error)
   }
   const unguarded = unguardedPaths(parsed.ast)
   renameCalls(parsed.ast)
+  const asks = handNow(parsed.ast)
   const checked = parsed.check()
   if (!checked.valid) throw asExpressionError(checked.error)
-  return { text, type: checked.type ?? 'dyn', run: bounded(parsed, nesting(parsed.ast)), unguarded }
+  return { text, type: checked.type ?? 'dyn', run: bounded(parsed, nesting(parsed.ast)), unguarded, asks }
 }
 
 const COMPREHENSIONS = new Set(['all', 'exists', 'exists_one', 'filter', 'map'])
@@ -292,6 +327,20 @@ function renameCalls(node: ASTNode): void {
     if (Object.hasOwn(RENAMED, args[0])) args[0] = RENAMED[args[0]]!
   }
   for (const child of children(node)) renameCalls(child)
+}
+
+/** Gives every call that asks a calendar the moment as its second argument; what they ask about. Throws ExpressionError. */
+function handNow(node: ASTNode): Expression['asks'] {
+  const asks = children(node).flatMap(handNow)
+  if (node.op !== 'call') return asks
+  const [name, args] = node.args as unknown as [string, ASTNode[]]
+  const fn = CLOCK_FUNCTIONS.find((each) => each === name)
+  if (fn === undefined) return asks
+  const about = args[0]
+  if (args.length !== 1 || about?.op !== 'value' || typeof about.args !== 'string')
+    throw new ExpressionError(`${fn}() takes one name, written out`, node.start ?? 0)
+  args.push(environment.parse('now').ast)
+  return [...asks, { fn, name: about.args }]
 }
 
 /** `input.a.b` or `labels["env"]` as a dotted path; null for anything else. */

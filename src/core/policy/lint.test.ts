@@ -119,3 +119,15 @@ test('nothing in it, and an open default', () => {
     'open_default 2',
   ])
 })
+
+test('a level that wants more people than it names', () => {
+  const ask = (approval: string) =>
+    warnings(`rules:\n  - { id: ask, match: { topic: job.x }, decision: REQUIRE_APPROVAL, approval: ${approval} }`)
+  expect(ask('{ from: [principal:person:ann], need: 2 }')).toEqual(['unanswerable_flow 3'])
+  expect(ask('{ levels: [ { from: team:a }, { from: [principal:person:ann], need: 2 } ] }')).toEqual([
+    'unanswerable_flow 3',
+  ])
+  // Who is in a team, the file does not say.
+  expect(ask('{ from: [principal:person:ann, team:a], need: 3 }')).toEqual([])
+  expect(ask('{ from: [principal:person:ann, principal:person:ben], need: 2 }')).toEqual([])
+})

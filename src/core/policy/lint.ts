@@ -18,7 +18,10 @@ export function lint(document: PolicyDocument): Finding[] {
   return [
     ...emptiness(document),
     ...document.rules.flatMap((rule) => riskyWhen(rule, document.job_classes)),
+    ...avoidableWorkflows(document),
+    ...document.rules.flatMap((rule) => underivedData(rule, document.job_classes)),
     ...document.rules.flatMap((rule) => evadableLimit(rule, document.job_classes)),
+    ...document.rules.flatMap(unanswerableFlow),
     ...claimedGuards(document, pairs),
     ...coveredRules(pairs),
     ...unprotectedHighRisk(document, pairs),
@@ -230,6 +233,39 @@ function riskyWhen(rule: Rule, classes: readonly JobClass[]): Finding[] {
     }))
 }
 
+/** A job that names no workflow is bound by none: only a rule that asks for the name makes an agent say it. */
+function avoidableWorkflows({ rules, workflows = [] }: PolicyDocument): Finding[] {
+  return workflows.flatMap(({ id, topics }) => {
+    const around = rules.find(
+      (rule) =>
+        permits(rule) &&
+        rule.match.workflow === undefined &&
+        topicsOf(rule.match).some((pattern) => topics.some((each) => patternsOverlap(pattern, each))),
+    )
+    if (around === undefined) return []
+    return {
+      code: 'workflow_avoidable',
+      message: `'${around.id}' permits jobs on topics of workflow '${id}' that do not name it, so its bounds are left out`,
+      hint: `match: {workflow: ${id}} in '${around.id}'`,
+      at: `workflow:${id}`,
+    }
+  })
+}
+
+/** `data` is null where no class derives it, and asking null for a table is an error, so a denial. */
+function underivedData({ id, when, match }: Rule, classes: readonly JobClass[]): Finding[] {
+  if (when === null || !/\bdata\./.test(when) || /\bdata *[!=]= *null\b/.test(when)) return []
+  if (classesFor(match, classes).some(({ derive }) => derive.data !== undefined)) return []
+  return [
+    {
+      code: 'data_not_derived',
+      message: 'when reads data, which no job class derives for every topic of the rule: jobs without it are denied',
+      hint: 'derive: {data: …} in a job class, or write data != null && …',
+      at: `rule:${id}`,
+    },
+  ]
+}
+
 /** Whether a job class makes sure the path holds a value. */
 function promised(path: string, match: Matcher, classes: readonly JobClass[]): boolean {
   const [root, rest] = split(path)
@@ -252,6 +288,16 @@ function evadableLimit(rule: Rule, classes: readonly JobClass[]): Finding[] {
   return [
     { code: 'evadable_limit', message, hint: `let a job class set or derive label '${name}'`, at: `rule:${rule.id}` },
   ]
+}
+
+/** A level that wants more people than it names one by one. Who is in a team or has a role, the file cannot know. */
+function unanswerableFlow({ id, approval }: Rule): Finding[] {
+  const levels = approval === null ? [] : (approval.levels ?? [approval])
+  return levels.flatMap(({ from, need }) => {
+    if (from.length >= need || !from.every((word) => word.startsWith('principal:'))) return []
+    const message = `asks ${need} people and names ${from.length}: ${from.join(', ')}`
+    return [{ code: 'unanswerable_flow', message, hint: 'name a team or a role, or need fewer', at: `rule:${id}` }]
+  })
 }
 
 /** High-risk kinds that a rule permits by name and nothing stops. */

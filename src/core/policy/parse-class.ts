@@ -11,20 +11,19 @@ import {
   type Requirement,
   type Stamp,
 } from './document.js'
+import { readConstraints, readMatcher } from './parse-rule.js'
 import {
   checkName,
-  readConstraints,
   readDuration,
   readExpression,
   readId,
-  readMatcher,
   readNames,
   readOwner,
   readStrings,
   readTopics,
   readWord,
   sorted,
-} from './parse-rule.js'
+} from './parse-value.js'
 import type { Field, Source } from './reader.js'
 import { compileSchema, SchemaError } from './schema.js'
 
@@ -88,7 +87,7 @@ function readStamp(source: Source, field: Field | undefined): Stamp {
 }
 
 function readDerivation(source: Source, field: Field | undefined): Derivation {
-  const fields = field && source.map(field, KINDS)
+  const fields = field && source.map(field, [...KINDS, 'data'])
   const derivation: Derivation = { labels: {}, risk_tags: {}, environment: null, action_type: null }
   for (const [kind, types] of [
     ['labels', ['string', 'null']],
@@ -104,6 +103,9 @@ function readDerivation(source: Source, field: Field | undefined): Derivation {
     const value = fields?.get(kind)
     if (value) derivation[kind] = readExpression(source, value, ['string', 'null'])
   }
+  const data = fields?.get('data')
+  const uses = data && readExpression(source, data, ['list'])
+  if (uses) derivation.data = uses
   return derivation
 }
 

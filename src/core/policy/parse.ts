@@ -1,4 +1,7 @@
+import { type Calendar, isZone } from '../calendar.js'
+import { CLOCK_FUNCTIONS } from './clock-functions.js'
 import {
+  type BoundedWorkflow,
   DEFAULT_HIGH_RISK,
   type Fixture,
   type JobClass,
@@ -7,14 +10,22 @@ import {
   type PolicyDocument,
   type Rule,
 } from './document.js'
+import { compileExpression } from './expression.js'
 import { lint } from './lint.js'
+import { readCalendar } from './parse-calendar.js'
 import { readFixture, readJobClass, readOutputRule } from './parse-class.js'
-import { readMatcher, readRule, readWord } from './parse-rule.js'
+import { readMatcher, readRule } from './parse-rule.js'
+import { readWord } from './parse-value.js'
+import { readWorkflow } from './parse-workflow.js'
 import { type Fault, type Field, type Position, Source } from './reader.js'
 
 export type { Fault } from './reader.js'
 
-const FILE_KEYS = ['version', 'default_decision', 'high_risk', 'rules', 'job_classes', 'output_rules', 'tests']
+const FILE_KEYS = ['version', 'default_decision', 'high_risk', 'rules', 'job_classes', 'output_rules'].concat([
+  'calendars',
+  'workflows',
+  'tests',
+])
 
 /** Rules in one policy. The index is built for tens of thousands; more is a generator gone wrong. */
 const MAX_RULES = 50_000
@@ -29,6 +40,8 @@ interface Draft {
   rules: Rule[]
   job_classes: JobClass[]
   output_rules: OutputRule[]
+  calendars: Calendar[]
+  workflows: BoundedWorkflow[]
   tests: Fixture[]
   places: Map<string, Position>
 }
@@ -49,12 +62,15 @@ export function parsePolicy(files: readonly { path: string; text: string }[]): {
     rules: [],
     job_classes: [],
     output_rules: [],
+    calendars: [],
+    workflows: [],
     tests: [],
     places: new Map(),
   }
   for (const file of [...files].sort((a, b) => (a.path < b.path ? -1 : 1))) {
     readFile(new Source(file.path, file.text, faults), draft)
   }
+  checkCalendars(draft, faults)
   if (files.length === 0) faults.push(whole('missing_file', 'there is no policy file'))
   if (faults.some((fault) => fault.severity === 'error')) return { document: null, faults: inOrder(faults) }
   const document = finish(draft)
@@ -99,6 +115,12 @@ function readFile(source: Source, draft: Draft): void {
   readRules(source, fields.get('rules'), draft)
   readClasses(source, fields.get('job_classes'), draft)
   readOutputRules(source, fields.get('output_rules'), draft)
+  readCalendars(source, fields.get('calendars'), draft)
+  for (const item of list(source, fields.get('workflows'))) {
+    const workflow = readWorkflow(source, item)
+    if (workflow && claimPlace(source, draft, `workflow:${workflow.id}`, item, `workflow '${workflow.id}'`))
+      draft.workflows.push(workflow)
+  }
   for (const item of list(source, fields.get('tests'))) {
     const fixture = readFixture(source, item)
     if (fixture) draft.tests.push(fixture)
@@ -167,6 +189,39 @@ function readOutputRules(source: Source, field: Field | undefined, draft: Draft)
   }
 }
 
+function readCalendars(source: Source, field: Field | undefined, draft: Draft): void {
+  for (const item of list(source, field)) {
+    const calendar = readCalendar(source, item)
+    if (!calendar || !claimPlace(source, draft, `calendar:${calendar.id}`, item, `calendar '${calendar.id}'`)) continue
+    draft.calendars.push(calendar)
+    // `in_window` names no calendar, so a window's name is one of the whole policy; of one calendar it may have several parts.
+    for (const name of new Set(calendar.windows.map((window) => window.name)))
+      claimPlace(source, draft, `window:${name}`, item, `window '${name}'`)
+  }
+}
+
+/** Every calendar and window that an expression asks about is declared; calendars may stand in another file than rules. */
+function checkCalendars(draft: Draft, faults: Fault[]): void {
+  const check = (text: string | null | undefined, place: string) => {
+    if (!text || !MAY_ASK.test(text)) return
+    for (const { fn, name } of compileExpression(text).asks) {
+      const isKnown = draft.places.has(fn === 'in_window' ? `window:${name}` : `calendar:${name}`)
+      if (isKnown || (fn === 'business_hours' && isZone(name))) continue
+      const message = `${fn}('${name.slice(0, 60)}') asks about ${fn === 'in_window' ? 'a window' : 'a calendar'} that nobody declares`
+      faults.push({ ...whole('unknown_calendar', message), ...draft.places.get(place) })
+    }
+  }
+  for (const { id, when } of draft.rules) check(when, `rule:${id}`)
+  for (const { id, starts, ends } of draft.workflows) for (const text of [starts, ends]) check(text, `workflow:${id}`)
+  for (const { topic, derive } of draft.job_classes) {
+    const { labels, risk_tags, environment, action_type, data } = derive
+    for (const text of [...Object.values(labels), ...Object.values(risk_tags), environment, action_type, data])
+      check(text, `class:${topic}`)
+  }
+}
+
+const MAY_ASK = new RegExp(CLOCK_FUNCTIONS.join('|'))
+
 /** Remembers where a thing with a name of its own stands; false, with a fault, where the name is taken. */
 function claimPlace(source: Source, draft: Draft, key: string, field: Field, what: string): boolean {
   const taken = draft.places.get(key)
@@ -191,6 +246,8 @@ function finish(draft: Draft): PolicyDocument {
     rules: draft.rules.toSorted(by((rule) => rule.id)),
     job_classes: draft.job_classes.toSorted(by((job) => job.topic)),
     output_rules: draft.output_rules.toSorted(by((rule) => rule.id)),
+    ...(draft.calendars.length === 0 ? {} : { calendars: draft.calendars.toSorted(by((calendar) => calendar.id)) }),
+    ...(draft.workflows.length === 0 ? {} : { workflows: draft.workflows.toSorted(by((workflow) => workflow.id)) }),
     tests: draft.tests,
   }
 }

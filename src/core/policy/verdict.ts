@@ -74,9 +74,12 @@ function reasonOf(decided: Rule | null, decision: DecisionWord, errors: Matched[
 function approvals(rules: readonly Rule[], byDefault: boolean): ApprovalSpec[] {
   const specs = new Map<string, ApprovalSpec>()
   for (const spec of [...rules.map((rule) => rule.approval), byDefault ? DEFAULT_APPROVAL : null]) {
-    if (spec) specs.set(JSON.stringify([spec.from, spec.need, spec.within_ms, spec.then, spec.valid_for_ms]), spec)
+    if (!spec) continue
+    const { from, need, within_ms, then, valid_for_ms, ...flow } = spec
+    const more = Object.keys(flow).length === 0 ? [] : [flow.levels, flow.order, flow.kind, flow.ladder]
+    specs.set(JSON.stringify([from, need, within_ms, then, valid_for_ms, ...more]), spec)
   }
-  return [...specs].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, spec]) => ({ ...spec, from: [...spec.from] }))
+  return [...specs].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, spec]) => structuredClone(spec))
 }
 
 function deepFreeze<T>(value: T): T {

@@ -40,6 +40,8 @@ export const JOB = {
   job_hash: '5ff20a06bafba4d5195110f2d78fc355a80d0ea02492249924bae9efde5af676',
   grant_hash: null,
   approval_id: null,
+  granted_by: null,
+  revises: null,
   context_ptr: 'ptr_01m7vq200pxtcpr01906v4en5r',
   input_ptr: 'ptr_01m7vq200pr4w2gdwnjszsx2h7',
   result_ptr: null,
@@ -86,7 +88,35 @@ export const APPROVAL = {
   grant_hash: GRANT_HASH,
   short_hash: 'v1:21107d5',
   specs: [{ from: ['role:approver'], need: 1, within_ms: 14_400_000, then: 'deny', valid_for_ms: 86_400_000 }],
+  asked_of: ['approver:first'],
+  open: [{ flow: 0, level: 0, since: AT, missing: 1 }],
+  escalations: [],
   answers: [],
+  edits: [],
+}
+export const GRANT = {
+  grant_id: 'grt_01m7vq208t9h1qk3s5x7c2d4ef',
+  agent: AGENT,
+  topic: 'job.tickets.close',
+  when: 'input.amount <= 20',
+  uses: 50,
+  used: 3,
+  expires_at: AT + 604_800_000,
+  reason: 'small refunds during the sale',
+  granted_by: 'approver:first',
+  created_at: AT,
+  revoked_at: null,
+  revoked_by: null,
+  state: 'active',
+}
+export const ABSENCE = {
+  principal: 'person:ann',
+  from: AT,
+  until: AT + 1_209_600_000,
+  delegate: 'person:ben',
+  away: true,
+  updated_at: AT,
+  updated_by: 'person:ann',
 }
 
 /** A call to another service, run by a worker under constraints. */
@@ -189,11 +219,15 @@ export const KEY = {
   team: null,
   topics: ['job.build.>'],
   act_as: [],
+  permissions: null,
   note: 'build machines',
   created_at: AT,
   created_by: 'admin:first',
   expires_at: null,
   revoked_at: null,
+  rotated_to: null,
+  last_used_at: null,
+  due: [],
 }
 
 export const BOT = {
@@ -238,4 +272,53 @@ export const ACCEPTED = {
   policy_snapshot: SHORT,
   job_hash: JOB.job_hash,
   run_id: JOB.run_id,
+}
+
+/** An agent is stopped while it pays: its lease ended, and nobody knows whether the money went. */
+export const STOP = {
+  stop_id: 'stop_01m7vps2w4k8r1y6t3z9b5n7qc',
+  scope: { agent: AGENT },
+  reason: 'it pays twice',
+  raised_by: 'person:lead',
+  raised_at: AT,
+  stage: 'stopped',
+  trial_until: null,
+  trial_limit: null,
+  resume: null,
+  steps: [],
+  ended_at: null,
+}
+export const STOPPED = {
+  ...STOP,
+  state: 'confirmed',
+  refused_ms: 14,
+  confirmed_ms: 640,
+  nodes: [
+    { node: 'plane-1/4711', confirmed_ms: 159, silent_ms: 820 },
+    { node: 'plane-2/4712', confirmed_ms: 201, silent_ms: 1310 },
+  ],
+  leases: { total: 1, ended: 1, open: 0, ended_ms: 640 },
+  open_effects: [
+    {
+      tenant: 'default',
+      job_id: JOB.job_id,
+      effect_key: 'pay',
+      begun_at: AT - 300,
+      agent: AGENT,
+      topic: 'job.refunds.pay',
+      job_status: 'ambiguous',
+    },
+  ],
+  open_effects_total: 1,
+}
+export const BREAKER = {
+  agent: AGENT,
+  state: 'open',
+  failures: 3,
+  reason: '3 failures in a row',
+  opened_at: AT,
+  retry_at: AT + 600_000,
+  cool_down_ms: 600_000,
+  closed_at: null,
+  closed_by: null,
 }

@@ -1,9 +1,13 @@
+import { APPROVAL_EXAMPLES } from './approval-examples.js'
+import { AUTONOMY_EXAMPLES, SHADOWED } from './autonomy-examples.js'
+import { CHANNEL_EXAMPLES } from './channel-examples.js'
 import {
   ACCEPTED,
   AGENT,
   APPROVAL,
   AT,
   BOT,
+  BREAKER,
   CALL,
   CONSTRAINTS,
   DEAD,
@@ -23,9 +27,12 @@ import {
   ROOT,
   SHORT,
   SNAPSHOT,
+  STOP,
+  STOPPED,
   STORED,
   TEAM,
 } from './example-rows.js'
+import { SESSION_EXAMPLES } from './session-examples.js'
 
 /**
  * What the document shows as requests and answers, by operationId: answers of a real server, shortened. They are one story, so
@@ -39,6 +46,7 @@ const page = <T>(...items: T[]) => ({ items, next_cursor: null })
 export const EXAMPLES = {
   'jobs.submit': {
     request: DEPLOY,
+    other: SHADOWED,
     response: {
       job_id: APPROVAL.job_id,
       status: 'pending_approval',
@@ -158,45 +166,7 @@ export const EXAMPLES = {
       },
     },
   },
-  'approvals.list': { response: page(APPROVAL) },
-  'approvals.get': {
-    response: {
-      ...APPROVAL,
-      job: {
-        agent_version: null,
-        labels: DEPLOY.labels,
-        risk_tags: [],
-        environment: null,
-        action_type: null,
-        capability: null,
-        action: null,
-        workflow: null,
-        timeout_ms: null,
-        max_attempts: null,
-        not_before: null,
-        effective: { labels: { env: 'prod' }, risk_tags: [], environment: null, action_type: null },
-        input: DEPLOY.input,
-        context: null,
-      },
-    },
-  },
-  'approvals.approve': {
-    request: { grant_hash: GRANT_HASH, note: 'change 4711' },
-    response: {
-      ...APPROVAL,
-      status: 'approved',
-      valid_until: AT + 86_433_000,
-      answers: [{ by: 'approver:first', answer: 'approve', at: AT + 33_000, note: 'change 4711' }],
-    },
-  },
-  'approvals.reject': {
-    request: { reason: 'freeze until Monday', grant_hash: GRANT_HASH },
-    response: {
-      ...APPROVAL,
-      status: 'rejected',
-      answers: [{ by: 'approver:first', answer: 'reject', at: AT + 33_000, note: 'freeze until Monday' }],
-    },
-  },
+  ...APPROVAL_EXAMPLES,
   'policy.get': { response: { ...SNAPSHOT, files: FILES } },
   'policy.evaluate': {
     request: { job: DEPLOY },
@@ -378,6 +348,65 @@ export const EXAMPLES = {
     response: { ...KEY, key: 'sp_01m7vq20yzpycs45rwqy6qn2s7_0000000000000000000000000000000000000000000' },
   },
   'keys.revoke': { response: { ...KEY, revoked_at: AT + 900 } },
+  'keys.rotate': {
+    request: { overlap: 86_400_000 },
+    response: {
+      ...KEY,
+      key_id: 'key_01m7w0d4kq2s8n5b7r3x9t6v1e',
+      key: 'sp_01m7w0d4kq2s8n5b7r3x9t6v1e_0000000000000000000000000000000000000000000',
+      rotates: { key_id: KEY.key_id, expires_at: AT + 86_400_000 },
+    },
+  },
+  'tokens.create': {
+    request: { minutes: 15, topics: ['job.build.image'], run_id: 'nightly-review' },
+    response: {
+      token: 'eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJzYWxseXBvcnQvZGVmYXVsdCJ9.c2lnbmF0dXJl',
+      jti: 'tok_01m7w0d4m1c9f5h2j8k4p6q3za',
+      key_id: KEY.key_id,
+      topics: ['job.build.image'],
+      run_id: 'nightly-review',
+      permissions: null,
+      expires_at: AT + 900_000,
+    },
+  },
+  'tokens.jwks': {
+    response: {
+      keys: [
+        {
+          kty: 'OKP',
+          crv: 'Ed25519',
+          x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo',
+          kid: 'kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k',
+          use: 'sig',
+          alg: 'EdDSA',
+        },
+      ],
+    },
+  },
+  'stops.list': { response: page(STOP) },
+  'stops.raise': {
+    request: { scope: STOP.scope, reason: STOP.reason, wait_ms: 5000 },
+    response: STOPPED,
+  },
+  'stops.get': { response: STOPPED },
+  'stops.resume': {
+    request: { stage: 'trial', note: 'mended in 2.1.1', trial_ms: 600_000, trial_limit: 10 },
+    response: {
+      ...STOPPED,
+      resume: {
+        stage: 'trial',
+        by: 'person:lead',
+        at: AT + 60_000,
+        note: 'mended in 2.1.1',
+        trial_ms: 600_000,
+        trial_limit: 10,
+      },
+    },
+  },
+  'breakers.list': { response: page(BREAKER) },
+  'breakers.close': {
+    response: { ...BREAKER, state: 'closed', closed_at: AT + 90_000, closed_by: 'person:lead' },
+  },
   'principals.list': { response: page(BOT) },
   'principals.get': { response: BOT },
   'principals.put': {
@@ -395,6 +424,9 @@ export const EXAMPLES = {
     request: DIRECTORY_FILE,
     response: { changes: [{ change: 'added', what: 'team', id: 'support', fields: [] }] },
   },
+  ...AUTONOMY_EXAMPLES,
+  ...CHANNEL_EXAMPLES,
+  ...SESSION_EXAMPLES,
   'metrics.measurements': {
     response: {
       window_ms: 600_000,
@@ -426,4 +458,4 @@ export const EXAMPLES = {
   'system.ready': { response: 'ready\n' },
   'system.openapi': {},
   'system.docs': {},
-} satisfies Record<string, { request?: unknown; response?: unknown }>
+} satisfies Record<string, { request?: unknown; response?: unknown; other?: unknown }>

@@ -7,11 +7,35 @@ export interface OperationNotes {
   id: string
   request?: unknown
   response?: unknown
+  /** Of the route's other answer. */
+  other?: unknown
   /** Answers in plain text beside the success, by status. */
   plain?: Record<string, { description: string; example: string }>
 }
 
 const op = (id: keyof typeof EXAMPLES): OperationNotes => ({ id, ...EXAMPLES[id] })
+
+/** Refusals of links are pages as well: people read them. */
+const LINK_PAGES = {
+  403: { description: 'Not from a page of this link, or nobody who may answer', example: '<!doctype html>…' },
+  404: { description: 'No such link', example: '<!doctype html>…' },
+  409: { description: 'What is asked changed, or the question is closed', example: '<!doctype html>…' },
+  410: { description: 'Used, expired, or answered otherwise', example: '<!doctype html>…' },
+  422: { description: 'Something of the form is missing', example: '<!doctype html>…' },
+}
+
+const SIGN_ON_PAGES = {
+  401: { description: 'That signed nobody on', example: '<!doctype html>…' },
+  403: {
+    description: 'Nobody here is who the provider says, or the form is not of a page of ours',
+    example: '<!doctype html>…',
+  },
+  404: { description: 'People sign on another way here', example: '<!doctype html>…' },
+  410: { description: 'The invitation was used, replaced, or is too old', example: '<!doctype html>…' },
+  422: { description: 'The password is too short, or not the same twice', example: '<!doctype html>…' },
+  429: { description: 'Too many wrong passwords', example: '<!doctype html>…' },
+  503: { description: 'The provider does not answer, or too many sign on at once', example: '<!doctype html>…' },
+}
 
 /** By method and path of the route; a route without an entry stops the document and its test. */
 export const OPERATIONS: Record<string, OperationNotes> = {
@@ -33,6 +57,14 @@ export const OPERATIONS: Record<string, OperationNotes> = {
   'GET /approvals/{approval_id}': op('approvals.get'),
   'POST /approvals/{approval_id}/approve': op('approvals.approve'),
   'POST /approvals/{approval_id}/reject': op('approvals.reject'),
+  'POST /approvals/{approval_id}/edit': op('approvals.edit'),
+  'POST /approvals/{approval_id}/request-changes': op('approvals.request_changes'),
+  'GET /grants': op('grants.list'),
+  'POST /grants': op('grants.create'),
+  'GET /grants/{grant_id}': op('grants.get'),
+  'DELETE /grants/{grant_id}': op('grants.revoke'),
+  'GET /absences': op('absences.list'),
+  'PUT /absences/{principal}': op('absences.put'),
   'GET /policy': op('policy.get'),
   'POST /policy/evaluate': op('policy.evaluate'),
   'GET /policy/snapshots': op('policy.list_snapshots'),
@@ -57,6 +89,9 @@ export const OPERATIONS: Record<string, OperationNotes> = {
   'GET /keys': op('keys.list'),
   'POST /keys': op('keys.create'),
   'DELETE /keys/{key_id}': op('keys.revoke'),
+  'POST /keys/{key_id}/rotate': op('keys.rotate'),
+  'POST /tokens': op('tokens.create'),
+  'GET /.well-known/jwks.json': op('tokens.jwks'),
   'GET /principals': op('principals.list'),
   'GET /principals/{principal}': op('principals.get'),
   'PUT /principals/{principal}': op('principals.put'),
@@ -65,6 +100,42 @@ export const OPERATIONS: Record<string, OperationNotes> = {
   'PUT /teams/{team}': op('teams.put'),
   'POST /directory/diff': op('directory.diff'),
   'POST /directory/apply': op('directory.apply'),
+  'GET /channels': op('channels.list'),
+  'GET /channels/{channel}': op('channels.get'),
+  'PUT /channels/{channel}': op('channels.put'),
+  'DELETE /channels/{channel}': op('channels.remove'),
+  'POST /channels/{channel}/test': op('channels.test'),
+  'GET /deliveries': op('deliveries.list'),
+  'GET /deliveries/{delivery_id}': op('deliveries.get'),
+  'POST /deliveries/{delivery_id}/retry': op('deliveries.retry'),
+  'GET /links/{token}': { ...op('links.open'), plain: LINK_PAGES },
+  'POST /links/{token}': { ...op('links.answer'), plain: LINK_PAGES },
+  'GET /session': op('sessions.get'),
+  'POST /session/password': op('sessions.change_password'),
+  'POST /accounts/{principal}/invite': op('accounts.invite'),
+  'DELETE /accounts/{principal}': op('accounts.close'),
+  'GET /sign-on': op('sign_on.page'),
+  'POST /sign-on': { ...op('sign_on.password'), plain: SIGN_ON_PAGES },
+  'GET /sign-on/oidc': { ...op('sign_on.oidc'), plain: SIGN_ON_PAGES },
+  'GET /sign-on/callback': { ...op('sign_on.callback'), plain: SIGN_ON_PAGES },
+  'POST /sign-off': { ...op('sign_on.off'), plain: SIGN_ON_PAGES },
+  'GET /invitations/{token}': { ...op('invitations.page'), plain: SIGN_ON_PAGES },
+  'POST /invitations/{token}': { ...op('invitations.accept'), plain: SIGN_ON_PAGES },
+  'GET /agents/{agent}/autonomy': op('autonomy.get'),
+  'PUT /agents/{agent}/autonomy': op('autonomy.put'),
+  'POST /agents/{agent}/autonomy/promote': op('autonomy.promote'),
+  'POST /agents/{agent}/autonomy/confirm': op('autonomy.confirm'),
+  'POST /agents/{agent}/autonomy/demote': op('autonomy.demote'),
+  'GET /reviews/load': op('reviews.load'),
+  'GET /workflows': op('workflows.list'),
+  'POST /workflows/{workflow}/open': op('workflows.open'),
+  'POST /workflows/{workflow}/close': op('workflows.close'),
+  'GET /stops': op('stops.list'),
+  'POST /stops': op('stops.raise'),
+  'GET /stops/{stop_id}': op('stops.get'),
+  'POST /stops/{stop_id}/resume': op('stops.resume'),
+  'GET /breakers': op('breakers.list'),
+  'POST /breakers/{agent}/close': op('breakers.close'),
   'GET /measurements': op('metrics.measurements'),
   'GET /topics': op('metrics.topics'),
   'GET /metrics': op('metrics.exposition'),
@@ -102,8 +173,17 @@ export const TAGS: { name: string; description: string }[] = [
     description: 'For workers: take leases, keep them alive, record effects, report how attempts ended.',
   },
   { name: 'audit', description: 'The tamper-evident log: search, signed heads, proofs, export, live events.' },
-  { name: 'keys', description: 'Keys of the tenant.' },
+  {
+    name: 'autonomy',
+    description: 'How far each agent is trusted to act by itself: stages, their numbers, promotion and demotion.',
+  },
+  { name: 'stops', description: 'The stop button: what people stop at once, and agents that failures took out.' },
+  { name: 'keys', description: 'Keys of the tenant, and the short-lived tokens that are minted from them.' },
+  { name: 'sessions', description: 'People: who is signed on, their passwords and invitations.' },
+  { name: 'sign-on', description: 'Pages where people sign on and off, with a provider or a password.' },
   { name: 'directory', description: 'People, agents, workers, services and their teams.' },
+  { name: 'channels', description: 'Who is told of what by e-mail or webhook, how that fares, and every message.' },
+  { name: 'links', description: 'One-time links of approval mails: pages for people, at the root and without a key.' },
   {
     name: 'metrics',
     description: 'Counts for Prometheus, numbers for gates, and what waits on each topic.',
@@ -120,11 +200,23 @@ export const PARAMETERS: Record<string, { description: string; example?: string 
     example: 'ptr_01m7vps2s1m3xk0w5gqhy2d9fa',
   },
   decision_id: { description: 'Id of a decision', example: 'dec_01m7vps2s1bjb3ds4rbp6kekzg' },
+  principal: { description: 'Who acts here', example: 'agent:support-bot' },
+  team: { description: 'Name of a team', example: 'support' },
+  grant_id: { description: 'Id of a grant', example: 'grt_01m7vq208t9h1qk3s5x7c2d4ef' },
+  mine: { description: 'Only pending ones that you are asked now' },
   approval_id: { description: 'Id of an approval', example: 'apr_01m7vps2s1c6r0v9q4h8e7t2nd' },
   key_id: { description: 'Id of a key; never its secret', example: 'key_01m7vps2vbdsv6htym2sb4ntms' },
   id: { description: 'Digest of a snapshot, whole or short', example: 'v1:7f93d2c' },
+  channel: { description: 'Name of a channel', example: 'on-call-mail' },
+  delivery_id: { description: 'Id of a message', example: 'dlv_01m7vps2vbdsv6htym2sb4ntms' },
+  token: { description: 'What follows /links/ in a mail, or /invitations/ in an invitation' },
+  stop_id: { description: 'Id of a stop', example: 'stop_01m7vps2w4k8r1y6t3z9b5n7qc' },
+  active: { description: 'Only what has not ended' },
   cursor: { description: 'next_cursor of the page before, unchanged' },
   limit: { description: 'Items on a page' },
+  workflow: { description: 'Name of a bounded workflow', example: 'lead-routing' },
+  days: { description: 'Questions asked in the last days; 1 when left out' },
+  due: { description: 'Only keys that near 90 days, are past them or expire within a week' },
   status: { description: 'Only in this state' },
   topic: { description: 'Only this topic, exactly' },
   agent: { description: 'Only of this agent' },
@@ -140,6 +232,8 @@ export const PARAMETERS: Record<string, { description: string; example?: string 
   metric: { description: 'Name of a number', example: 'success-rate' },
   window: { description: 'The time up to now that is looked at: a number and s, m, h or d; 10m when left out' },
   tenant: { description: 'Whose numbers; the tenant of the key, or default without one, when left out' },
+  sessions: { description: 'Sessions of people instead of keys' },
+  return_to: { description: 'Where to go on afterwards, a path of this server' },
   size: { description: 'Size of the tree the proof is for, the newest when left out' },
 }
 
@@ -157,6 +251,21 @@ export const PROBLEM_EXAMPLES: Partial<Record<ErrorCode, Record<string, unknown>
     rules: [],
     policy_snapshot: 'v1:cbfa482',
   },
+  stopped: {
+    detail: 'stopped: it pays twice',
+    decision: 'DENY',
+    reason: 'stopped: it pays twice',
+    stop_id: 'stop_01m7vps2w4k8r1y6t3z9b5n7qc',
+    fallback: 'Ask the desk.',
+  },
+  breaker_open: {
+    detail: 'agent:support-bot is out after 3 failures in a row',
+    decision: 'DENY',
+    reason: 'agent:support-bot is out after 3 failures in a row',
+    retry_after_ms: 480_000,
+    fallback: 'Ask the desk.',
+  },
+  approval_frozen: { detail: 'stopped: it pays twice', stop_id: 'stop_01m7vps2w4k8r1y6t3z9b5n7qc' },
   not_an_approver: { from: ['team:finance'] },
   result_quarantined: { findings: [{ class: 'private_key', path: '/text', count: 1 }] },
   illegal_transition: { detail: 'A job that is succeeded takes no cancel', job_status: 'succeeded' },

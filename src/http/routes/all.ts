@@ -1,22 +1,35 @@
 import type { Dispatcher } from '../../loops/dispatcher.js'
+import type { Couriers } from '../../platform/courier.js'
 import type { World } from '../../store/world.js'
 import type { Authenticator } from '../auth.js'
+import type { SignOnDesk } from '../desk.js'
 import { docsPage } from '../docs.js'
 import type { OpenCalls } from '../open-calls.js'
 import { openapi } from '../openapi.js'
 import type { Route } from '../route.js'
 import { SubmitGuard } from '../submit-guard.js'
+import { absenceRoutes } from './absences.js'
 import { approvalRoutes } from './approvals.js'
 import { type AuditEvents, auditRoutes } from './audit.js'
+import { autonomyRoutes } from './autonomy.js'
+import { breakerRoutes } from './breakers.js'
+import { channelRoutes } from './channels.js'
 import { deadLetterRoutes } from './dead-letters.js'
 import { decisionRoutes } from './decisions.js'
 import { directoryRoutes } from './directory.js'
+import { grantRoutes } from './grants.js'
 import { jobRoutes } from './jobs.js'
 import { keyRoutes } from './keys.js'
+import { linkRoutes } from './links.js'
 import { type MetricsServed, metricsRoutes } from './metrics.js'
 import { policyRoutes } from './policy.js'
+import { sessionRoutes } from './sessions.js'
+import { signOnRoutes } from './sign-on.js'
+import { stopRoutes } from './stops.js'
 import { type Health, systemRoutes } from './system.js'
+import { tokenRoutes } from './tokens.js'
 import { type HeadOf, workerRoutes } from './workers.js'
+import { workflowRoutes } from './workflows.js'
 
 export interface Served {
   world: World
@@ -28,6 +41,8 @@ export interface Served {
   headOf: HeadOf
   health: Health
   metrics: MetricsServed
+  couriers: Couriers
+  desk: SignOnDesk
   version: string
 }
 
@@ -42,18 +57,29 @@ export function allRoutes({
   headOf,
   health,
   metrics,
+  couriers,
+  desk,
   version,
 }: Served): Route[] {
   const api: Route[] = [
     ...jobRoutes(world, new SubmitGuard(world.clock)),
     ...decisionRoutes(world),
     ...approvalRoutes(world),
+    ...autonomyRoutes(world),
+    ...workflowRoutes(world),
+    ...grantRoutes(world),
+    ...absenceRoutes(world),
     ...policyRoutes(world),
     ...deadLetterRoutes(world),
+    ...stopRoutes(world),
+    ...breakerRoutes(world),
     ...workerRoutes(world, dispatcher, headOf),
     ...auditRoutes(world, publicKey, events),
     ...keyRoutes(world, auth, open),
+    ...tokenRoutes(world),
+    ...sessionRoutes(world, auth, open, desk),
     ...directoryRoutes(world, auth),
+    ...channelRoutes(world, couriers),
     ...metricsRoutes(world, metrics, dispatcher),
   ]
   // Public and never different: written once, not for every caller.
@@ -65,6 +91,6 @@ export function allRoutes({
     },
     docs: () => docsPage(routes, version),
   }
-  const routes: Route[] = [...api, ...systemRoutes(health, document)]
+  const routes: Route[] = [...api, ...linkRoutes(world), ...signOnRoutes(desk), ...systemRoutes(health, document)]
   return routes
 }

@@ -1,9 +1,10 @@
 import * as Approvals from '../../contract/approvals.js'
 import type { Approval } from '../../core/approval.js'
 import { Problem } from '../../errors.js'
-import { approve, reject } from '../../journey/approve.js'
+import { approve, edit, reject, requestChanges } from '../../journey/approve.js'
 import { type ApprovalFilter, getApproval, listApprovals, pendingHashesLike } from '../../store/approvals.js'
 import { getJob, loadPayload } from '../../store/jobs.js'
+import { loadValues } from '../../store/payloads.js'
 import type { World } from '../../store/world.js'
 import type { Route } from '../route.js'
 import { viewApproval } from '../views.js'
@@ -22,7 +23,9 @@ export function approvalRoutes(world: World): Route[] {
       success: { status: 200, schema: Approvals.ApprovalPage, description: 'A page' },
       errors: ['invalid'],
       async handler({ caller, query }) {
-        const page = await listApprovals(world.db, caller.tenant, query as ApprovalFilter)
+        const { mine, ...filter } = query as Approvals.ApprovalQuery
+        const asked_of = mine === true ? { asked_of: caller.principal } : {}
+        const page = await listApprovals(world.db, caller.tenant, { ...(filter as ApprovalFilter), ...asked_of })
         const alike = await pendingHashesLike(
           world.db,
           caller.tenant,
@@ -44,7 +47,9 @@ export function approvalRoutes(world: World): Route[] {
         const job = approval === null ? null : await getJob(world.db, caller.tenant, approval.job_id)
         if (approval === null || job === null) throw new Problem('not_found')
         const alike = await pendingHashesLike(world.db, caller.tenant, [approval.grant_hash])
-        return { body: viewApproval(approval, alike, { job, ...(await loadPayload(world.db, job)) }) }
+        const ptrs = approval.edits.flatMap(({ before, after }) => [before, after])
+        const inputs = await loadValues(world.db, caller.tenant, ptrs)
+        return { body: viewApproval(approval, alike, { job, inputs, ...(await loadPayload(world.db, job)) }) }
       },
     },
     {
@@ -60,9 +65,11 @@ export function approvalRoutes(world: World): Route[] {
         'not_found',
         'approval_stale',
         'approval_closed',
+        'approval_frozen',
         'self_approval',
         'not_an_approver',
         'policy_denied',
+        'out_of_scope',
         'invalid',
       ],
       handler: async ({ caller, params, body }) => ({
@@ -77,9 +84,63 @@ export function approvalRoutes(world: World): Route[] {
       summary: 'Reject',
       body: Approvals.Reject,
       success: { status: 200, schema: Approvals.Approval, description: 'The approval' },
-      errors: ['not_found', 'approval_stale', 'approval_closed', 'self_approval', 'not_an_approver', 'invalid'],
+      errors: [
+        'not_found',
+        'approval_stale',
+        'approval_closed',
+        'approval_frozen',
+        'self_approval',
+        'not_an_approver',
+        'invalid',
+      ],
       handler: async ({ caller, params, body }) => ({
         body: await view(await reject(world, caller, params.approval_id as string, body as Approvals.Reject)),
+      }),
+    },
+    {
+      method: 'POST',
+      path: '/approvals/{approval_id}/edit',
+      permission: ['approvals:answer'],
+      tag: 'approvals',
+      summary: 'Replace the input and approve what the job is then',
+      description:
+        'The door is asked about the edited job; a DENY refuses the edit. Who approved before saw something else: theirs are void. Echo as for approve.',
+      body: Approvals.Edit,
+      success: { status: 200, schema: Approvals.Approval, description: 'The approval of the edited job' },
+      errors: [
+        'not_found',
+        'approval_stale',
+        'approval_closed',
+        'approval_frozen',
+        'self_approval',
+        'not_an_approver',
+        'policy_denied',
+        'out_of_scope',
+        'invalid',
+      ],
+      handler: async ({ caller, params, body }) => ({
+        body: await view(await edit(world, caller, params.approval_id as string, body as Approvals.Edit)),
+      }),
+    },
+    {
+      method: 'POST',
+      path: '/approvals/{approval_id}/request-changes',
+      permission: ['approvals:answer'],
+      tag: 'approvals',
+      summary: 'Reject with what would have to change; the agent reads it with the job',
+      body: Approvals.Reject,
+      success: { status: 200, schema: Approvals.Approval, description: 'The approval' },
+      errors: [
+        'not_found',
+        'approval_stale',
+        'approval_closed',
+        'approval_frozen',
+        'self_approval',
+        'not_an_approver',
+        'invalid',
+      ],
+      handler: async ({ caller, params, body }) => ({
+        body: await view(await requestChanges(world, caller, params.approval_id as string, body as Approvals.Reject)),
       }),
     },
   ]

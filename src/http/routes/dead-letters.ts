@@ -49,7 +49,7 @@ export function deadLetterRoutes(world: World): Route[] {
       body: NoteBody,
       optionalBody: true,
       success: { status: 200, schema: Job, description: 'The job, queued or parked' },
-      errors: ['not_found', 'illegal_transition', 'policy_denied'],
+      errors: ['not_found', 'illegal_transition', 'policy_denied', 'stopped', 'breaker_open'],
       handler: async ({ caller, params, body }) => ({
         body: viewJob(await replay(world, caller, params.job_id as string, (body as { note?: string }).note ?? null)),
       }),

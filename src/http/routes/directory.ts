@@ -1,6 +1,7 @@
 import type { Static } from 'typebox'
 import * as Wire from '../../contract/directory.js'
 import { PageQuery } from '../../contract/scalars.js'
+import { BREAKER_TERMS } from '../../core/breaker.js'
 import type { DeclaredPrincipal, DeclaredTeam, DirectoryDocument } from '../../core/directory/document.js'
 import { parseDirectory } from '../../core/directory/parse.js'
 import { type AgentTerms, UNBOUND } from '../../core/principal.js'
@@ -156,7 +157,9 @@ function declaredPrincipal(principal: string, body: Wire.PutPrincipal): Declared
 /** Nothing is missing, so that what is stored says of every bound whether there is one. */
 function declaredTerms(terms: Static<typeof Wire.AgentTerms>): AgentTerms {
   const data = terms.data?.map((scope) => ({ ...scope, fields: scope.fields ?? null })) ?? null
-  return { ...UNBOUND, ...terms, data }
+  const { breaker, ...rest } = terms
+  const own = breaker === undefined ? {} : { breaker: breaker === null ? null : { ...BREAKER_TERMS, ...breaker } }
+  return { ...UNBOUND, ...rest, data, ...own }
 }
 
 function declaredTeam(team: string, { name = null, leads = [], on_call = [] }: Wire.PutTeam): DeclaredTeam {

@@ -8,6 +8,7 @@ import { discardResult, release } from '../../journey/release.js'
 import { resolve } from '../../journey/resolve.js'
 import { submit } from '../../journey/submit.js'
 import { timeline } from '../../journey/timeline.js'
+import { getApproval } from '../../store/approvals.js'
 import { getJob, type JobFilter, listJobs, runCounts } from '../../store/jobs.js'
 import { effectsOfJob, getLease } from '../../store/leases.js'
 import { getPayload } from '../../store/payloads.js'
@@ -51,7 +52,11 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
   const one = async (caller: Caller, body: Jobs.SubmitJob, key: string | null): Promise<Reply> => {
     guard.admit(caller)
     const { answer, replayed } = await submit(world, caller, body, key, () => guard.spend(caller))
-    return { status: 202, body: answer, headers: replayed ? { 'Idempotency-Replayed': 'true' } : {} }
+    return {
+      status: answer.status === 'shadowed' ? 200 : 202,
+      body: answer,
+      headers: replayed ? { 'Idempotency-Replayed': 'true' } : {},
+    }
   }
   return [
     {
@@ -70,10 +75,17 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
         schema: Jobs.Accepted,
         description: 'Recorded: queued, or parked until somebody approves',
       },
+      other: {
+        status: 200,
+        schema: Jobs.Shadowed,
+        description: 'The agent is in the shadow: recorded, and nothing runs',
+      },
       errors: [
         'malformed',
         'invalid',
         'policy_denied',
+        'stopped',
+        'breaker_open',
         'act_as_refused',
         'topic_refused',
         'idempotency_conflict',
@@ -147,7 +159,7 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
         const job = await visible(world, caller, params.job_id as string)
         const effects = await effectsOfJob(world.db, job.tenant, job.job_id)
         const lease = job.lease_id === null ? null : await getLease(world.db, job.tenant, job.lease_id)
-        return { body: viewJob(job, { effects, lease }) }
+        return { body: viewJob(job, { effects, lease, feedback: await feedbackOf(world, job) }) }
       },
     },
     {
@@ -308,4 +320,11 @@ export function jobRoutes(world: World, guard: SubmitGuard): Route[] {
       },
     },
   ]
+}
+
+/** What a reviewer wants changed; null where nobody said so. */
+async function feedbackOf(world: World, { tenant, status_reason, approval_id }: Job): Promise<string | null> {
+  if (status_reason !== 'changes_requested' || approval_id === null) return null
+  const approval = await getApproval(world.db, tenant, approval_id)
+  return approval?.answers.findLast(({ answer }) => answer === 'reject')?.note ?? null
 }

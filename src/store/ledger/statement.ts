@@ -10,9 +10,13 @@ const COLUMNS = {
   decisions: `tenant, decision_id, door, job_id, at, agent, topic, decision, reason, rules, constraints, high_risk, snapshot, job_hash,
     standing, claim, input_ptr, context_ptr, run_id, tile`,
   approvals: `tenant, approval_id, version, job_id, status, requested_by, raised_by, agent, topic, requested_at, expires_at, valid_until,
-    decision_id, reason, rules, constraints, specs, snapshot, job_hash, grant_hash, bound_hash, answers`,
+    decision_id, reason, rules, constraints, specs, snapshot, job_hash, grant_hash, bound_hash, answers, asked_of, escalations, edits, due_at`,
   approvalsMutable:
-    'version, status, expires_at, valid_until, decision_id, reason, rules, constraints, specs, snapshot, grant_hash, bound_hash, answers',
+    'version, status, expires_at, valid_until, decision_id, reason, rules, constraints, specs, snapshot, job_hash, grant_hash, bound_hash, answers, asked_of, escalations, edits, due_at',
+  absences: 'tenant, principal, from_at, until_at, delegate, updated_at, updated_by',
+  absencesMutable: 'from_at, until_at, delegate, updated_at, updated_by',
+  grants:
+    'tenant, grant_id, agent, topic, condition, uses, expires_at, reason, granted_by, key_id, voice, created_at, revoked_at, revoked_by',
   leasesMutable: 'ended_at, ended',
   effects: `tenant, job_id, effect_key, version, status, lease_id, attempt, begun_at, hard_end, ended_at, result_ptr, verdict, settled_by, late`,
   effectsMutable:
@@ -20,12 +24,29 @@ const COLUMNS = {
   idempotency: 'tenant, principal, key, request_hash, answer, created_at',
   tiles: 'tenant, writer, seq, at, count, body, prev_hash, hash, signature, first_index',
   writers: 'tenant, writer, public_key, started_at',
-  keys: 'tenant, key_id, hash, role, principal, team, topics, act_as, note, created_at, created_by, expires_at, revoked_at',
+  keys: `tenant, key_id, hash, role, principal, team, topics, act_as, permissions, note, created_at, created_by, expires_at, revoked_at,
+    rotated_to, session`,
   principals:
     'tenant, principal, kind, role, team, name, email, terms, source, created_at, updated_at, updated_by, disabled_at',
   principalsMutable: 'kind, role, team, name, email, terms, source, updated_at, updated_by, disabled_at',
   teams: 'tenant, team, name, leads, on_call, source, updated_at, updated_by',
   teamsMutable: 'name, leads, on_call, source, updated_at, updated_by',
+  stops: `tenant, stop_id, scope, target, reason, raised_by, raised_at, epoch, stage, trial_until, trial_limit, resume, steps, ended_at`,
+  stopsMutable: 'stage, trial_until, trial_limit, resume, steps, ended_at',
+  breakers: 'tenant, agent, state, failures, reason, opened_at, retry_at, cool_down_ms, closed_at, closed_by',
+  breakersMutable: 'state, failures, reason, opened_at, retry_at, cool_down_ms, closed_at, closed_by',
+  autonomy: `tenant, agent, stage, since, spot_check, least, most, moved_at, asks, proposal, alerted_at, offered_at, updated_at, updated_by`,
+  autonomyMutable:
+    'stage, since, spot_check, least, most, moved_at, asks, proposal, alerted_at, offered_at, updated_at, updated_by',
+  workflows: 'tenant, workflow, opened_at, opened_by, stable_at, closed_at, closed_by',
+  workflowsMutable: 'opened_at, opened_by, stable_at, closed_at, closed_by',
+  channels: 'tenant, channel, kind, settings, events, topics, teams, source, created_at, updated_at, updated_by',
+  channelsMutable: 'kind, settings, events, topics, teams, source, updated_at, updated_by',
+  accounts: 'tenant, principal, password, invitation, invitation_until, updated_at, updated_by',
+  accountsMutable: 'password, invitation, invitation_until, updated_at, updated_by',
+  subjects: 'tenant, issuer, subject, principal, linked_at',
+  signOnGroups: 'tenant, group_name, place, role, team, updated_at, updated_by',
+  signOnGroupsMutable: 'place, role, team, updated_at, updated_by',
   archives: 'tenant, first, size, file, sha256, archive_hash, bytes, parts, at, emptied_at',
   snapshots:
     'tenant, digest, source, files, warnings, rules, note, author, source_commit, reviewers, created_by, created_at, activated_at',
@@ -221,7 +242,7 @@ w_gates AS (
 w_snapshots AS (${insert('policy_snapshots', COLUMNS.snapshots, 'snapshots')}
   ON CONFLICT (tenant, digest) DO UPDATE SET activated_at = coalesce(excluded.activated_at, policy_snapshots.activated_at)),
 w_keys AS (${insert('keys', COLUMNS.keys, 'keys')}
-  ON CONFLICT (tenant, key_id) DO UPDATE SET revoked_at = excluded.revoked_at, expires_at = excluded.expires_at),
+  ON CONFLICT (tenant, key_id) DO UPDATE SET revoked_at = excluded.revoked_at, expires_at = excluded.expires_at, rotated_to = excluded.rotated_to),
 w_principals AS (${insert('principals', COLUMNS.principals, 'principals')}
   ON CONFLICT (tenant, principal) DO UPDATE SET (${COLUMNS.principalsMutable}) = ROW(${prefixed('excluded', COLUMNS.principalsMutable)})
   WHERE excluded.source <> 'key'),
@@ -229,6 +250,28 @@ w_teams AS (${insert('teams', COLUMNS.teams, 'teams')}
   ON CONFLICT (tenant, team) DO UPDATE SET (${COLUMNS.teamsMutable}) = ROW(${prefixed('excluded', COLUMNS.teamsMutable)})
   WHERE excluded.source <> 'key'),
 d_teams AS (DELETE FROM teams t USING json_populate_recordset(NULL::teams, {removedTeams}::json) x, go WHERE go.ok AND t.tenant = x.tenant AND t.team = x.team),
+w_absences AS (${insert('absences', COLUMNS.absences, 'absences')}
+  ON CONFLICT (tenant, principal) DO UPDATE SET (${COLUMNS.absencesMutable}) = ROW(${prefixed('excluded', COLUMNS.absencesMutable)})),
+w_grants AS (${insert('grants', COLUMNS.grants, 'grants')}
+  ON CONFLICT (tenant, grant_id) DO UPDATE SET revoked_at = excluded.revoked_at, revoked_by = excluded.revoked_by),
+w_stops AS (${insert('stops', COLUMNS.stops, 'stops')}
+  ON CONFLICT (tenant, stop_id) DO UPDATE SET (${COLUMNS.stopsMutable}) = ROW(${prefixed('excluded', COLUMNS.stopsMutable)})),
+w_breakers AS (${insert('breakers', COLUMNS.breakers, 'breakers')}
+  ON CONFLICT (tenant, agent) DO UPDATE SET (${COLUMNS.breakersMutable}) = ROW(${prefixed('excluded', COLUMNS.breakersMutable)})),
+w_autonomy AS (${insert('autonomy', COLUMNS.autonomy, 'autonomy')}
+  ON CONFLICT (tenant, agent) DO UPDATE SET (${COLUMNS.autonomyMutable}) = ROW(${prefixed('excluded', COLUMNS.autonomyMutable)})),
+w_workflows AS (${insert('workflows', COLUMNS.workflows, 'workflows')}
+  ON CONFLICT (tenant, workflow) DO UPDATE SET (${COLUMNS.workflowsMutable}) = ROW(${prefixed('excluded', COLUMNS.workflowsMutable)})),
+w_channels AS (${insert('channels', COLUMNS.channels, 'channels')}
+  ON CONFLICT (tenant, channel) DO UPDATE SET (${COLUMNS.channelsMutable}) = ROW(${prefixed('excluded', COLUMNS.channelsMutable)})),
+d_channels AS (DELETE FROM channels t USING json_populate_recordset(NULL::channels, {removedChannels}::json) x, go WHERE go.ok AND t.tenant = x.tenant AND t.channel = x.channel),
+w_accounts AS (${insert('accounts', COLUMNS.accounts, 'accounts')}
+  ON CONFLICT (tenant, principal) DO UPDATE SET (${COLUMNS.accountsMutable}) = ROW(${prefixed('excluded', COLUMNS.accountsMutable)})),
+w_subjects AS (${insert('subjects', COLUMNS.subjects, 'subjects')}),
+d_subjects AS (DELETE FROM subjects t USING json_populate_recordset(NULL::subjects, {removedSubjects}::json) x, go WHERE go.ok AND t.tenant = x.tenant AND t.principal = x.principal),
+w_sign_on_groups AS (${insert('sign_on_groups', COLUMNS.signOnGroups, 'signOnGroups')}
+  ON CONFLICT (tenant, group_name) DO UPDATE SET (${COLUMNS.signOnGroupsMutable}) = ROW(${prefixed('excluded', COLUMNS.signOnGroupsMutable)})),
+d_sign_on_groups AS (DELETE FROM sign_on_groups t USING json_populate_recordset(NULL::sign_on_groups, {removedSignOnGroups}::json) x, go WHERE go.ok AND t.tenant = x.tenant AND t.group_name = x.group_name),
 w_archives AS (${insert('audit_archives', COLUMNS.archives, 'archives')}),
 w_tiles AS (${insert('audit_tiles', COLUMNS.tiles, 'tiles')}),
 w_writers AS (${insert('audit_writers', COLUMNS.writers, 'writers')})

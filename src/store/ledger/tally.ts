@@ -28,6 +28,9 @@ const RENEWED: Record<Renewed, string> = {
     'what became of a commit can no longer be found out: this node ends its audit chain and goes on under another name',
 }
 
+/** Of whatever topic somebody thinks up. */
+const LEAVES_NO_JOB: readonly string[] = ['job.denied', 'job.shadowed']
+
 /**
  * Counts what was committed, after it was: the one place that sees every row and every fact, so that no use case counts, forgets
  * to, or counts what was rolled back. Sums are made per commit and written once each: the library sorts and joins the labels of
@@ -42,7 +45,7 @@ export function tally(metrics: Metrics, intents: readonly Intent[], seconds: num
     for (const fact of facts) {
       sums.add(metrics.entries, { kind: fact.kind })
       if (fact.topic === undefined || !fact.kind.startsWith('job.')) continue
-      const topic = metrics.labels.topic(name, fact.topic, fact.kind !== 'job.denied')
+      const topic = metrics.labels.topic(name, fact.topic, !LEAVES_NO_JOB.includes(fact.kind))
       sums.add(metrics.jobs, { tenant, topic, event: fact.kind.slice('job.'.length) })
     }
     for (const { door, decision } of rows.decisions ?? []) sums.add(metrics.decisions, { tenant, door, decision })

@@ -1,9 +1,17 @@
 import type { Approval } from '../../core/approval.js'
 import type { Tile } from '../../core/audit/tile.js'
 import type { Fact } from '../../core/audit.js'
+import type { Autonomy } from '../../core/autonomy.js'
+import type { Breaker } from '../../core/breaker.js'
+import type { Channel } from '../../core/channel.js'
+import type { Absence } from '../../core/flow.js'
+import type { GrantRow } from '../../core/grant.js'
 import { decisionIdOf, type Job } from '../../core/job.js'
 import type { Effect, Lease } from '../../core/lease.js'
 import type { Principal, Team } from '../../core/principal.js'
+import type { Account, Subject } from '../../core/sign-on.js'
+import type { Stop } from '../../core/stop.js'
+import type { OpenedWorkflow } from '../../core/workflow.js'
 import type { Db, Param } from '../../platform/db/seam.js'
 import type { ArchiveFileRow } from '../archives.js'
 import { type DecisionRow, verdictOf } from '../decisions.js'
@@ -12,6 +20,7 @@ import { jobRow, jobUpdate } from '../jobs.js'
 import type { KeyRow } from '../keys.js'
 import { leaseEnd, leaseRow } from '../leases.js'
 import { ownPayload, type PayloadRow, pointerTo, salted } from '../payloads.js'
+import type { GroupRow } from '../sign-on.js'
 import type { SnapshotRow } from '../snapshots.js'
 import { textArray } from '../text-array.js'
 import { COMMIT_ADMIN, commitOf, PART_NAMES, type PartName, type Statement } from './statement.js'
@@ -44,6 +53,19 @@ export interface AdminRows {
   teams?: Team[]
   removedTeams?: { tenant: string; team: string }[]
   archives?: ArchiveFileRow[]
+  accounts?: Account[]
+  subjects?: Subject[]
+  removedSubjects?: Pick<Subject, 'tenant' | 'principal'>[]
+  signOnGroups?: GroupRow[]
+  removedSignOnGroups?: Pick<GroupRow, 'tenant' | 'group_name'>[]
+  channels?: Channel[]
+  removedChannels?: { tenant: string; channel: string }[]
+  autonomy?: Autonomy[]
+  workflows?: OpenedWorkflow[]
+  stops?: Stop[]
+  breakers?: Breaker[]
+  absences?: Absence[]
+  grants?: GrantRow[]
 }
 
 export interface Spend {
@@ -191,7 +213,7 @@ function send(
   { sql, params }: Statement,
   batchId: string,
   at: number,
-  rows: Record<string, readonly unknown[]>,
+  rows: Record<string, readonly unknown[] | undefined>,
   texts: Texts,
 ): Promise<Loser[]> {
   const own: Record<string, Param> = { batch: batchId, at, texts: texts.param }
@@ -255,8 +277,6 @@ function placed(entries: readonly Entry[], sent: Texts, tileOf: (tenant: string)
 }
 
 export function writeAdmin(db: Db, batchId: string, at: number, rows: AdminRows, audit: TileWrites): Promise<Loser[]> {
-  const { gates = [], snapshots = [], keys = [], archives = [], principals = [], teams = [], removedTeams = [] } = rows
   const texts = new Texts()
-  const all = { gates, snapshots, keys, archives, principals, teams, removedTeams, ...tileRows(audit, texts) }
-  return send(db, COMMIT_ADMIN, batchId, at, all, texts)
+  return send(db, COMMIT_ADMIN, batchId, at, { ...rows, ...tileRows(audit, texts) }, texts)
 }

@@ -1,0 +1,14 @@
+import { remindOfKeys } from '../journey/reminders.js'
+import type { Clock } from '../platform/clock.js'
+import type { Log } from '../platform/log.js'
+import type { World } from '../store/world.js'
+import type { Loop } from './loop.js'
+import { seated } from './sweeper.js'
+
+/** A week's notice is no matter of minutes; a look reads the keys that are due, of every tenant, in one statement. */
+const PAUSE_MS = 600_000
+
+/** Tells of keys that want to be renewed. One of the nodes does. */
+export function reminders(world: World, clock: Clock, log: Log): Loop {
+  return seated(world, 'reminders', PAUSE_MS, clock, log, () => remindOfKeys(world))
+}
