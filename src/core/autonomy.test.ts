@@ -55,6 +55,23 @@ const standing = (
     ...(stage === null ? {} : { stage: { stage, spot_check: 5, asks: ['lead:owner'] } }),
   },
 })
+test('a scoped grant answers what policy asks, and nothing that a stage asks', () => {
+  const grants = [
+    {
+      grant_id: 'grt_1',
+      by: 'p',
+      voice: { role: 'approver', team: 'x', as: ['lead:owner'] },
+      expires_at: 9,
+      uses: 3,
+      used: 0,
+    },
+  ]
+  const at = (stage: Stage | null, topic: string) =>
+    decide(policy, fixtureClaim({ topic }), { ...standing(stage), grants }).outcome
+  expect(at(null, 'job.ask')).toBe('pass')
+  expect(at('supervised', 'job.write')).toBe('park')
+})
+
 const ask = (stage: Stage | null, topic: string, more: Parameters<typeof standing>[1] & { job?: JsonObject } = {}) =>
   decide(policy, fixtureClaim({ topic, ...more.job }), standing(stage, more))
 

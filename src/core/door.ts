@@ -130,8 +130,7 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
     const grant = standing.grant
     const granted =
       grant !== null && grant.bound_hash === decision.bound_hash && (grant.valid_until ?? 0) > standing.now
-    // Never for high risk: a person looks at each of those.
-    const scoped = granted || evaluation.high_risk ? null : usable(standing.grants, evaluation.approval, standing.now)
+    const scoped = granted ? null : usableGrant(evaluation, standing)
     decision.granted_by = scoped?.grant_id ?? null
     decision.outcome = granted || scoped !== null ? 'pass' : 'park'
   } else {
@@ -140,6 +139,12 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
   const wait = fullLimit(evaluation.limits, standing)
   if (wait !== null) return { ...decision, outcome: 'wait', wait }
   return decision
+}
+
+/** Never for high risk, of which a person looks at each, nor for what the agent's stage asks: a spot check that is answered beforehand is none. */
+function usableGrant({ high_risk, rules, approval }: Evaluation, { grants, now }: Standing): ScopedGrant | null {
+  if (grants === undefined || high_risk || rules.some((rule) => rule.startsWith('stage:'))) return null
+  return usable(grants, approval, now)
 }
 
 /** What halts an agent limits it too: first, so that it is told of these. */

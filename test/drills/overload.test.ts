@@ -57,6 +57,8 @@ describe('a queue that is full', () => {
   test(`${proves('R8', 'D10')} refuses at once with Retry-After, stays alive, is not ready, and loses nothing it took`, async () => {
     const keys = await agentKeys(cluster, 3)
     const [one, two, three] = keys as [string, string, string]
+    // Keys made on the other node moved the gate: what this one decided under its old view would be decided again when it is let go.
+    await submit(held, one, 'job.load.full', { run_id: 'before' })
     const hold = cable.holdAt('first-of-many')
     const first = submit(held, one, 'job.load.full', { run_id: 'first-of-many' })
     await hold.reached
@@ -99,6 +101,8 @@ describe('a queue that is full', () => {
 
   test(`${proves('R8')} takes tenants in turn: what a small one asks is not behind all that a loud one asked before`, async () => {
     const [small, loud] = [await cluster.tenant('small', POLICY), await cluster.tenant('loud', POLICY)]
+    for (const key of [small.agent, loud.agent, cluster.key('agent')])
+      await submit(held, key, 'job.load.full', { run_id: 'before' })
     const hold = cable.holdAt('before-all')
     const first = submit(held, cluster.key('agent'), 'job.load.full', { run_id: 'before-all' })
     await hold.reached

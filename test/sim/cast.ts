@@ -16,10 +16,12 @@ import { CHECKERS, type Checker, everyJobEnded, violations } from '../invariants
 import { Tenancy, type TestPlane } from '../plane.js'
 import {
   acknowledgedIsKept,
+  closedIsOut,
   effectsOnce,
   fencesHeld,
   ratesAreHeld,
   revokedIsOut,
+  rowsAsLogged,
   staleLeases,
   stopsAreHeld,
   tryStale,
@@ -45,10 +47,16 @@ const EXPECTED = new Set([
   'effect_not_decidable',
   'not_found',
   'unauthenticated',
+  'link_gone',
+  'invitation_closed',
+  'sign_on_failed',
+  'out_of_scope',
+  'breaker_open',
 ])
 /** Answers upon which a client sends the same again. */
 const AGAIN = new Set(['store_unavailable', 'outcome_unknown', 'overloaded', 'snapshot_conflict', 'draining'])
 const TRIES = 20
+const DAY = 86_400_000
 
 /** Everyone outside the plane, as careful as a client has to be: what was not answered is asked again, elsewhere if need be. */
 export class Cast {
@@ -74,14 +82,16 @@ export class Cast {
   /**
    * One request, sent again until it is answered. Null: nobody ever answered. Nobody is asked for a key at the door: a node may
    * have read it just before it was revoked, so the steps themselves have to hold against that.
+   * @param also problems that are right here and nowhere else
    */
-  async ask<T>(work: (t: Tenancy) => Promise<T>): Promise<T | Problem | null> {
+  async ask<T>(work: (t: Tenancy) => Promise<T>, also: readonly string[] = []): Promise<T | Problem | null> {
     for (let tries = 0; tries < TRIES; tries++) {
       try {
         return await this.choose().run((world) => work(this.seen.on(world)))
       } catch (error) {
         if (error instanceof Problem && !AGAIN.has(error.code)) {
-          if (!EXPECTED.has(error.code)) this.history.strange.push(`${error.code}: ${error.cause ?? error.message}`)
+          if (!EXPECTED.has(error.code) && !also.includes(error.code))
+            this.history.strange.push(`${error.code}: ${error.cause ?? error.message}`)
           return error
         }
         if (!(error instanceof Problem || error instanceof NodeDied || isAbsent(error))) {
@@ -91,6 +101,7 @@ export class Cast {
         await this.sim.pause()
       }
     }
+    this.history.unanswered++
     return null
   }
 
@@ -284,7 +295,7 @@ export class Cast {
 
   /** Nothing fails any more; workers, people and sweepers go on until every job has ended or waits for nobody who would come. */
   async calm(): Promise<void> {
-    for (const ms of [0, 1000, 5000, 31_000, 61_000, 600_000, 600_000, 3_600_000, 86_400_000, 86_400_000]) {
+    for (const ms of [0, 1000, 5000, 31_000, 61_000, 600_000, 600_000, 3_600_000, DAY, DAY, DAY, DAY, DAY]) {
       this.sim.advance(ms)
       await this.sweep()
       const open = (await this.rows<Job>('jobs')).filter((job) => OPEN.includes(job.status))
@@ -317,6 +328,8 @@ export class Cast {
       effectsOnce(this.history),
       fencesHeld,
       revokedIsOut,
+      closedIsOut,
+      rowsAsLogged,
       stopsAreHeld,
       ratesAreHeld,
     ]

@@ -55,17 +55,119 @@ export const fencesHeld: Checker = async (plane, tenant) => {
   return wrong
 }
 
-/** From the commit of its revocation a key lets nothing through. Principals have one key each in these runs. */
+/**
+ * From the commit of its revocation a key lets nothing through, and from that of its disabling a principal: nothing of a disabled agent
+ * is taken up either. Principals have one key each in these runs.
+ */
 export const revokedIsOut: Checker = async (plane, tenant) => {
   const out = new Set<unknown>()
+  const disabled = new Set<unknown>()
+  const agents = new Map<unknown, unknown>()
   const lets = new Set(['job.submitted', 'job.denied', 'job.leased', 'approval.approved', 'effect.begun'])
   return (await factsOf(plane, tenant)).flatMap((fact) => {
     if (fact.kind === 'key.revoked') out.add(fact.principal)
-    return lets.has(String(fact.kind)) && out.has(fact.actor)
-      ? [`key: ${fact.actor} was let through (${fact.kind}) after it was revoked`]
-      : []
+    if (fact.kind === 'principal.disabled') disabled.add(fact.principal)
+    if (fact.kind === 'principal.declared') disabled.delete(fact.principal)
+    if (fact.kind === 'job.submitted') agents.set(fact.job_id, fact.actor)
+    if (!lets.has(String(fact.kind))) return []
+    // A denial is what it is told.
+    const who = [fact.actor, agents.get(fact.job_id)].find((each) => disabled.has(each))
+    if (who !== undefined && fact.kind !== 'job.denied')
+      return [`directory: ${who} is disabled, ${fact.kind} was let through`]
+    return out.has(fact.actor) ? [`key: ${fact.actor} was let through (${fact.kind}) after it was revoked`] : []
   })
 }
+
+/** Nobody who came in with what was closed meanwhile is in. */
+export const closedIsOut: Checker = async (plane, tenant) => {
+  const facts = await factsOf(plane, tenant)
+  const ended = new Set(facts.filter(({ kind }) => kind === 'session.closed').map(({ key_id }) => key_id))
+  const last = new Map<unknown, unknown>()
+  for (const { kind, principal } of facts) if (String(kind).startsWith('account.')) last.set(principal, kind)
+  const opened = facts.filter(({ kind, way }) => kind === 'session.opened' && way === 'password')
+  return opened
+    .filter(({ actor, key_id }) => last.get(actor) === 'account.closed' && !ended.has(key_id))
+    .map(({ actor, key_id }) => `session: ${key_id} of ${actor} is open, the account is closed`)
+}
+
+/** A row that is written with its entry says what the last entry about it says. */
+export const rowsAsLogged: Checker = async (plane, tenant) => {
+  const facts = await factsOf(plane, tenant)
+  const wrong: string[] = []
+  for (const { table, id, says } of LOGGED) {
+    const last = new Map<unknown, string>()
+    for (const fact of facts) {
+      const said = says.fact[String(fact.kind)]?.(fact)
+      if (said !== undefined) last.set(fact[id], said)
+    }
+    for (const row of await tableOf<Record<string, unknown>>(plane.db, table, tenant)) {
+      const said = last.get(row[id])
+      last.delete(row[id])
+      // Whoever was made by a key has the entry of the key.
+      if (said === undefined && row.source === 'key') continue
+      if (said !== says.row(row)) wrong.push(`row: ${row[id]} of ${table} is ${says.row(row)}, logged as ${said}`)
+    }
+    for (const [name, said] of last)
+      if (said !== GONE) wrong.push(`row: ${name} of ${table} is missing, logged as ${said}`)
+  }
+  return wrong
+}
+
+type Said = (from: Record<string, unknown>) => string
+const GONE = 'gone'
+const always = (word: string) => () => word
+const field =
+  (name: string): Said =>
+  (from) =>
+    String(from[name])
+const ended =
+  (name: string): Said =>
+  (row) =>
+    row[name] === null ? 'open' : 'closed'
+
+const LOGGED: { table: string; id: string; says: { row: Said; fact: Record<string, Said> } }[] = [
+  {
+    table: 'principals',
+    id: 'principal',
+    says: {
+      row: (row) => (row.disabled_at === null ? String(row.role) : 'disabled'),
+      fact: { 'principal.declared': field('role'), 'principal.disabled': always('disabled') },
+    },
+  },
+  {
+    table: 'channels',
+    id: 'channel',
+    says: {
+      row: (row) => (row.events as string[]).join(),
+      fact: { 'channel.declared': field('events'), 'channel.removed': always(GONE) },
+    },
+  },
+  {
+    table: 'autonomy',
+    id: 'agent',
+    says: {
+      row: field('stage'),
+      fact: {
+        'autonomy.declared': field('stage'),
+        'autonomy.promoted': field('stage'),
+        'autonomy.demoted': field('stage'),
+      },
+    },
+  },
+  {
+    table: 'workflows',
+    id: 'workflow',
+    says: {
+      row: ended('closed_at'),
+      fact: { 'workflow.opened': always('open'), 'workflow.closed': always('closed') },
+    },
+  },
+  {
+    table: 'breakers',
+    id: 'agent',
+    says: { row: field('state'), fact: { 'breaker.opened': always('open'), 'breaker.closed': always('closed') } },
+  },
+]
 
 /** From the commit of a stop of the tenant nothing is let through, until two people resumed it. */
 export const stopsAreHeld: Checker = async (plane, tenant) => {

@@ -21,6 +21,8 @@ export class History {
   readonly happened = new Set<string>()
   /** Leases that came with effects an earlier attempt had committed. */
   takenUp = 0
+  /** Requests that were given up after many tries. */
+  unanswered = 0
   /** Answers that no state of the plane explains. */
   readonly strange: string[] = []
   readonly #jobs = new Map<string, string>()

@@ -151,7 +151,10 @@ export class PointRun {
     await sim.through(before())
     this.#faults = faults
     sim.onHint = (node) => void (node === this.acting && this.#hinted())
-    await sim.drive(this.#scene.act(stage), (ready) => this.#next(ready))
+    const acted = this.#scene.act(stage)
+    await sim.drive(acted, (ready) => this.#next(ready))
+    // What it throws is a fault of the scene: none of those it asks throws at it.
+    await acted
     sim.onHint = () => {}
     this.#others = true
   }
@@ -163,6 +166,9 @@ export class PointRun {
       for (const [name, step] of Object.entries(STEPS)) if (await step.can(this.stage)) able.add(name)
     }
     await this.play(new Map(), look)
+    // Where nothing fails, everybody is answered: a scene that never gets anywhere would find nothing wrong.
+    const { unanswered, strange } = this.cast.history
+    if (unanswered > 0 || strange.length > 0) throw new Error(`without a fault: ${unanswered} unanswered, ${strange}`)
     await this.sim.through(look())
     await this.cast.wipe()
     return [...able]

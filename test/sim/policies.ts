@@ -35,6 +35,23 @@ export const CLIMBS = policy(
   `${DO}  - { id: ask, match: { topic: job.ask.* }, decision: REQUIRE_APPROVAL, approval: { from: [role:approver], within: 10m, then: escalate, ladder: [ { from: [principal:person:olga], after: 10m } ] } }`,
 )
 
+/** Another one of its own: a workflow that a person opens and closes. */
+export const BOUNDED = `
+version: v1
+default_decision: DENY
+job_classes:
+  - topic: job.do.*
+    derive: { data: "[{'system': 'crm', 'table': input.table, 'fields': ['owner'], 'access': 'write'}]" }
+rules:
+  - { id: bounded, match: { topic: job.do.*, workflow: [one] }, decision: ALLOW }
+workflows:
+  - id: one
+    topics: [job.do.*]
+    starts: input.n >= 0
+    ends: input.n < 0
+    data: [{ system: crm, tables: [leads], fields: [owner], access: write }]
+`
+
 export const TOPICS = ['job.do.it', 'job.do.that', 'job.idem.it', 'job.ask.it']
 
 export const SECRET = `-----BEGIN PRIVATE KEY-----\n${'MIIEvQIBADANBgkqhkiG9w0BAQEFAASC'.repeat(4)}\n-----END PRIVATE KEY-----`

@@ -4,13 +4,12 @@ import { activate } from '../../src/journey/activate.js'
 import { edit, requestChanges } from '../../src/journey/approve.js'
 import { decisionWithWhy, evaluateDry } from '../../src/journey/explain.js'
 import { createGrant, revokeGrant } from '../../src/journey/grants.js'
-import { createKey, makeKey, rotateKey } from '../../src/journey/keys.js'
-import { remindOfKeys } from '../../src/journey/reminders.js'
 import { rebaseLeases } from '../../src/journey/sweep.js'
 import { timeline } from '../../src/journey/timeline.js'
-import { mintToken } from '../../src/journey/tokens.js'
 import { done, type Plan } from './cast.js'
 import { CLIMBS, MAIL, SECRET } from './policies.js'
+import { AGENTS } from './scenes-agents.js'
+import { PEOPLE } from './scenes-people.js'
 import type { Stage } from './stage.js'
 
 /** One use case in one situation: what was there before, and the request whose every point is tried. */
@@ -363,52 +362,6 @@ export const SCENES: Scene[] = [
       if (done(stored)) on.cast.history.expects('activation', { kind: 'policy.activated', snapshot: old?.digest })
     },
   },
-  { name: 'keys: revoked', arrange: (on) => on.submit(), act: (on) => on.cast.revoke(on.agent) },
-  {
-    name: 'keys: made',
-    act: (on) =>
-      on.cast.ask((t) =>
-        createKey(t.world, on.cast.tenant, 'person:root', { role: 'viewer', principal: 'person:new' }),
-      ),
-  },
-  {
-    name: 'keys: made by somebody',
-    act: async (on) => {
-      const made = await on.cast.ask((t) => makeKey(t.world, t.admin, { role: 'viewer', principal: 'person:new' }))
-      if (done(made)) on.cast.history.expects('key', { kind: 'key.created', key_id: made.row.key_id })
-    },
-  },
-  {
-    name: 'keys: rotated, and the old one at work',
-    act: async (on) => {
-      const rotated = await on.cast.ask((t) => rotateKey(t.world, t.admin, on.agent.key_id, DAY))
-      if (done(rotated))
-        on.cast.history.expects('rotation', {
-          kind: 'key.rotated',
-          key_id: on.agent.key_id,
-          successor: rotated.row.key_id,
-        })
-      await on.submit()
-    },
-  },
-  {
-    name: 'tokens: minted',
-    act: async (on) => {
-      const made = await on.cast.ask((t) => mintToken(t.world, on.cast.seen.agent, { minutes: 5 }))
-      if (done(made)) on.cast.history.expects('token', { kind: 'token.minted', jti: made.jti })
-    },
-  },
-  {
-    name: 'reminders: a key that expires soon',
-    arrange: (on) =>
-      on.cast.ask((t) =>
-        createKey(t.world, on.cast.tenant, 'person:root', { role: 'viewer', expires_at: on.cast.sim.now() + DAY }),
-      ),
-    act: async (on) => {
-      const said = await on.cast.ask((t) => remindOfKeys(t.world))
-      if (done(said)) on.cast.history.expects('reminder', { kind: 'key.due', stage: 'expiry' })
-    },
-  },
   {
     name: 'rebind: two that wait',
     arrange: async (on) => {
@@ -472,6 +425,8 @@ export const SCENES: Scene[] = [
           )
     },
   },
+  ...PEOPLE,
+  ...AGENTS,
 ]
 
 function sweeps(): Scene[] {

@@ -15,6 +15,9 @@ export class Stage {
   approver: Caller
   job = ''
   attempts: Attempt[] = []
+  /** Secrets that people were mailed. */
+  links: { token: string; nonce: string }[] = []
+  invitation = ''
 
   constructor(cast: Cast, scene: string) {
     this.cast = cast

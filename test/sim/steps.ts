@@ -1,7 +1,9 @@
 import type { Job } from '../../src/core/job.js'
 import type { Effect, Lease } from '../../src/core/lease.js'
+import type { Principal } from '../../src/core/principal.js'
 import type { Attempt } from './cast.js'
 import { MAIL } from './policies.js'
+import { ADA, byPassword, closeAdas, disable } from './scenes-people.js'
 import type { Stage } from './stage.js'
 
 /** What somebody else may do in between, on whatever the scene has; `can` says whether it has that. */
@@ -19,6 +21,13 @@ const job =
   (...statuses: string[]) =>
   async (on: Stage) =>
     statuses.includes((await on.only<Job>('jobs'))?.status ?? '')
+const isKnown =
+  (principal: string, ...rooms: string[]) =>
+  async (on: Stage) =>
+    (await asks(...rooms)(on)) &&
+    (await on.cast.rows<Principal>('principals')).some(
+      (each) => each.principal === principal && each.disabled_at === null,
+    )
 const isAsked = async (on: Stage) => (await on.pending()).length > 0
 const isInDoubt = async (on: Stage) => (await on.only<Effect>('effects'))?.status === 'begun'
 const underLease = (act: (on: Stage, attempt: Attempt) => Promise<unknown>): Step => ({
@@ -43,6 +52,13 @@ export const STEPS: Record<string, Step> = {
     can: asks('dispatch', 'effect', 'heartbeat', 'settle'),
     act: (on) => on.cast.revoke(on.worker),
   },
+  'disables the agent': {
+    can: isKnown('agent:bot', 'submit', 'promote', 'workflows', 'break'),
+    act: (on) => disable(on, 'agent:bot'),
+  },
+  'disables the person': { can: isKnown(ADA, 'links', 'accounts', 'sign-on'), act: (on) => disable(on, ADA) },
+  'closes the account': { can: isKnown(ADA, 'accounts', 'sign-on'), act: closeAdas },
+  'signs on': { can: isKnown(ADA, 'accounts', 'directory'), act: (on) => byPassword(on) },
   'cancels the job': {
     can: job('queued', 'retrying', 'pending_approval', 'running'),
     act: (on) => on.cast.cancel(on.job),
