@@ -8,7 +8,7 @@ export default defineConfig({
     globalSetup: ['./test/support/engines.setup.ts'],
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
     // One for each core, not one less as by default: half of the files wait for processes, deadlines and disks more than they compute,
-    // and with one at a time on two cores the run took 26 minutes.
+    // and with one at a time on two cores the run was not over after 22 minutes.
     maxWorkers: availableParallelism(),
     testTimeout: 60_000,
     hookTimeout: 60_000,
