@@ -21,6 +21,8 @@ export interface Config {
   readonly nats: NatsAccess | null
   /** Policy file or folder. */
   readonly policy: string
+  /** The policy on disk becomes the active one whatever the active one says to that: the way out of rules that nobody can satisfy any more. */
+  readonly forcePolicy: boolean
   readonly adminKey: string | null
   /** PEM file of the Ed25519 key that signs the audit log; made at the first start of the embedded engine. */
   readonly signingKey: string
@@ -105,6 +107,7 @@ export function loadConfig(env: Record<string, string | undefined>, over: Partia
     databasePool: over.databasePool ?? pool(text('SALLYPORT_DATABASE_POOL')),
     nats,
     policy: resolve(policy),
+    forcePolicy: over.forcePolicy ?? yes('SALLYPORT_FORCE_POLICY', text),
     adminKey,
     signingKey: resolve(signingKey ?? join(dataDir, 'signing.key')),
     checkpoints: text('SALLYPORT_CHECKPOINTS'),
@@ -117,6 +120,13 @@ export function loadConfig(env: Record<string, string | undefined>, over: Partia
     logLevel: level as Config['logLevel'],
     packageRoot: PACKAGE_ROOT,
   })
+}
+
+function yes(name: string, text: (name: string) => string | null): boolean {
+  const value = text(name)
+  if (value === null || value === 'false') return false
+  if (value !== 'true') throw new ConfigError(name, `is "${value}", neither true nor false`, 'true')
+  return true
 }
 
 function port(value: string | null): number {

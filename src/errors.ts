@@ -44,7 +44,7 @@ export const ERRORS = {
     status: 403,
     retryable: false,
     title: 'The key may not do this',
-    help: 'Use a key with the permission named in `needs`.',
+    help: 'Use a key that may do it; `needs`, where it is there, says which permission.',
   },
   act_as_refused: {
     status: 403,
@@ -80,7 +80,7 @@ export const ERRORS = {
     status: 403,
     retryable: false,
     title: 'Nobody approves what they requested',
-    help: 'Ask another approver.',
+    help: 'Ask somebody else.',
   },
   not_an_approver: {
     status: 403,
@@ -122,7 +122,7 @@ export const ERRORS = {
     status: 404,
     retryable: false,
     title: 'There is no such thing here',
-    help: 'Check the id and the tenant of the key.',
+    help: 'Check the id, the tenant of the key, and whether it was ever declared.',
   },
   method_not_allowed: { status: 405, retryable: false, title: 'This method is not served here', help: 'See /docs.' },
   idempotency_conflict: {
@@ -159,7 +159,7 @@ export const ERRORS = {
     status: 409,
     retryable: false,
     title: 'The approval is already answered, expired or void',
-    help: 'Read the approval; submit again if the work is still wanted.',
+    help: 'Read the approval: it says how it ended. Where nobody said yes and the work is still wanted, submit again.',
   },
   workflow_on_trial: {
     status: 409,
@@ -221,6 +221,24 @@ export const ERRORS = {
     title: 'The answer did not come from a page of this link, or from one that is over an hour old',
     help: 'Open the link of the mail again and answer there.',
   },
+  chat_unsigned: {
+    status: 401,
+    retryable: false,
+    title: 'This is not signed as the channel’s app signs, or not now',
+    help: 'Compare the app’s signing secret with the variable that `signing_env` names, and the clocks: five minutes are let pass.',
+  },
+  chat_replayed: {
+    status: 409,
+    retryable: false,
+    title: 'This request was taken before',
+    help: 'Click again: every click is signed anew.',
+  },
+  chat_refused: {
+    status: 403,
+    retryable: false,
+    title: 'This cannot be answered from there, or not by you',
+    help: 'Whoever clicks is a person with this `slack` id, in the workspace that the channel names; see docs/channels.md.',
+  },
   not_dead: {
     status: 409,
     retryable: false,
@@ -237,7 +255,7 @@ export const ERRORS = {
     status: 422,
     retryable: false,
     title: 'The policy has faults',
-    help: 'Each fault names line and column; `sallyport policy check FILE` shows the same.',
+    help: 'Each fault names line and column; `sallyport policy check FILE` shows the same, but for what only the server knows, such as who there is.',
   },
   directory_invalid: {
     status: 422,

@@ -21,6 +21,7 @@ import { archiver } from './loops/archiver.js'
 import { autonomy } from './loops/autonomy.js'
 import { backlogs } from './loops/backlogs.js'
 import { breakers } from './loops/breakers.js'
+import { changer } from './loops/changer.js'
 import { checkpointKeeper } from './loops/checkpoints.js'
 import { confirmer, enforcer } from './loops/confirmer.js'
 import { deliverer } from './loops/deliverer.js'
@@ -52,7 +53,14 @@ import { type Close, unwinder } from './platform/unwind.js'
 import { watchPath } from './platform/watch.js'
 import { type Embedding, makeDataDir, openBus, openDb, pgdata } from './start/engines.js'
 import { firstKeys } from './start/first-keys.js'
-import { firstPolicy, loadPolicy, type PolicyInfo, policyFiles, policyInfo } from './start/policy-file.js'
+import {
+  firstPolicy,
+  loadPolicy,
+  type PolicyInfo,
+  type PolicyLoaded,
+  policyFiles,
+  policyInfo,
+} from './start/policy-file.js'
 import { signingKey } from './start/signing-key.js'
 import { Agents } from './store/agents.js'
 import { archiveFolder } from './store/archive-folder.js'
@@ -104,7 +112,7 @@ export interface Plane {
   policy: PolicyInfo
   world: World
   /** Reads the policy file again; a broken one is logged and changes nothing. Throws Problem `policy_invalid`. */
-  reloadPolicy(): Promise<{ activated: boolean }>
+  reloadPolicy(): Promise<PolicyLoaded>
   /** Resolves when the engine died under the plane: nothing is let through any more, and only a new start helps. */
   failed: Promise<Error>
   /** Stops taking work, finishes what is under way, closes the store. Rejects after 25 s with a store that answers nothing. */
@@ -167,14 +175,15 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     const sealer = new Sealer(pem, ids)
     const threads = seams.memory || seams.thread === false ? null : screeners(clock)
     closing.push(async () => threads?.close())
+    const people = new Directories(db)
     const world: World = {
       db,
       ledger,
       granted: new Granted(),
       policies: new Policies(db),
       agents: new Agents(db),
-      people: new Directories(db),
-      grants: new Grants(db),
+      people,
+      grants: new Grants(db, people),
       halts: new Halts(db),
       refusals: new Refusals(),
       sealer,
@@ -190,7 +199,9 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     // The directory of an embedded engine is ours alone: every writer that is still open died without closing its chain.
     await closeWriters(world, clock.now() - (shared ? WRITER_GRACE_MS : 0))
     if (!shared) await forgetNodes(db, Number.POSITIVE_INFINITY)
-    const reloadPolicy = inTurn(() => loadPolicy(world, config, log))
+    const change = changer(world, clock, log)
+    closing.push(() => change.stop())
+    const reloadPolicy = inTurn(() => loadPolicy(change.file, config, log))
     await firstPolicy(world, reloadPolicy)
     const keyFiles = await firstKeys(world, config)
     await starting.release()
@@ -241,6 +252,7 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       world,
       auth,
       open,
+      changer: change,
       dispatcher,
       publicKey: key.publicKey,
       events: auditEvents(world, integrate),
@@ -317,8 +329,8 @@ function loopsOf(
   loops.push(enforcer(world, clock, log), breakers(world, clock, log))
   loops.push(reminders(world, clock, log))
   const pruned = (name: string, n: number) => metrics.jobsPruned.inc({ tenant: metrics.labels.tenant(name) }, n)
-  // Also where everything is kept: the embedded engine makes room for new rows only when it is told to.
-  if (keepJobsMs !== null || world.db.engine === 'pglite') loops.push(pruner(world, keepJobsMs, clock, log, pruned))
+  // Also where everything is kept: sessions end, and the embedded engine makes room for new rows only when it is told to.
+  loops.push(pruner(world, keepJobsMs, clock, log, pruned))
   if (keepAuditMs !== null && world.archive !== null)
     loops.push(archiver(world, world.archive, key, keepAuditMs, clock, log))
   if (checkpoints !== null) loops.push(checkpointKeeper(world, clock, log, checkpoints))

@@ -54,7 +54,7 @@ describe('a file', () => {
     ])
     expect((await admin('GET', '/principals/agent:bot')).status).toBe(404)
     expect((await apply(FILE())).body).toEqual(shown)
-    expect((await admin('POST', '/directory/diff', body)).body).toEqual({ changes: [] })
+    expect((await admin('POST', '/directory/diff', body)).body).toEqual({ changes: [], notes: shown.notes })
     expect((await admin('GET', '/principals/agent:bot')).body).toMatchObject({
       kind: 'agent',
       team: 'support',
@@ -77,12 +77,27 @@ describe('a file', () => {
   })
 })
 
+test('a file is shown to every reader, a large one to who may apply it', async () => {
+  const viewer = await keyOf('viewer', 'person:reader')
+  const diff = (key: string, padding: number) =>
+    call(plane, key, 'POST', `${API}/directory/diff`, {
+      path: 's.yaml',
+      text: `version: v1\n#${'x'.repeat(padding)}\n${FILE().slice(12)}`,
+    })
+  expect((await diff(viewer, 100_000)).status).toBe(200)
+  expect(await diff(viewer, 200_000)).toMatchObject({
+    status: 403,
+    body: { code: 'forbidden', needs: 'directory:write' },
+  })
+  expect((await diff(plane.keys.admin, 200_000)).status).toBe(200)
+})
+
 test('the example can be applied', async () => {
   const other = await startSallyport({ policy: POLICY })
   const text = readFileSync('examples/directory/sallyport.yaml', 'utf8')
   const body = { path: 'sallyport.yaml', text }
   const { status, body: done } = await call(other, other.keys.admin, 'POST', `${API}/directory/apply`, body)
-  expect([status, done.changes?.length]).toEqual([200, 11])
+  expect([status, done.changes?.length, done.notes]).toEqual([200, 11, []])
   await other.stop()
 })
 
@@ -147,6 +162,8 @@ describe('whoever is left out of the file', () => {
   })
 })
 
+const STAYS = 'agent:bot stays disabled: say `disabled: false`, or `sallyport principals enable agent:bot`'
+
 describe('a key is for what its principal is', () => {
   const create = (body: object) => admin('POST', '/keys', body)
   test('not for another role or team, nor for one that is disabled', async () => {
@@ -159,7 +176,11 @@ describe('a key is for what its principal is', () => {
     expect((await create({ role: 'viewer', principal: 'person:lead' })).status).toBe(201)
     expect((await admin('DELETE', '/principals/agent:bot')).body.disabled_at).not.toBeNull()
     expect(await faults({ role: 'agent', principal: 'agent:bot' })).toEqual([422, '/principal'])
-    await apply(FILE())
+    // The file does not know why somebody disabled it.
+    expect((await apply(FILE())).body).toMatchObject({ changes: [], notes: expect.arrayContaining([STAYS]) })
+    expect(await faults({ role: 'agent', principal: 'agent:bot' })).toEqual([422, '/principal'])
+    expect((await admin('POST', '/principals/agent:bot/enable')).body.disabled_at).toBeNull()
+    expect((await create({ role: 'agent', principal: 'agent:bot' })).status).toBe(201)
   })
 
   test('and changes with it', async () => {
@@ -192,10 +213,62 @@ describe(`${proves('S7')} who leads a team`, () => {
   })
 })
 
+describe(`${proves('S7')} a lead, whatever their role,`, () => {
+  test.each(['viewer', 'operator', 'approver', 'auditor'] as const)(
+    'as %s says who is away, stops and puts back',
+    async (role) => {
+      const [lead, team, agent] = [`person:${role}-lead`, `team-${role}`, `agent:${role}`]
+      await admin('PUT', `/teams/${team}`, {})
+      for (const [name, body] of [
+        [lead, { kind: 'person', role, team }],
+        [`${lead}-second`, { kind: 'person', role: 'approver', team }],
+        [agent, { kind: 'agent', team }],
+      ] as const)
+        expect((await admin('PUT', `/principals/${name}`, body)).status).toBe(200)
+      const key = await keyOf(role, lead)
+      const as = (method: string, path: string, body: unknown) => call(plane, key, method, API + path, body)
+      const calls = async () => [
+        (await as('PUT', `/absences/${lead}-second`, { from: 0, until: 1 })).status,
+        (await as('PUT', `/agents/${agent}/autonomy`, { stage: 'advisor' })).status,
+        (await as('POST', '/stops', { scope: { team }, reason: 'looks wrong', wait_ms: 0 })).status,
+      ]
+      const isOffice = role === 'operator'
+      expect(await calls()).toEqual([403, isOffice ? 200 : 403, isOffice ? 201 : 403])
+      expect((await admin('PUT', `/teams/${team}`, { leads: [lead] })).status).toBe(200)
+      expect(await calls()).toEqual([200, 200, 201])
+      expect((await as('PUT', `/absences/${lead}`, { from: 0, until: 1 })).status).toBe(200)
+      // Of others they say nothing.
+      expect((await as('PUT', '/absences/person:lead', { from: 0, until: 1 })).status).toBe(403)
+    },
+  )
+})
+
+test('a key of who is disabled is shown as such, and agents under management are listed', async () => {
+  await keyOf('viewer', 'person:leaver')
+  await admin('DELETE', '/principals/person:leaver')
+  const { body } = await admin('GET', '/keys?limit=500')
+  const known = (principal: string) => body.items.find((key: { principal: string }) => key.principal === principal)
+  expect(known('person:leaver')).toMatchObject({ revoked_at: null, disabled_at: expect.any(Number) })
+  expect(known('admin:first').disabled_at).toBeNull()
+  await admin('PUT', '/principals/agent:managed', { kind: 'agent' })
+  await admin('PUT', '/agents/agent:managed/autonomy', { stage: 'shadow' })
+  expect((await admin('GET', '/autonomy')).body.items).toContainEqual(
+    expect.objectContaining({ agent: 'agent:managed', stage: 'shadow', asks: ['role:approver'], proposal: null }),
+  )
+})
+
 describe('escalation through apply', () => {
   test('no key but an admin’s applies, and an admin cannot shut everyone out', async () => {
-    for (const role of ['approver', 'agent', 'worker'] as const)
+    for (const role of ['approver', 'agent', 'worker'] as const) {
       expect((await apply(FILE(), plane.keys[role])).status).toBe(403)
+      expect((await apply(FILE(), plane.keys[role])).status).toBe(403)
+    }
+    // On record before they heard of it, once each; repeats are counted.
+    const actors = async () => {
+      const { body } = await admin('GET', '/audit?kind=directory.refused&limit=100')
+      return body.items.map((entry: { actor: string }) => entry.actor).sort()
+    }
+    await expect.poll(actors).toEqual(['agent:first', 'approver:first', 'worker:first'])
     const me = (await admin('GET', '/principals/admin:first')).body
     expect(me).toMatchObject({ role: 'admin', source: 'key' })
     const demote = await admin('PUT', '/principals/admin:first', { kind: 'person', role: 'viewer' })

@@ -153,14 +153,15 @@ export async function openPlane(
     // Every second node sends commits behind one another, as on Postgres.
     const ledger = new Ledger(db, chains, clock, ids, { abreast, second })
     const sealer = new Sealer(pem, ids)
+    const people = new Directories(db)
     const world = {
       db,
       ledger,
       granted: new Granted(),
       policies: new Policies(db),
       agents: new Agents(db),
-      people: new Directories(db),
-      grants: new Grants(db),
+      people,
+      grants: new Grants(db, people),
       halts: new Halts(db),
       refusals: new Refusals(),
       sealer,

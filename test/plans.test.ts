@@ -4,6 +4,9 @@ import { loadConfig } from '../src/config.js'
 import { start } from '../src/main.js'
 import type { Db, Param } from '../src/platform/db/seam.js'
 import { silentLog } from '../src/platform/log.js'
+import { dueDeliveries, enqueue, questionsIn, wasRaised } from '../src/store/deliveries.js'
+import { principalsInSlack } from '../src/store/directory.js'
+import { takeInteraction, tidyInteractions } from '../src/store/interactions.js'
 import { startSallyport, type TestPlane } from '../src/testing.js'
 import { database, signingKeyFile } from './support/engines.js'
 import { scratch } from './support/server.js'
@@ -71,6 +74,8 @@ const WALKS = [
   /FROM audit_tiles WHERE tenant = \$1 AND first_index IS NULL/,
   /ORDER BY created_at/,
   /FROM gates ORDER BY/,
+  /FROM backlogs WHERE tenant = \$1$/, // topics of a tenant that nobody empties now
+  /FROM gates g WHERE EXISTS/, // all tenants, of each the few topics that are the plane's own
   /FROM channels /, // of which a tenant has at most 50: who is told of what, and what waits for each
   /max\(first_index/,
   /FROM audit_writers/,
@@ -118,7 +123,40 @@ async function travel(): Promise<Map<string, readonly Param[]>> {
   expect((await fetch(`${plane.url}/metrics`)).status).toBe(200)
   await call('approver', 'GET', `/approvals/${parked.approval_id}`)
   await call('agent', 'POST', `/jobs/${parked.job_id}/cancel`, {})
+  await chats(String(parked.approval_id))
   return sent
+}
+
+/** What is sent when people are asked in Slack and click there, and when an incident ends. */
+async function chats(approval_id: string): Promise<void> {
+  const { db, ids } = plane.world
+  const of = { tenant: 'default', approval_id }
+  const told = { channel: 'room', recipient: 'conversation', asks: true, event: 'approval.requested', entry: '{}' }
+  const open = {
+    status: 'pending',
+    attempts: 0,
+    next_at: 1,
+    since_at: 1,
+    error: null,
+    created_at: 1,
+    finished_at: null,
+  } as const
+  const row = {
+    ...of,
+    ...told,
+    ...open,
+    tree_index: 1,
+    delivery_id: ids.id('dlv', 1),
+    posted: null,
+    about: 'topic:job.x',
+  }
+  await enqueue(db, 'default', 0, [row])
+  await dueDeliveries(db, 'default', 'room', 2, 20)
+  await questionsIn(db, of, 'room')
+  await wasRaised(db, 'default', 'room', 'topic:job.x')
+  await principalsInSlack(db, 'default', 'U0ANN')
+  await takeInteraction(db, 'default', ids.id('hash', 1), 1)
+  await tidyInteractions(db, 0)
 }
 
 /** The plan for any values: that of a prepared statement, where no plan is made for the values of one call. */

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { Autonomy, PutAutonomy, ReviewLoad, Workflow } from '../contract/autonomy.js'
+import type { Autonomy, AutonomyItem, PutAutonomy, ReviewLoad, Workflow } from '../contract/autonomy.js'
 import { oneOf, online, wholeNumber, words } from './command.js'
 import { duration, fields, instant, type Terminal, table } from './terminal.js'
 
@@ -17,6 +17,12 @@ interface ManageFlags {
 /** `sallyport agents …`: how far each agent is trusted to act by itself. */
 export function registerAgents(program: Command): void {
   const agents = program.command('agents').description('how far agents are trusted to act by themselves')
+  const list = agents.command('list').description('those under management, and their stages')
+  online<object, []>(list, 'admin', async ({ client, terminal }) => {
+    const page = await client.autonomy.list()
+    const lines = () => (page.items.length === 0 ? 'none is: policy alone decides' : agentTable(page.items, terminal))
+    terminal.show(page, lines)
+  })
   const show = agents
     .command('show')
     .description('its stage, its numbers and what the next stage needs')
@@ -43,6 +49,8 @@ export function registerAgents(program: Command): void {
     if (asks !== undefined) body.asks = asks
     const done = await client.autonomy.put(agent, body)
     terminal.show(done, () => autonomyText(done, terminal))
+    if (done.proposal?.settings !== undefined)
+      terminal.note('people would see less, or others would: it holds once another person runs the same command')
   })
   const promote = agents
     .command('promote')
@@ -60,7 +68,7 @@ export function registerAgents(program: Command): void {
   )
   const confirm = agents
     .command('confirm')
-    .description('carry out what another person proposed')
+    .description('carry out the promotion that another person proposed')
     .argument('<agent>', 'its principal')
     .option('--note <text>', 'kept in the audit log')
   online<{ note?: string }, [string]>(confirm, 'admin', async ({ client, terminal }, { note }, agent) => {
@@ -112,6 +120,24 @@ export function registerWorkflows(program: Command): void {
   })
 }
 
+function agentTable(agents: readonly AutonomyItem[], terminal: Terminal): string {
+  return table(
+    agents,
+    [
+      { title: 'AGENT', of: ({ agent }) => agent, whole: true },
+      { title: 'STAGE', of: ({ stage }) => stage },
+      { title: 'SINCE', of: ({ since }) => instant(since) },
+      { title: 'SPOT CHECK', of: ({ spot_check }) => `${spot_check} %` },
+      { title: 'ASKS', of: ({ asks }) => asks.join(', ') },
+      {
+        title: 'PROPOSED',
+        of: ({ proposal }) => (proposal === null ? null : `${proposed(proposal)} by ${proposal.by}`),
+      },
+    ],
+    terminal,
+  )
+}
+
 function workflowTable(workflows: readonly Workflow[], terminal: Terminal): string {
   return table(
     workflows,
@@ -127,6 +153,19 @@ function workflowTable(workflows: readonly Workflow[], terminal: Terminal): stri
   )
 }
 
+/** The stage, or what the second person has to say too. */
+function proposed({ to, settings }: NonNullable<Autonomy['proposal']>): string {
+  if (settings === undefined) return to
+  const { spot_check, least, most, asks } = settings
+  const flags = [
+    ['--spot-check', spot_check],
+    ['--least', least],
+    ['--most', most],
+    ['--asks', asks?.join(' ')],
+  ]
+  return flags.flatMap(([flag, value]) => (value === undefined ? [] : [`${flag} ${value}`])).join(' ')
+}
+
 const percent = (rate: number | null) => (rate === null ? null : `${Math.round(rate * 1000) / 10} %`)
 
 function autonomyText(found: Autonomy, terminal: Terminal): string {
@@ -138,7 +177,7 @@ function autonomyText(found: Autonomy, terminal: Terminal): string {
       ['since', instant(found.since)],
       ['spot check', `${found.spot_check} % (${found.least} to ${found.most})`],
       ['asks', found.asks.join(', ')],
-      ['proposed', proposal === null ? null : `${proposal.to} by ${proposal.by}, ${instant(proposal.at)}`],
+      ['proposed', proposal === null ? null : `${proposed(proposal)} by ${proposal.by}, ${instant(proposal.at)}`],
       ['actions', String(numbers.actions)],
       ['errors', percent(numbers.error_rate)],
       ['approved', percent(numbers.approval_rate)],

@@ -7,7 +7,9 @@ import { instant, printable, type Terminal, table } from './terminal.js'
 
 /** Who is told of what, and whether it works. */
 export function registerChannels(program: Command): void {
-  const channels = program.command('channels').description('who is told of what, by e-mail or webhook')
+  const channels = program
+    .command('channels')
+    .description('who is told of what, by e-mail, webhook, Slack or PagerDuty')
   const list = channels.command('list').description('which there are and how they fare')
   online<object, []>(list, 'admin', async ({ client, terminal }) => {
     const page = await client.channels.list()

@@ -140,3 +140,11 @@ export function span(text: string): number {
     throw new InvalidArgumentError('a time such as 90s, 15m, 4h or 30d is needed.')
   return Number(count) * size
 }
+
+/** As `span` takes it, in the largest unit that says it whole. */
+export function asFlag(ms: number): string {
+  const [unit, size] = Object.entries(UNITS)
+    .sort(([, a], [, b]) => b - a)
+    .find(([, each]) => ms >= each && ms % each === 0) ?? ['ms', 1]
+  return `${ms / size}${unit}`
+}

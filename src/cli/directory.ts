@@ -15,8 +15,10 @@ export function registerApply(program: Command): void {
     )
     .argument('[file]', 'the file', 'sallyport.yaml')
   online<object, [string]>(apply, 'admin', async ({ client, terminal }, _flags, path) => {
-    const { changes } = await client.directory.apply(await fileAt(path))
-    terminal.show({ changes }, () => (changes.length === 0 ? 'nothing to change' : changeLines(changes, terminal)))
+    const { changes, notes } = await client.directory.apply(await fileAt(path))
+    const lines = () => (changes.length === 0 ? 'nothing to change' : changeLines(changes, terminal))
+    terminal.show({ changes, notes }, lines)
+    for (const note of notes) terminal.note(printable(note))
     return EXIT.done
   })
 }
@@ -27,8 +29,9 @@ export function registerDiff(program: Command): void {
     .description('what apply would change; exit 1 where there is something')
     .argument('[file]', 'the file', 'sallyport.yaml')
   online<object, [string]>(diff, 'admin', async ({ client, terminal }, _flags, path): Promise<Exit> => {
-    const { changes } = await client.directory.diff(await fileAt(path))
-    terminal.show({ changes }, () => (changes.length === 0 ? 'no difference' : changeLines(changes, terminal)))
+    const { changes, notes } = await client.directory.diff(await fileAt(path))
+    terminal.show({ changes, notes }, () => (changes.length === 0 ? 'no difference' : changeLines(changes, terminal)))
+    for (const note of notes) terminal.note(printable(note))
     return changes.length === 0 ? EXIT.done : EXIT.no
   })
 }
@@ -59,6 +62,15 @@ export function registerPrincipals(program: Command): void {
     .description('from now on no key of it opens anything')
     .argument('<principal>', 'its name')
   online<object, [string]>(disable, 'admin', disablePrincipal)
+  const enable = principals
+    .command('enable')
+    .description('it may act again, whoever disabled it')
+    .argument('<principal>', 'its name')
+  online<object, [string]>(enable, 'admin', async ({ client, terminal }, _flags, name) => {
+    const found = await client.principals.enable(name)
+    terminal.show(found, () => `enabled  ${printable(found.principal)}`)
+    return EXIT.done
+  })
 }
 
 export function registerTeams(program: Command): void {
@@ -126,6 +138,7 @@ function principalText(found: Principal, { color }: Terminal): string {
       ['team', found.team],
       ['name', found.name],
       ['e-mail', found.email],
+      ['slack', found.slack],
       ...bounds.map(([name, value]) => [name, typeof value === 'string' ? value : jsonLine(value)] as const),
       ['declared by', found.source],
       ['changed', `${instant(found.updated_at)} by ${found.updated_by}`],

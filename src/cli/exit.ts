@@ -106,11 +106,15 @@ function exitOf(code: string, status: number): Exit {
   return EXIT.no
 }
 
-/** The server's advice, with what it speaks of: `needs` is the permission that was missing. */
+/** The server's advice, with what it speaks of: the permission that was missing, the stop, what people do instead of the agent. */
 function helpOf(problem: Problem | null): string | null {
-  const needs = (problem as { needs?: unknown } | null)?.needs
-  if (problem?.help === undefined || needs === undefined) return problem?.help ?? null
-  return `${problem.help} Needed: ${Array.isArray(needs) ? needs.join(' or ') : String(needs)}.`
+  if (problem?.help === undefined) return null
+  const { needs, stop_id, fallback } = problem as { needs?: unknown; stop_id?: unknown; fallback?: unknown }
+  const told = [problem.help]
+  if (needs !== undefined) told.push(`Needed: ${Array.isArray(needs) ? needs.join(' or ') : String(needs)}.`)
+  if (typeof stop_id === 'string') told.push(`The stop: sallyport stops show ${stop_id}.`)
+  if (typeof fallback === 'string') told.push(`Instead: ${fallback}`)
+  return told.join(' ')
 }
 
 function helpFor(code: string): string | null {

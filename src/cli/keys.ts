@@ -2,6 +2,7 @@ import { open, rm } from 'node:fs/promises'
 import type { Command } from 'commander'
 import type { CreatedKey, CreateKey, Key, KeyQuery } from '../contract/keys.js'
 import { ROLES } from '../core/access.js'
+import { endOf } from '../core/key.js'
 import { collect, oneOf, online, type ServerContext, span, wholeNumber, words } from './command.js'
 import { EXIT, type Exit, usage } from './exit.js'
 import { moreLine } from './render.js'
@@ -44,11 +45,13 @@ export function registerKeys(program: Command): void {
     .command('list')
     .description('keys, without their secrets')
     .option('--due', 'only those that near 90 days, are past them or expire within a week')
+    .option('--sessions', 'sessions of people instead, which a sign-on made')
     .option('--limit <n>', 'at most', wholeNumber(1, 500))
     .option('--cursor <cursor>', 'the page that the one before named')
-  online<KeyQuery, []>(list, 'admin', async ({ client, terminal }, { due, limit, cursor }) => {
+  online<KeyQuery, []>(list, 'admin', async ({ client, terminal }, { due, sessions, limit, cursor }) => {
     const page = await client.keys.list({
       ...(due === undefined ? {} : { due }),
+      ...(sessions === undefined ? {} : { sessions }),
       ...(limit === undefined ? {} : { limit }),
       ...(cursor === undefined ? {} : { cursor }),
     })
@@ -157,8 +160,7 @@ function keyText(about: Omit<CreatedKey, 'key'>, key: string | null, file: strin
 }
 
 function keyTable(keys: readonly Key[], terminal: Terminal): string {
-  const state = ({ revoked_at, expires_at }: Key) =>
-    revoked_at !== null ? 'revoked' : expires_at !== null && expires_at <= Date.now() ? 'expired' : 'active'
+  const state = (key: Key) => endOf(key, Date.now()) ?? 'active'
   return table(
     keys,
     [

@@ -12,6 +12,7 @@ const COMMANDS: Record<string, (program: Command) => Promise<unknown>> = {
   worker: async (program) =>
     program.addCommand((await import('./worker.js')).workerCommand().copyInheritedSettings(program)),
   jobs: async (program) => (await import('./jobs.js')).registerJobs(program),
+  runs: async (program) => (await import('./runs.js')).registerRuns(program),
   approvals: async (program) => (await import('./approvals.js')).registerApprovals(program),
   grants: async (program) => (await import('./grants.js')).registerGrants(program),
   absences: async (program) => (await import('./grants.js')).registerAbsences(program),

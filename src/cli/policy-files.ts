@@ -1,9 +1,13 @@
+import { existsSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type CompiledPolicy, compilePolicy } from '../core/policy/compile.js'
 import type { PolicyDocument } from '../core/policy/document.js'
-import { type Fault, parsePolicy } from '../core/policy/parse.js'
-import { CliError, EXIT, type FaultLine, usage } from './exit.js'
+import { parsePolicy } from '../core/policy/parse.js'
+import { placed } from '../core/policy/reader.js'
+import { type Context, onlineContext } from './command.js'
+import type { ConnectionFlags } from './connection.js'
+import { CliError, EXIT, usage } from './exit.js'
 
 export interface PolicyFile {
   path: string
@@ -47,9 +51,17 @@ export function documentOf(files: readonly PolicyFile[]): PolicyDocument {
   })
 }
 
-/** A fault with its place in the file as its path. */
-export const placed = (fault: Fault): FaultLine => ({ ...fault, path: `${fault.file}:${fault.line}:${fault.column}` })
-
 export async function compiledFrom(paths: readonly string[]): Promise<CompiledPolicy> {
   return compilePolicy(documentOf(await readPolicyFiles(paths)))
+}
+
+/** A policy by where it is: files, a snapshot of the server by digest or `v1:…`, or `active`. */
+export async function documentAt(context: Context, flags: ConnectionFlags, place: string): Promise<PolicyDocument> {
+  const snapshot = /^(v1:[0-9a-f]{7,64}|[0-9a-f]{64}|active)$/.test(place)
+  if (!snapshot || existsSync(place)) return documentOf(await readPolicyFiles([place]))
+  const { client } = await onlineContext(context, flags, 'admin')
+  const id = place === 'active' ? (await client.policy.get()).digest : place
+  const { files } = await client.policy.snapshot(id)
+  if (files === undefined) throw new CliError(EXIT.notFound, 'no_files', `The server has ${place} without its files`)
+  return documentOf(files)
 }

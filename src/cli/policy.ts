@@ -1,33 +1,24 @@
-import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
 import type { SubmitJob } from '../contract/jobs.js'
-import type { Evaluated, Snapshot } from '../contract/policy.js'
+import type { Evaluated, PolicyChange, Snapshot } from '../contract/policy.js'
 import { shortForm } from '../core/binding.js'
 import type { JsonObject } from '../core/json.js'
 import { compilePolicy } from '../core/policy/compile.js'
 import { type Change, diffPolicies } from '../core/policy/diff.js'
-import type { PolicyDocument } from '../core/policy/document.js'
 import { evaluate, validateInput } from '../core/policy/evaluate.js'
 import { explain, type Why } from '../core/policy/explain.js'
 import { type FixtureResult, fixtureClaim, runFixtures } from '../core/policy/fixtures.js'
 import { parsePolicy } from '../core/policy/parse.js'
-import {
-  type Context,
-  collect,
-  offline,
-  online,
-  onlineContext,
-  type ServerContext,
-  wholeNumber,
-  withServer,
-} from './command.js'
+import { placed } from '../core/policy/reader.js'
+import { type Context, collect, offline, online, type ServerContext, wholeNumber, withServer } from './command.js'
 import type { ConnectionFlags } from './connection.js'
-import { CliError, EXIT, type Exit, usage } from './exit.js'
+import { EXIT, type Exit, usage } from './exit.js'
 import { type JobFlags, jobFrom, withJobFlags } from './job-flags.js'
-import { compiledFrom, documentOf, placed, readPolicyFiles } from './policy-files.js'
+import { compiledFrom, documentAt, readPolicyFiles } from './policy-files.js'
 import { impactCommand } from './policy-impact.js'
+import { replayCommand } from './policy-replay.js'
 import { moreLine, paintWord, settings } from './render.js'
-import { faultLine, fields, instant, jsonLine, printable, type Terminal, table } from './terminal.js'
+import { duration, faultLine, fields, instant, jsonLine, printable, type Terminal, table } from './terminal.js'
 
 export function registerPolicy(program: Command): void {
   const policy = program
@@ -40,6 +31,7 @@ export function registerPolicy(program: Command): void {
   diffCommand(policy)
   snapshotCommands(policy)
   impactCommand(policy)
+  replayCommand(policy)
 }
 
 // check
@@ -145,7 +137,9 @@ async function explainFile({ terminal }: Context, flags: JobFlags, paths: string
 function evaluateCommand(policy: Command): void {
   const command = policy
     .command('evaluate')
-    .description('the same, asked of a server; nothing is done or recorded. Exit 1 on DENY')
+    .description(
+      'what a submit would be answered by a server now; nothing is done or recorded. Exit 1 where it would be refused',
+    )
     .option('--snapshot <id>', 'instead of the active one')
   online<JobFlags & { snapshot?: string }, []>(withJobFlags(command), 'admin', async ({ client, terminal }, flags) => {
     const job: SubmitJob = await jobFrom(flags)
@@ -154,11 +148,27 @@ function evaluateCommand(policy: Command): void {
       ...(flags.snapshot === undefined ? {} : { policy_snapshot: flags.snapshot }),
     })
     terminal.show(answer, () => evaluatedText(answer, terminal))
-    return answer.decision === 'DENY' ? EXIT.no : EXIT.done
+    return answer.submit.status === null ? EXIT.no : EXIT.done
   })
 }
 
-function evaluatedText(answer: Evaluated, { color }: Terminal): string {
+/** Of a file there is no submit: it knows neither stops nor agents. */
+function submitText({ submit }: { submit?: Evaluated['submit'] }): string | null {
+  if (submit === undefined) return null
+  const { status, code, missing, stop_id, retry_after_ms, granted_by, spot_check } = submit
+  return [
+    status ?? `refused, ${code}`,
+    ...(stop_id === null ? [] : [`by ${stop_id}`]),
+    ...(missing.length === 0 ? [] : [`missing ${missing.join(', ')}`]),
+    ...(retry_after_ms === null ? [] : [`for ${duration(retry_after_ms)}`]),
+    ...(granted_by === null ? [] : [`by ${granted_by}`]),
+    ...(spot_check === null ? [] : [`but ${spot_check} % are asked about`]),
+  ].join(', ')
+}
+
+type Answered = Omit<Evaluated, 'submit'> & { submit?: Evaluated['submit'] }
+
+function evaluatedText(answer: Answered, { color }: Terminal): string {
   const why = answer.why as Why | null
   const matched = (why?.matched ?? []).map(({ rule, decision, reason, on }) => {
     const how =
@@ -176,6 +186,7 @@ function evaluatedText(answer: Evaluated, { color }: Terminal): string {
     [
       ['decision', answer.decision, paintWord(answer.decision, color)],
       ['reason', answer.reason],
+      ['submit now', submitText(answer)],
       ['decided by', why?.decided_by],
       ['constraints', settings(answer.constraints)],
       ['high risk', answer.high_risk ? 'yes' : null, color.yellow],
@@ -217,16 +228,6 @@ async function diff(
       : changes.map((change) => changeText(change, terminal)).join('\n'),
   )
   return flags.exitCode === true && changes.length > 0 ? EXIT.no : EXIT.done
-}
-
-async function documentAt(context: Context, flags: ConnectionFlags, place: string): Promise<PolicyDocument> {
-  const snapshot = /^(v1:[0-9a-f]{7,64}|[0-9a-f]{64}|active)$/.test(place)
-  if (!snapshot || existsSync(place)) return documentOf(await readPolicyFiles([place]))
-  const { client } = await onlineContext(context, flags, 'admin')
-  const id = place === 'active' ? (await client.policy.get()).digest : place
-  const { files } = await client.policy.snapshot(id)
-  if (files === undefined) throw new CliError(EXIT.notFound, 'no_files', `The server has ${place} without its files`)
-  return documentOf(files)
 }
 
 const MARKS = { added: '+', removed: '-', changed: '~' } as const
@@ -300,19 +301,31 @@ function snapshotCommands(policy: Command): void {
     .command('activate')
     .description('let a snapshot decide from now on; also to go back')
     .argument('<snapshot>', 'v1:… or the digest')
-  online<object, [string]>(activate, 'admin', async ({ client, terminal }, _flags, id) => {
-    const snapshot = await client.policy.activate(id)
-    terminal.show(snapshot, () => snapshotText(snapshot, terminal))
-  })
+  online<object, [string]>(activate, 'admin', async ({ client, terminal }, _flags, id) =>
+    showChange(await client.policy.activate(id), terminal),
+  )
 
   const rollback = policy.command('rollback').description('let the snapshot decide that did so before the active one')
-  online<object, []>(rollback, 'admin', async ({ client, terminal }) => {
-    const snapshot = await client.policy.rollBack()
-    terminal.show(snapshot, () => snapshotText(snapshot, terminal))
-  })
+  online<object, []>(rollback, 'admin', async ({ client, terminal }) =>
+    showChange(await client.policy.rollBack(), terminal),
+  )
 }
 
-async function pushFiles({ client, terminal }: ServerContext, flags: PushFlags, paths: string[]): Promise<void> {
+/** A script that wanted it to be active must not go on as if it were. */
+function showChange(change: PolicyChange, terminal: Terminal): Exit {
+  const { asked } = change
+  terminal.show(change, () => snapshotText(change, terminal))
+  if (asked === null || change.active) return EXIT.done
+  const approval = 'approval_id' in asked ? asked.approval_id : undefined
+  terminal.note(
+    approval === undefined
+      ? `Not active: the job that asks for it is ${asked.status}`
+      : `Not active yet: ${asked.reason}. It waits for ${approval}`,
+  )
+  return EXIT.later
+}
+
+async function pushFiles({ client, terminal }: ServerContext, flags: PushFlags, paths: string[]): Promise<Exit> {
   const files = await readPolicyFiles(paths)
   if (files.length > 200) throw usage(`${files.length} files; a snapshot holds at most 200`)
   const snapshot = await client.policy.create({
@@ -323,7 +336,7 @@ async function pushFiles({ client, terminal }: ServerContext, flags: PushFlags, 
     ...(flags.reviewedBy === undefined ? {} : { reviewers: flags.reviewedBy }),
     ...(flags.activate === undefined ? {} : { activate: true }),
   })
-  terminal.show(snapshot, () => snapshotText(snapshot, terminal))
+  return showChange(snapshot, terminal)
 }
 
 function snapshotText(snapshot: Snapshot, { color }: Terminal): string {

@@ -220,7 +220,7 @@ export function approvalText(approval: Approval, record: Job | null, terminal: T
       ['reason', approval.reason],
       ['rules', listed(approval.rules)],
       ['needs', asks.join('\n')],
-      ['asked now', listed(approval.asked_of)],
+      ['asked now', askedNow(approval), approval.open.some(isUnanswerable) ? color.red : undefined],
       ['constraints', settings(approval.constraints)],
       ['labels', settings(asRecord(job?.labels))],
       ['risk tags', Array.isArray(job?.risk_tags) ? listed(job.risk_tags.map(String)) : null],
@@ -241,6 +241,20 @@ export function approvalText(approval: Approval, record: Job | null, terminal: T
     ],
     color,
   )
+}
+
+const isUnanswerable = ({ unanswerable_since }: Approval['open'][number]) => unanswerable_since !== undefined
+
+/** Who is asked, and where that is too few, how many are missing: nobody waits long for an answer that cannot come. */
+function askedNow({ status, asked_of, open }: Approval): string | null {
+  if (status !== 'pending') return null
+  const lacking = open.filter(isUnanswerable)
+  const short = lacking.map(
+    ({ flow, level, missing }) => `level ${level + 1} of flow ${flow + 1} needs ${missing} more`,
+  )
+  // Where a role is asked that nobody has, an admin may stand in.
+  const names = listed(asked_of) ?? (short.length === 0 ? 'nobody by name' : 'nobody')
+  return short.length === 0 ? names : `${names}: too few, ${short.join(', ')}`
 }
 
 /** One flow in a line: who, by when, and what then. */

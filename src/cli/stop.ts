@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { Breaker, StopScope, StopSummary, Stop as WireStop } from '../contract/stops.js'
-import { oneOf, online, type ServerContext, span, wholeNumber } from './command.js'
+import { asFlag, oneOf, online, type ServerContext, span, wholeNumber } from './command.js'
 import { EXIT, type Exit, usage } from './exit.js'
 import { moreLine } from './render.js'
 import { duration, fields, instant, type Pair, type Terminal, table } from './terminal.js'
@@ -91,12 +91,27 @@ async function resumeOne({ client, terminal }: ServerContext, flags: ResumeFlags
     ...(flags.for === undefined ? {} : { trial_ms: flags.for }),
     ...(limit === undefined ? {} : { trial_limit: limit }),
   })
-  terminal.show(stop, () =>
-    stop.resume === null
-      ? stopText(stop, terminal)
-      : `asked for ${stage}; another person runs the same command to do it`,
-  )
+  terminal.show(stop, () => {
+    if (stop.resume === null) return stopText(stop, terminal)
+    return `asked for ${wanted(stop.resume)}; another person does it: sallyport resume ${id} --stage ${stage}${said(stop.resume)} --note "…"`
+  })
   return EXIT.done
+}
+
+type Wanted = NonNullable<StopSummary['resume']>
+/** What the server takes where nothing is said. */
+const DEFAULTS = { trial_ms: 600_000, trial_limit: 10 }
+
+/** All that the second has to say too: another trial is another request. */
+function said({ stage, trial_ms, trial_limit }: Wanted): string {
+  if (stage !== 'trial') return ''
+  return ` --for ${asFlag(trial_ms ?? DEFAULTS.trial_ms)} --limit ${trial_limit ?? DEFAULTS.trial_limit}`
+}
+
+function wanted({ stage, trial_ms, trial_limit }: Wanted): string {
+  if (stage !== 'trial') return 'the end'
+  const time = duration(trial_ms ?? DEFAULTS.trial_ms)
+  return `a trial of ${time} with ${trial_limit ?? DEFAULTS.trial_limit} jobs a minute`
 }
 
 export function registerBreakers(program: Command): void {
@@ -155,11 +170,12 @@ function stopText(stop: WireStop, { color }: Terminal): string {
   const pairs: Pair[] = [
     ['stop', stop.stop_id],
     ['what', scopeText(stop.scope)],
+    ['look', stop.warning, color.yellow],
     ['reason', stop.reason],
     ['raised', `${instant(stop.raised_at)} by ${stop.raised_by}`],
     ['stage', stop.ended_at === null ? stop.stage : 'ended'],
     ['trial until', stop.stage === 'trial' ? instant(stop.trial_until) : null],
-    ['asked for', stop.resume === null ? null : `${stop.resume.stage} by ${stop.resume.by}: ${stop.resume.note}`],
+    ['asked for', stop.resume === null ? null : `${wanted(stop.resume)} by ${stop.resume.by}: ${stop.resume.note}`],
     [
       'state',
       isConfirmed ? `confirmed ${after(stop.confirmed_ms)}` : 'unconfirmed',

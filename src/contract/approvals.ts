@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Constraints } from './jobs.js'
-import { AnyJson, Hash, HashOrShort, Id, Instant, Note, Nullable, PageQuery } from './scalars.js'
+import { AnyJson, described, Hash, HashOrShort, Id, Instant, Note, Nullable, PageQuery } from './scalars.js'
 
 const closed = { additionalProperties: false }
 export const ApprovalStatus = Type.Union([
@@ -12,15 +12,18 @@ export const ApprovalStatus = Type.Union([
 ])
 export type ApprovalStatus = Static<typeof ApprovalStatus>
 
+const RemindAfter = Type.Integer({ description: 'Absent: half of the time, at most a day' })
 const ApprovalLevel = Type.Object({
   from: Type.Array(Type.String()),
   need: Type.Integer(),
   within_ms: Type.Integer(),
+  remind_after_ms: Type.Optional(RemindAfter),
 })
 export const ApprovalFlow = Type.Object({
   from: Type.Array(Type.String(), { description: 'Who is asked; of a flow of several levels, by all of them' }),
   need: Type.Integer(),
   within_ms: Type.Integer(),
+  remind_after_ms: Type.Optional(RemindAfter),
   then: Type.String(),
   valid_for_ms: Type.Integer(),
   levels: Type.Optional(Type.Array(ApprovalLevel)),
@@ -49,13 +52,22 @@ export const Approval = Type.Object({
   specs: Type.Array(ApprovalFlow, { description: 'Flows, one for each rule that asks: all of them must be satisfied' }),
   asked_of: Type.Array(Type.String(), { description: 'Principals who are asked now, where the directory knows them' }),
   open: Type.Array(
-    Type.Object({ flow: Type.Integer(), level: Type.Integer(), since: Instant, missing: Type.Integer() }),
+    Type.Object({
+      flow: Type.Integer(),
+      level: Type.Integer(),
+      since: Instant,
+      missing: Type.Integer(),
+      unanswerable_since: Type.Optional(described(Instant, 'Since when too few are left who may answer')),
+    }),
     { description: 'Levels that may be answered now, by their places in specs, and how many people each still lacks' },
   ),
   escalations: Type.Array(
     Type.Object({ flow: Type.Integer(), level: Type.Integer(), rung: Type.Integer(), at: Instant }),
     { description: 'Rungs of the ladder that were asked in addition' },
   ),
+  reminders: Type.Array(Type.Object({ flow: Type.Integer(), level: Type.Integer(), at: Instant }), {
+    description: 'Levels whose people were asked once more',
+  }),
   answers: Type.Array(
     Type.Object({
       by: Type.String(),

@@ -9,6 +9,12 @@ export const Stage = words('shadow', 'advisor', 'supervised', 'assisted', 'auton
 const Percent = Type.Integer({ minimum: 0, maximum: 100 })
 const Rate = Nullable(Type.Number({ description: 'From 0 to 1; null where there is nothing to take it of' }))
 const Asked = Type.String({ pattern: '^(team|role|principal|lead|oncall):[^\\s]{1,128}$' })
+const settings = {
+  spot_check: Type.Optional(Percent),
+  least: Type.Optional(Percent),
+  most: Type.Optional(Percent),
+  asks: Type.Optional(Type.Array(Asked, { minItems: 1, maxItems: 20, uniqueItems: true })),
+}
 
 export const Autonomy = Type.Object({
   agent: Type.String(),
@@ -18,7 +24,20 @@ export const Autonomy = Type.Object({
   least: Type.Integer({ description: 'Reviewer load moves spot_check not below' }),
   most: Type.Integer({ description: 'and not above' }),
   asks: Type.Array(Type.String(), { description: 'Who is asked' }),
-  proposal: Nullable(Type.Object({ to: Stage, by: Type.String(), at: Instant, note: Nullable(Type.String()) })),
+  proposal: Nullable(
+    Type.Object({
+      to: Stage,
+      by: Type.String(),
+      at: Instant,
+      note: Nullable(Type.String()),
+      settings: Type.Optional(
+        Type.Object(settings, {
+          description:
+            'Not a stage but these, because they loosen: another person who declares the same carries it out',
+        }),
+      ),
+    }),
+  ),
   numbers: Type.Object(
     {
       in_stage_ms: Type.Integer(),
@@ -46,13 +65,17 @@ export const Autonomy = Type.Object({
 })
 export type Autonomy = Static<typeof Autonomy>
 
+const { numbers: _numbers, criteria: _criteria, ...stands } = Autonomy.properties
+/** How it stands, without what is worked out from rows. */
+export const AutonomyItem = Type.Object(stands)
+export type AutonomyItem = Static<typeof AutonomyItem>
+export const AutonomyList = Type.Object({ items: Type.Array(AutonomyItem), next_cursor: Nullable(Type.String()) })
+export type AutonomyList = Static<typeof AutonomyList>
+
 export const PutAutonomy = Type.Object(
   {
     stage: Stage,
-    spot_check: Type.Optional(Percent),
-    least: Type.Optional(Percent),
-    most: Type.Optional(Percent),
-    asks: Type.Optional(Type.Array(Asked, { minItems: 1, maxItems: 20, uniqueItems: true })),
+    ...settings,
   },
   closed,
 )

@@ -30,6 +30,28 @@ export const WebhookSettings = Type.Object(
   closed,
 )
 
+const AllowPrivate = Type.Boolean({ description: 'For a host that the server lists as its own house’s' })
+export const SlackSettings = Type.Object(
+  {
+    conversation: Type.String({ maxLength: 31, description: 'C…, G… or D…: where it is written' }),
+    workspace: Type.String({ maxLength: 31, description: 'T…: whose clicks count' }),
+    token_env: { ...Variable, description: 'Variable with the bot’s token; SALLYPORT_CHANNEL_…' },
+    signing_env: { ...Variable, description: 'Variable with the app’s signing secret; SALLYPORT_CHANNEL_…' },
+    api_url: Type.Optional(Type.String({ maxLength: 2000, description: 'https://slack.com/api' })),
+    allow_private: Type.Optional(AllowPrivate),
+  },
+  closed,
+)
+export const PagerDutySettings = Type.Object(
+  {
+    routing_key_env: { ...Variable, description: 'Variable with the integration’s routing key; SALLYPORT_CHANNEL_…' },
+    severity: Type.Optional(words('critical', 'error', 'warning', 'info')),
+    api_url: Type.Optional(Type.String({ maxLength: 2000, description: 'https://events.pagerduty.com' })),
+    allow_private: Type.Optional(AllowPrivate),
+  },
+  closed,
+)
+
 const shared = {
   events: Type.Array(Name, { minItems: 1, maxItems: 100, uniqueItems: true, description: 'Kinds of audit entries' }),
   topics: Type.Optional(Nullable(Type.Array(TopicPattern, { minItems: 1, maxItems: 100 }))),
@@ -39,6 +61,8 @@ const shared = {
 export const PutChannel = Type.Union([
   Type.Object({ kind: Type.Literal('email'), settings: EmailSettings, ...shared }, closed),
   Type.Object({ kind: Type.Literal('webhook'), settings: WebhookSettings, ...shared }, closed),
+  Type.Object({ kind: Type.Literal('slack'), settings: SlackSettings, ...shared }, closed),
+  Type.Object({ kind: Type.Literal('pagerduty'), settings: PagerDutySettings, ...shared }, closed),
 ])
 export type PutChannel = Static<typeof PutChannel>
 
@@ -61,8 +85,8 @@ export const ChannelHealth = Type.Object({
 
 export const Channel = Type.Object({
   channel: Type.String(),
-  kind: words('email', 'webhook'),
-  settings: Type.Union([EmailSettings, WebhookSettings]),
+  kind: words('email', 'webhook', 'slack', 'pagerduty'),
+  settings: Type.Union([EmailSettings, WebhookSettings, SlackSettings, PagerDutySettings]),
   events: Type.Array(Type.String()),
   topics: Nullable(Type.Array(Type.String())),
   teams: Nullable(Type.Array(Type.String())),
@@ -84,7 +108,10 @@ export const Delivery = Type.Object({
   delivery_id: Type.String(),
   channel: Type.String(),
   event: Type.String(),
-  recipient: Type.String({ description: 'principal:NAME, mailto:ADDRESS, or endpoint' }),
+  recipient: Type.String({
+    description:
+      'principal:NAME, mailto:ADDRESS, endpoint, conversation, update: and the message it changes, trigger or resolve',
+  }),
   index: Type.Integer({ description: 'Place of the entry in the log' }),
   approval_id: Nullable(Type.String()),
   status: Type.String({ description: 'pending, sent, dead, or dropped: it had become pointless' }),

@@ -2,7 +2,17 @@ import type { TSchema } from 'typebox'
 import { Absence, AbsencePage, PutAbsence } from './absences.js'
 import { Approval, ApprovalFlow, ApprovalPage, ApprovalStatus, Approve, Edit, Reject } from './approvals.js'
 import { AuditHead, AuditPage, ConsistencyProof, InclusionProof } from './audit.js'
-import { Autonomy, Demote, Promote, PutAutonomy, ReviewLoad, Workflow, WorkflowList } from './autonomy.js'
+import {
+  Autonomy,
+  AutonomyItem,
+  AutonomyList,
+  Demote,
+  Promote,
+  PutAutonomy,
+  ReviewLoad,
+  Workflow,
+  WorkflowList,
+} from './autonomy.js'
 import {
   Channel,
   ChannelHealth,
@@ -11,7 +21,9 @@ import {
   Delivery,
   DeliveryPage,
   EmailSettings,
+  PagerDutySettings,
   PutChannel,
+  SlackSettings,
   WebhookSettings,
 } from './channels.js'
 import { DeadLetter, DeadLetterPage } from './dead-letters.js'
@@ -51,7 +63,16 @@ import {
 } from './jobs.js'
 import { CreatedKey, CreateKey, Key, KeyPage, Role, RotatedKey, RotateKey } from './keys.js'
 import { Measurement, Measurements, TopicState, TopicStates } from './metrics.js'
-import { CreateSnapshot, Evaluate, Evaluated, Impact, ImpactQuery, Snapshot, SnapshotPage } from './policy.js'
+import {
+  CreateSnapshot,
+  Evaluate,
+  Evaluated,
+  Impact,
+  ImpactQuery,
+  PolicyChange,
+  Snapshot,
+  SnapshotPage,
+} from './policy.js'
 import { Problem } from './problems.js'
 import { DecisionWord, Labels, RiskTags, Verdict } from './scalars.js'
 import { AccountClosed, ChangePassword, Invited, PasswordChanged, Session } from './sessions.js'
@@ -120,6 +141,7 @@ export const COMPONENTS: Record<string, TSchema> = {
   AbsencePage,
   PutAbsence,
   Snapshot,
+  PolicyChange,
   SnapshotPage,
   CreateSnapshot,
   Evaluate,
@@ -167,10 +189,14 @@ export const COMPONENTS: Record<string, TSchema> = {
   PutChannel,
   EmailSettings,
   WebhookSettings,
+  SlackSettings,
+  PagerDutySettings,
   ChannelTest,
   Delivery,
   DeliveryPage,
   Autonomy,
+  AutonomyItem,
+  AutonomyList,
   PutAutonomy,
   Promote,
   Demote,

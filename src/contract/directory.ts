@@ -62,6 +62,7 @@ export const Principal = Type.Object({
   team: Nullable(Type.String()),
   name: Nullable(Type.String()),
   email: Nullable(Type.String()),
+  slack: Nullable(Type.String({ description: 'Id in Slack, U…' })),
   terms: Nullable(AnyJson),
   source: Type.String({ description: 'file, api, or key: declared by the making of its first key' }),
   created_at: Instant,
@@ -80,7 +81,13 @@ export const PutPrincipal = Type.Object(
     team: Type.Optional(Nullable(Name)),
     name: Type.Optional(Nullable(Text)),
     email: Type.Optional(Nullable(Type.String({ maxLength: 254, pattern: '^[^@\\s]+@[^@\\s]+$' }))),
+    slack: Type.Optional(
+      Nullable(
+        Type.String({ pattern: '^[UW][A-Z0-9]{2,30}$', description: 'Id in Slack: answers there as this person' }),
+      ),
+    ),
     terms: Type.Optional(Nullable(AgentTerms)),
+    disabled: Type.Optional(Type.Literal(false, { description: 'One that was disabled may act again' })),
   },
   closed,
 )
@@ -126,5 +133,9 @@ export const DirectoryChanges = Type.Object({
       fields: Type.Array(Type.Object({ path: Type.String(), before: AnyJson, after: AnyJson })),
     }),
   ),
+  notes: Type.Array(Type.String(), {
+    description:
+      'What may not be meant: who stays disabled, leads whom no question reaches, flows that lose their people',
+  }),
 })
 export type DirectoryChanges = Static<typeof DirectoryChanges>

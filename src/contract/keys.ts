@@ -48,6 +48,7 @@ export const Key = Type.Object({
   expires_at: Nullable(Instant),
   revoked_at: Nullable(Instant),
   rotated_to: Nullable(Type.String({ description: 'The key that was made in its place' })),
+  disabled_at: Nullable(described(Instant, 'Since when its principal may do nothing; the key opens nothing then')),
   last_used_at: Nullable(described(Instant, 'When it last opened something, to a minute or two')),
   due: Type.Array(
     Type.Union([Type.Literal('rotation'), Type.Literal('overdue'), Type.Literal('expiry')], {

@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { Constraints, SubmitJob } from './jobs.js'
+import { Accepted, Constraints, Shadowed, SubmitJob } from './jobs.js'
 import { AnyJson, DecisionWord, Instant, Name, Note, Nullable } from './scalars.js'
 
 const closed = { additionalProperties: false }
@@ -20,6 +20,15 @@ export const Snapshot = Type.Object({
   files: Type.Optional(Type.Array(Type.Object({ path: Type.String(), text: Type.String() }))),
 })
 export type Snapshot = Static<typeof Snapshot>
+export const PolicyChange = Type.Object({
+  ...Snapshot.properties,
+  asked: Nullable(
+    Type.Union([Accepted, Shadowed], {
+      description: 'How the doors answered, where rules of the active policy have a say in this; else null',
+    }),
+  ),
+})
+export type PolicyChange = Static<typeof PolicyChange>
 export const SnapshotPage = Type.Object({ items: Type.Array(Snapshot), next_cursor: Nullable(Type.String()) })
 export type SnapshotPage = Static<typeof SnapshotPage>
 /** No control characters: the name is printed at terminals beside every fault. */
@@ -44,6 +53,27 @@ export const Evaluate = Type.Object(
   closed,
 )
 export type Evaluate = Static<typeof Evaluate>
+const WouldSubmit = Type.Object(
+  {
+    status: Nullable(
+      Type.Union([Type.Literal('queued'), Type.Literal('pending_approval'), Type.Literal('shadowed')], {
+        description: 'Null: it would be refused',
+      }),
+    ),
+    code: Nullable(Type.String({ description: 'What it would be refused with' })),
+    missing: Type.Array(Type.String(), { description: 'What the agent lacks, where it is not scoped for this' }),
+    stop_id: Nullable(Type.String()),
+    retry_after_ms: Nullable(Type.Integer()),
+    granted_by: Nullable(Type.String({ description: 'The grant that would let it through in the place of an answer' })),
+    spot_check: Nullable(
+      Type.Integer({ description: 'Percent of such jobs that a person is asked about all the same, drawn at submit' }),
+    ),
+  },
+  {
+    description:
+      'What a submit would be answered now: stops, breakers, limits, grants, terms and stage of the agent included',
+  },
+)
 export const Evaluated = Type.Object({
   decision: Type.String(),
   reason: Type.String(),
@@ -52,6 +82,7 @@ export const Evaluated = Type.Object({
   high_risk: Type.Boolean(),
   policy_snapshot: Type.String(),
   effective: AnyJson,
+  submit: WouldSubmit,
   why: AnyJson,
 })
 export type Evaluated = Static<typeof Evaluated>

@@ -84,7 +84,7 @@ const summary = {
         trial_ms: Nullable(Ms),
         trial_limit: Nullable(Type.Integer()),
       },
-      { description: 'What one person asked for; another carries it out within an hour' },
+      { description: 'What one person asked for; another who says the same within an hour carries it out' },
     ),
   ),
   steps: Type.Array(
@@ -136,9 +136,13 @@ export const Stop = Type.Object({
     ended_ms: Nullable({ ...Ms, description: 'Until the last of them had ended' }),
   }),
   open_effects: Type.Array(OpenEffect, {
-    description: 'Begun and not known to have happened: no open lease is not no open effect. The 500 oldest',
+    description:
+      'Begun and not known to have happened: no open lease is not no open effect. The 500 oldest; those of other tenants only for an admin of `default`',
   }),
-  open_effects_total: Type.Integer(),
+  open_effects_total: Type.Integer({ description: 'All of them' }),
+  warning: Nullable(
+    Type.String({ description: 'What to look at twice, such as a name that the directory does not know' }),
+  ),
 })
 export type Stop = Static<typeof Stop>
 

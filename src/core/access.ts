@@ -31,13 +31,18 @@ export const PERMISSIONS = [
   'stops:write_led',
   'autonomy:write',
   'autonomy:write_led',
+  'absences:write_led',
   'session:own',
   'work:claim',
 ] as const
 export type Permission = (typeof PERMISSIONS)[number]
 export type Role = 'admin' | 'operator' | 'approver' | 'auditor' | 'viewer' | 'agent' | 'worker'
 
-/** `*_own` reaches only what the key's principal requested, `*_led` only what the agents of teams do that the principal leads. A worker sees a job by its lease and in no other way. */
+/**
+ * `*_own` reaches only what the key's principal requested, `*_led` only what the agents of teams do that the principal leads: whoever may
+ * lead has them, whatever their role. `absences:write_led` reaches oneself and members of teams one leads. A worker sees a job by its lease
+ * and in no other way.
+ */
 export const ROLES: Record<Role, readonly Permission[]> = {
   admin: PERMISSIONS.filter((p) => p !== 'work:claim'),
   operator: [
@@ -57,6 +62,7 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'stops:write',
     'autonomy:write',
     'tokens:mint',
+    'absences:write_led',
     'session:own',
   ],
   approver: [
@@ -73,6 +79,7 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'autonomy:write_led',
     'audit:read_led',
     'tokens:mint',
+    'absences:write_led',
     'session:own',
   ],
   auditor: [
@@ -85,7 +92,10 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'directory:read',
     'channels:read',
     'stops:read',
+    'stops:write_led',
+    'autonomy:write_led',
     'tokens:mint',
+    'absences:write_led',
     'session:own',
   ],
   viewer: [
@@ -99,6 +109,7 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'autonomy:write_led',
     'audit:read_led',
     'tokens:mint',
+    'absences:write_led',
     'session:own',
   ],
   agent: ['jobs:submit', 'jobs:read_own', 'jobs:cancel_own', 'results:read_own', 'policy:read', 'tokens:mint'],

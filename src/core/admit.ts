@@ -1,5 +1,5 @@
 import type { SubmitJob } from '../contract/jobs.js'
-import type { Approval } from './approval.js'
+import type { Approval, Lacking } from './approval.js'
 import { type Fact, joined } from './audit.js'
 import type { Decision, Standing } from './door.js'
 import { jobFact } from './facts.js'
@@ -108,6 +108,8 @@ export function admit(
     owner: job_class.owner,
     respond_within_ms: job_class.respond_within_ms,
     respond_by: null,
+    reminded_at: null,
+    replayed_by: null,
     updated_at: now,
     finished_at: null,
   }
@@ -122,7 +124,7 @@ export function admit(
   })
   if (!parked) return { job, approval: null, facts: [submitted] }
   const approval = ask(job, decision, made, now)
-  return { job, approval, facts: [submitted, asked(approval, job, now)] }
+  return { job, approval, facts: [submitted, ...asked(approval, job, now)] }
 }
 
 /** The effective budget: the claim may only shorten what class and constraints allow. */
@@ -181,11 +183,10 @@ export function verdictOf(
  * The approval a parked decision asks for, put to whom its flows name. Its hashes are there, because the decision is REQUIRE_APPROVAL.
  */
 export function ask(
-  job: Pick<Job, 'tenant' | 'job_id' | 'requested_by' | 'agent' | 'topic'>,
+  job: Pick<Job, 'tenant' | 'job_id' | 'requested_by' | 'replayed_by' | 'agent' | 'topic'>,
   decision: Decision,
   made: { approval_id: string; decision_id: string; people?: People },
   now: number,
-  raised_by = job.requested_by,
 ): Approval {
   if (decision.grant_hash === null || decision.bound_hash === null)
     throw new Error('an approval needs a decision that requires one')
@@ -196,7 +197,7 @@ export function ask(
     job_id: job.job_id,
     status: 'pending',
     requested_by: job.requested_by,
-    raised_by,
+    raised_by: job.replayed_by ?? job.requested_by,
     agent: job.agent,
     topic: job.topic,
     requested_at: now,
@@ -214,14 +215,15 @@ export function ask(
     answers: [],
     asked_of: [],
     escalations: [],
+    reminders: [],
     edits: [],
     due_at: null,
   }
   return advance(question, made.people ?? NOBODY, now).approval
 }
 
-export function asked(approval: Approval, job: Job, at: number): Fact {
-  return jobFact('approval.requested', job, at, approval.raised_by, {
+export function asked(approval: Approval, job: Job, at: number): Fact[] {
+  const requested = jobFact('approval.requested', job, at, approval.raised_by, {
     approval_id: approval.approval_id,
     grant_hash: approval.grant_hash,
     snapshot: approval.snapshot,
@@ -229,4 +231,24 @@ export function asked(approval: Approval, job: Job, at: number): Fact {
     expires_at: approval.expires_at,
     ...(approval.asked_of.length > 0 ? { asked_of: joined(approval.asked_of) } : {}),
   })
+  return [requested, ...unanswerableFacts(approval, approval.lacking ?? [], job, at, 'system:door')]
+}
+
+/** That nobody can complete these levels: said once of each, so that a question does not wait in silence for nobody. */
+export function unanswerableFacts(
+  { approval_id, asked_of, expires_at }: Approval,
+  levels: readonly Lacking[],
+  job: Job,
+  at: number,
+  actor: string,
+): Fact[] {
+  return levels.map(({ spec, level }) =>
+    jobFact('approval.unanswerable', job, at, actor, {
+      approval_id,
+      flow: spec,
+      level,
+      asked_of: joined(asked_of),
+      expires_at,
+    }),
+  )
 }

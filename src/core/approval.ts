@@ -29,10 +29,14 @@ export interface Approval {
   /** Principals who are asked now, as the directory was when that was last worked out. */
   asked_of: string[]
   escalations: Escalation[]
+  /** Levels whose people were asked once more. */
+  reminders: Reminder[]
   /** What reviewers changed before they said yes, oldest first. */
   edits: Edit[]
-  /** When somebody has to look again, because a level's time is over; null on rows from before: `expires_at`. */
+  /** When somebody has to look again: a level's time is over, or its people are to be reminded. Null on rows from before: `expires_at`. */
   due_at: number | null
+  /** Open levels for which too few people are left, as the log was told; null on rows from before, and where there is none. */
+  lacking?: Lacking[] | null
 }
 
 export interface Answer {
@@ -60,6 +64,20 @@ export interface Escalation {
   at: number
 }
 
+/** Who is asked by one level of one flow, and had not answered, was asked once more. */
+export interface Reminder {
+  spec: number
+  level: number
+  at: number
+}
+
+/** Of those whom one level of one flow asks, and its ladder, too few are left: more people are `missing` than may still answer. */
+export interface Lacking {
+  spec: number
+  level: number
+  at: number
+}
+
 /** The job's input was replaced. The texts are payloads and go with them. */
 export interface Edit {
   by: string
@@ -69,6 +87,8 @@ export interface Edit {
   paths: string[]
   before: string | null
   after: string | null
+  /** Keys and links of the answers that it made void; absent where there was none. */
+  voided?: string[]
 }
 
 /** Somebody with what may make them one of those who are asked. */
@@ -105,6 +125,12 @@ export function mayAnswer({ from }: Pick<ApprovalLevel, 'from'>, reviewer: Revie
 
 export const levelsOf = (spec: ApprovalSpec): readonly ApprovalLevel[] => spec.levels ?? [spec]
 
+const MOST_REMIND_MS = 86_400_000
+
+/** How long people have before they are reminded: half of their time where the flow does not say, and never more than a day. */
+export const remindAfter = ({ within_ms, remind_after_ms }: ApprovalLevel): number =>
+  remind_after_ms ?? Math.min(Math.floor(within_ms / 2), MOST_REMIND_MS)
+
 /** Who is asked after whom, where nobody answers. */
 export function ladderOf({ then, ladder }: ApprovalSpec, { within_ms }: ApprovalLevel): readonly ApprovalRung[] {
   if (then !== 'escalate') return []
@@ -138,6 +164,8 @@ export interface OpenLevel {
   /** Since when it is asked. */
   since: number
   missing: number
+  /** Levels that have their people, of whom somebody would take this place if another came: whoever comes there helps here. */
+  via?: number[]
 }
 
 export interface Tally {
@@ -185,7 +213,7 @@ export const isSatisfied = (approval: Counted): boolean => tally(approval).open.
 
 type Serves = (answer: Answer, level: number) => boolean
 interface OfSpec {
-  open: { level: number; missing: number; since?: number }[]
+  open: { level: number; missing: number; since?: number; via?: number[] }[]
   counted: Answer[]
 }
 
@@ -248,10 +276,26 @@ function abreast(spec: ApprovalSpec, yes: readonly Answer[], serves: Serves): Of
   return {
     open: levels.flatMap(({ need }, level) => {
       const missing = need - (taken[level] as Answer[]).length
-      return missing > 0 ? [{ level, missing }] : []
+      if (missing <= 0) return []
+      const via = makingRoom(level, taken, serves)
+      return [via.length > 0 ? { level, missing, via } : { level, missing }]
     }),
     counted: taken.flat(),
   }
+}
+
+/** Levels from which somebody would move here, or to where somebody would move on from. */
+function makingRoom(open: number, taken: readonly (readonly Answer[])[], serves: Serves): number[] {
+  const via: number[] = []
+  for (let grew = true; grew; ) {
+    const found = taken.findIndex(
+      (seats, n) =>
+        n !== open && !via.includes(n) && seats.some((who) => [open, ...via].some((level) => serves(who, level))),
+    )
+    grew = found >= 0
+    if (grew) via.push(found)
+  }
+  return via.sort((a, b) => a - b)
 }
 
 /** The first answer of everybody; who is away and gave their say to another has spoken. */

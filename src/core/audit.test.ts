@@ -1,6 +1,16 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { closingsIn, EntryError, entryLine, FACT_KINDS, type Fact, joined, MAX_FIELD, parseEntry } from './audit.js'
+import {
+  closingsIn,
+  EntryError,
+  entryLine,
+  FACT_KINDS,
+  type Fact,
+  joined,
+  listOf,
+  MAX_FIELD,
+  parseEntry,
+} from './audit.js'
 import { sha256 } from './canonical.js'
 
 const fact: Fact = { kind: 'job.submitted', tenant: 'default', at: 1, actor: 'agent:a' }
@@ -83,5 +93,7 @@ describe('closingsIn', () => {
 
 it('joins lists without ambiguity', () => {
   expect(joined(['b', 'a,c', 'd%2Ce'])).toBe('a%2Cc,b,d%252Ce')
+  expect(listOf(joined(['b', 'a,c', 'd%2Ce']))).toEqual(['a,c', 'b', 'd%2Ce'])
+  expect([listOf(''), listOf(null), listOf(undefined)]).toEqual([[], [], []])
   expect(joined(['a', 'c'])).not.toBe(joined(['a,c']))
 })

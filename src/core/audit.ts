@@ -16,6 +16,7 @@ export const FACT_KINDS = [
   'job.quarantined',
   'job.retried',
   'job.dead_lettered',
+  'job.overdue', // a dead letter: by `respond_by` somebody had to have answered for it
   'job.ambiguous',
   'job.resolved',
   'job.requeued',
@@ -38,6 +39,8 @@ export const FACT_KINDS = [
   'approval.voided',
   'approval.rebound',
   'approval.escalated', // a level's time is over, or it has nobody: the next rung is asked too
+  'approval.unanswerable', // for `level` of `flow` too few are left who may answer: it waits for nobody until `expires_at`
+  'approval.reminded', // half of a level's time is over: those of `asked_of` have not answered
   'approval.rerouted', // others are asked: somebody left or is back, or the directory says otherwise
   'approval.edited', // the input was replaced: hashes before and after, and which paths
   'approval.refused', // a stale echo, self-approval, or somebody it was not asked of
@@ -71,9 +74,10 @@ export const FACT_KINDS = [
   'principal.disabled',
   'team.declared',
   'team.removed',
-  'autonomy.declared', // an agent is managed from now on, or its spot check is another
+  'directory.refused', // somebody who may not write it, or who hands out or takes away more than they have
+  'autonomy.declared', // an agent is managed from now on, or its spot check or whom it asks is another
   'autonomy.offered', // every criterion of the next stage holds: a person may propose it
-  'autonomy.proposed', // a promotion, with the numbers it stands on
+  'autonomy.proposed', // a promotion, with the numbers it stands on, or less of people's eyes
   'autonomy.promoted', // confirmed by another person
   'autonomy.demoted', // by a person, or by its numbers
   'autonomy.adjusted', // reviewer load moved the spot check inside its bounds
@@ -95,12 +99,14 @@ export const FACT_KINDS = [
   'channel.up',
   'delivery.failed', // its tries are used up; it is sent again when somebody says so
   'delivery.retried',
+  'chat.refused', // a click in Slack: forged, late, replayed, of nobody we know, stale, or on what is closed
   'link.refused', // a link of a mail: forged, used, expired, stale, or not from its page
   'limit.refused', // in aggregate: `count` refusals between `from` and `at`
   'payload.erased', // its retention ended
   'queue.backlogged', // work has been due for a minute and nobody took it
   'queue.recovered',
   'jobs.pruned', // in aggregate: `count` finished jobs, no longer kept; `jobs_hash` over their sorted ids, a line each
+  'records.pruned', // the same of `grants`, `stops`, `absences` and `sessions` that were over; `records_hash` over `grant ID`, …
   'decisions.pruned', // the same of denials at the first door, which leave no job; `decisions_hash` over their sorted ids
   'audit.archived', // entries from `first` to `size` are in `file` too, and may leave the database
   'audit.exported',
@@ -207,6 +213,12 @@ export function joined(items: readonly string[]): string {
     .map((item) => item.replaceAll('%', '%25').replaceAll(',', '%2C'))
     .sort()
     .join(',')
+}
+
+/** What `joined` joined. */
+export function listOf(field: Scalar | undefined): string[] {
+  if (typeof field !== 'string' || field === '') return []
+  return field.split(',').map((item) => item.replaceAll('%2C', ',').replaceAll('%25', '%'))
 }
 
 /** The entry a line holds, or null where it is not the canonical line of a flat object. For lines from outside. */

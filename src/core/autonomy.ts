@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import type { Claim } from './job.js'
+import type { Counter } from './limits.js'
 import type { CompiledPolicy } from './policy/compile.js'
 import { type ApprovalSpec, DEFAULT_APPROVAL } from './policy/document.js'
 import { type Evaluation, heldAction } from './policy/evaluate.js'
@@ -17,11 +18,23 @@ export interface StageStanding {
   asks: string[]
 }
 
+/** What a person declares of an agent beside its stage. */
+export interface Settings {
+  spot_check?: number | undefined
+  least?: number | undefined
+  most?: number | undefined
+  asks?: string[] | undefined
+}
+
 export interface Proposal {
   to: Stage
   by: string
+  /** With which they proposed: what a revoked key proposed counts no more. */
+  key_id?: string
   at: number
   note: string | null
+  /** Not a stage but these, because they loosen; `to` is the stage it has then. */
+  settings?: Settings
 }
 
 export interface Autonomy extends StageStanding {
@@ -39,6 +52,22 @@ export interface Autonomy extends StageStanding {
   updated_by: string
 }
 
+/** Whether people would see less of the agent's work, or others than before would: `asks` is who was set over it. */
+export function loosens(before: Autonomy, after: Autonomy): boolean {
+  const isLower = (['spot_check', 'least', 'most'] as const).some((each) => after[each] < before[each])
+  return isLower || !isSame(before.asks, after.asks)
+}
+
+/** Whether two declare the same, word for word. */
+export function isSameSettings(one: Settings, other: Settings): boolean {
+  const isEqual = (['spot_check', 'least', 'most'] as const).every((each) => one[each] === other[each])
+  return isEqual && isSame(one.asks ?? [], other.asks ?? [])
+}
+
+/** Words hold no blanks. */
+const isSame = (one: readonly string[], other: readonly string[]) =>
+  [...one].sort().join(' ') === [...other].sort().join(' ')
+
 export const SPOT_CHECK = { spot_check: 5, least: 2, most: 20 }
 
 /**
@@ -49,10 +78,34 @@ export function drawOf(job_id: string): number {
   return Number.parseInt(hash('sha256', `spot-check ${job_id}`, 'hex').slice(0, 12), 16) / 2 ** 48
 }
 
+/** So many ids are tried for one that is drawn: at 1 % none is among them once in 10^17 times. */
+const DRAWS = 4000
+
+/** An id of which the draw is a spot check, so that every door draws the same for it later, as for any other. */
+export function checkedId(next: () => string, spot_check: number): string {
+  let job_id = next()
+  if (spot_check <= 0) return job_id
+  for (let draws = 1; draws < DRAWS && drawOf(job_id) * 100 >= spot_check; draws++) job_id = next()
+  return job_id
+}
+
+/** Counts, beside the limits, the spot checks that the agent cancelled before anybody had seen them: its next jobs are checked instead. */
+export const owedKey = (agent: string) => `check|${agent}`
+
+export const owesCheck = (agent: string, counters: Readonly<Record<string, Pick<Counter, 'held'>>>) =>
+  (counters[owedKey(agent)]?.held ?? 0) > 0
+
+const CHECK = 'a spot check'
+const because = (agent: string, stage: Stage, why: string) => `${agent} is ${stage}: ${why}`
+
+/** Whether nothing but the draw has people asked about it. */
+export const isSpotCheck = ({ agent, rules, reason }: { agent: string; rules: readonly string[]; reason: string }) =>
+  rules.includes('stage:assisted') && reason === because(agent, 'assisted', CHECK)
+
 const DAY_MS = 86_400_000
 
 /** One yes of those who answer for the agent; who is on call and then an admin where they let a day pass. */
-const asking = (from: readonly string[]): ApprovalSpec => ({
+export const asking = (from: readonly string[]): ApprovalSpec => ({
   ...DEFAULT_APPROVAL,
   from: [...from].sort(),
   within_ms: DAY_MS,
@@ -80,13 +133,13 @@ export function underStage(
         : stage === 'assisted' && risk_tier === 'high' && !isRead(policy, claim, now)
           ? 'writes of an agent of high risk are a person’s to decide'
           : stage === 'assisted' && draw !== undefined && draw * 100 < spot_check
-            ? 'a spot check'
+            ? CHECK
             : null
   if (why === null) return evaluation
   return {
     ...evaluation,
     decision: 'REQUIRE_APPROVAL',
-    reason: `${claim.agent} is ${stage}: ${why}`,
+    reason: because(claim.agent, stage, why),
     rules: [...evaluation.rules, `stage:${stage}`].sort(),
     approval: [asking(asks)],
   }

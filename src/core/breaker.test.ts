@@ -20,6 +20,9 @@ describe('what counts', () => {
     })
     expect(hasFailed('dead_letter', 'lease_lost')).toBeNull()
     expect(hasFailed('dead_letter', 'timeout')).toBe(true)
+    // Cancelled after it had failed, and not because somebody cancelled it.
+    expect(['timeout', 'x', 'worker_cancelled'].map((code) => hasFailed('cancelled', code))).toEqual([true, true, true])
+    expect(['lease_lost', 'cancelled'].map((code) => hasFailed('cancelled', code))).toEqual([null, null])
   })
 })
 

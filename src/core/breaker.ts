@@ -1,5 +1,6 @@
 import type { Fact } from './audit.js'
 import type { JobStatus } from './job.js'
+import { LOST, OBEYED } from './settle.js'
 
 /** When an agent is taken out by itself. */
 export interface BreakerTerms {
@@ -37,7 +38,10 @@ export interface Breaker {
 }
 
 /** What the door reads of an open one; stored with the decision. */
-export type BreakerStanding = Pick<Breaker, 'reason' | 'opened_at' | 'retry_at' | 'cool_down_ms'>
+export interface BreakerStanding extends Pick<Breaker, 'reason' | 'opened_at' | 'retry_at' | 'cool_down_ms'> {
+  /** Absent where it is that of the job's agent; else who is out and asks for it as that agent. */
+  of?: string
+}
 
 export const breakerStanding = ({ reason, opened_at, retry_at, cool_down_ms }: Breaker): BreakerStanding => ({
   reason,
@@ -48,12 +52,13 @@ export const breakerStanding = ({ reason, opened_at, retry_at, cool_down_ms }: B
 
 /**
  * Whether this end is the agent's doing; null where it says nothing about it. A lost worker is not its fault, nor is what somebody
- * cancelled, rejected or let expire.
+ * rejected or let expire. What was cancelled after an attempt had failed has failed: else cancelling it would be the way out.
  */
 export function hasFailed(status: JobStatus, error_code: string | null): boolean | null {
   if (status === 'succeeded') return false
   if (status === 'quarantined') return true
-  if (status === 'dead_letter') return error_code === 'lease_lost' ? null : true
+  if (status === 'dead_letter') return error_code === LOST ? null : true
+  if (status === 'cancelled') return error_code === null || error_code === LOST || error_code === OBEYED ? null : true
   return null
 }
 

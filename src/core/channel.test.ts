@@ -58,6 +58,54 @@ describe('what a channel may be', () => {
       expect(paths(mail({ to: [to] })), to).toEqual(['to'])
   })
 
+  test('Slack is written to by ids, PagerDuty by a key; what they are told as it is goes to nobody else', () => {
+    const slack = (settings: object = {}) =>
+      paths({
+        ...hook(),
+        kind: 'slack',
+        settings: {
+          conversation: 'C012AB3CD',
+          workspace: 'T0HOUSE',
+          token_env: 'SALLYPORT_CHANNEL_BOT',
+          signing_env: 'SALLYPORT_CHANNEL_SIGNING',
+          api_url: 'https://slack.com/api',
+          allow_private: false,
+          ...settings,
+        },
+      } as DeclaredChannel)
+    const pager = (settings: object = {}) =>
+      paths({
+        ...hook(),
+        kind: 'pagerduty',
+        settings: {
+          routing_key_env: 'SALLYPORT_CHANNEL_PAGER',
+          severity: 'error',
+          api_url: 'https://events.eu.pagerduty.com',
+          allow_private: false,
+          ...settings,
+        },
+      } as DeclaredChannel)
+    expect([slack(), pager()]).toEqual([[], []])
+    for (const conversation of ['#general', 'general', 'U012AB3CD', 'C012\n', ''])
+      expect(slack({ conversation }), conversation).toEqual(['conversation'])
+    for (const workspace of ['house', 'E012AB3CD', '']) expect(slack({ workspace })).toEqual(['workspace'])
+    for (const api_url of [
+      'https://slack.com/api/',
+      'https://evil.example/api',
+      'https://slack.com.evil.example/api',
+    ]) {
+      expect(slack({ api_url }), api_url).toEqual(['api_url'])
+      expect(pager({ api_url }), api_url).toEqual(['api_url'])
+      expect(slack({ api_url, allow_private: true })).toEqual([])
+    }
+    expect(slack({ api_url: 'ftp://x', allow_private: true })).toEqual(['api_url'])
+    expect([slack({ token_env: 'HOME' }), slack({ signing_env: 'SALLYPORT_SIGNING_KEY' })]).toEqual([
+      ['token_env'],
+      ['signing_env'],
+    ])
+    expect(pager({ routing_key_env: 'SALLYPORT_SMTP_URL' })).toEqual(['routing_key_env'])
+  })
+
   test('a tenant names its own secrets alone', () => {
     const of = (secret_env: string, tenant: string) => paths(hook({ secret_env }), tenant)
     expect(of('SALLYPORT_CHANNEL_X', 'default')).toEqual([])

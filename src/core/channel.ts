@@ -2,7 +2,7 @@ import { FACT_KINDS, type FactKind } from './audit.js'
 import { isTopicPattern, topicMatches } from './policy/topics.js'
 import type { Source } from './principal.js'
 
-export const CHANNEL_KINDS = ['email', 'webhook'] as const
+export const CHANNEL_KINDS = ['email', 'webhook', 'slack', 'pagerduty'] as const
 export type ChannelKind = (typeof CHANNEL_KINDS)[number]
 
 export interface EmailSettings {
@@ -22,7 +22,31 @@ export interface WebhookSettings {
   allow_private: boolean
 }
 
-export type ChannelSettings = EmailSettings | WebhookSettings
+export interface SlackSettings {
+  /** `C…`, `G…` or `D…`: where it is written. A name may change hands. */
+  conversation: string
+  /** `T…`: a click from any other workspace is nobody's. */
+  workspace: string
+  /** Variable with the bot's token. */
+  token_env: string
+  /** Variable with the app's signing secret, by which its clicks are known. */
+  signing_env: string
+  api_url: string
+  allow_private: boolean
+}
+
+export const SEVERITIES = ['critical', 'error', 'warning', 'info'] as const
+export type Severity = (typeof SEVERITIES)[number]
+
+export interface PagerDutySettings {
+  /** Variable with the integration's routing key. */
+  routing_key_env: string
+  severity: Severity
+  api_url: string
+  allow_private: boolean
+}
+
+export type ChannelSettings = EmailSettings | WebhookSettings | SlackSettings | PagerDutySettings
 
 /** A channel as somebody wants it to be. */
 export type DeclaredChannel = {
@@ -30,7 +54,12 @@ export type DeclaredChannel = {
   events: string[]
   topics: string[] | null
   teams: string[] | null
-} & ({ kind: 'email'; settings: EmailSettings } | { kind: 'webhook'; settings: WebhookSettings })
+} & (
+  | { kind: 'email'; settings: EmailSettings }
+  | { kind: 'webhook'; settings: WebhookSettings }
+  | { kind: 'slack'; settings: SlackSettings }
+  | { kind: 'pagerduty'; settings: PagerDutySettings }
+)
 
 export type Channel = DeclaredChannel & {
   tenant: string
@@ -45,6 +74,11 @@ export const MOST_CHANNELS = 50
 const MOST_EVENTS = 100
 const MOST_RECIPIENTS = 50
 export const DEFAULT_SMTP = 'SALLYPORT_SMTP_URL'
+export const SLACK_API = 'https://slack.com/api'
+export const PAGERDUTY_API = 'https://events.pagerduty.com'
+/** Who is told a token as it is. Anywhere else must be a host that the server itself lists, or whoever declares a channel could read it there. */
+const SLACK_APIS = [SLACK_API, 'https://slack-gov.com/api']
+const PAGERDUTY_APIS = [PAGERDUTY_API, 'https://events.eu.pagerduty.com']
 const SECRETS = 'SALLYPORT_CHANNEL_'
 const DEFAULT_TENANT = 'default'
 
@@ -60,6 +94,11 @@ const PER_JOB: ReadonlySet<FactKind> = new Set<FactKind>([
 ])
 export const EVENTS: readonly FactKind[] = FACT_KINDS.filter((kind) => !PER_JOB.has(kind))
 
+/** Ids as Slack gives them: of somebody, of a conversation, of a workspace. */
+export const SLACK_USER = /^[UW][A-Z0-9]{2,30}$/
+const CONVERSATION = /^[CGD][A-Z0-9]{2,30}$/
+const WORKSPACE = /^T[A-Z0-9]{2,30}$/
+
 export const ADDRESS = /^[A-Za-z0-9._%+'-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}$/
 const FROM = /^([A-Za-z0-9 ._-]{1,64} <([^<>\s]+)>|[^<>\s]+)$/
 
@@ -74,9 +113,36 @@ export function channelFaults(declared: DeclaredChannel, tenant: string): { path
       fault('events', `'${event.slice(0, 60)}' is no kind of entry that is told; see docs/channels.md`)
   for (const topic of declared.topics ?? [])
     if (!isTopicPattern(topic)) fault('topics', `'${topic.slice(0, 60)}' is no topic pattern`)
-  if (declared.kind === 'email') emailFaults(declared.settings, tenant, fault)
-  else webhookFaults(declared.settings, tenant, fault)
+  switch (declared.kind) {
+    case 'email':
+      emailFaults(declared.settings, tenant, fault)
+      break
+    case 'webhook':
+      urlFaults('url', declared.settings.url, declared.settings, fault)
+      envFault('secret_env', declared.settings.secret_env, tenant, fault)
+      break
+    case 'slack':
+      slackFaults(declared.settings, tenant, fault)
+      break
+    case 'pagerduty':
+      apiFaults(PAGERDUTY_APIS, declared.settings, fault)
+      envFault('routing_key_env', declared.settings.routing_key_env, tenant, fault)
+  }
   return faults
+}
+
+/** The variables without which it does not work. */
+export function variablesOf(channel: DeclaredChannel): string[] {
+  switch (channel.kind) {
+    case 'email':
+      return [channel.settings.url_env]
+    case 'webhook':
+      return [channel.settings.secret_env]
+    case 'slack':
+      return [channel.settings.token_env, channel.settings.signing_env]
+    case 'pagerduty':
+      return [channel.settings.routing_key_env]
+  }
 }
 
 type Tell = (path: string, message: string) => unknown
@@ -89,14 +155,28 @@ function emailFaults({ from, to, url_env }: EmailSettings, tenant: string, fault
   if (url_env !== DEFAULT_SMTP) envFault('url_env', url_env, tenant, fault)
 }
 
-function webhookFaults({ url, secret_env, allow_private }: WebhookSettings, tenant: string, fault: Tell): void {
+function slackFaults(settings: SlackSettings, tenant: string, fault: Tell): void {
+  const { conversation, workspace, token_env, signing_env } = settings
+  if (!CONVERSATION.test(conversation)) fault('conversation', 'is no id of a conversation, C…, G… or D…')
+  if (!WORKSPACE.test(workspace)) fault('workspace', 'is no id of a workspace, T…')
+  apiFaults(SLACK_APIS, settings, fault)
+  envFault('token_env', token_env, tenant, fault)
+  envFault('signing_env', signing_env, tenant, fault)
+}
+
+function urlFaults(path: string, url: string, { allow_private }: { allow_private: boolean }, fault: Tell): void {
   const parsed = url.length <= 2000 && URL.canParse(url) ? new URL(url) : null
-  if (parsed === null || !['https:', 'http:'].includes(parsed.protocol)) fault('url', 'is no https URL')
-  else if (parsed.username !== '' || parsed.password !== '') fault('url', 'may hold no user or password')
-  else if (parsed.hash !== '') fault('url', 'may have no fragment')
+  if (parsed === null || !['https:', 'http:'].includes(parsed.protocol)) fault(path, 'is no https URL')
+  else if (parsed.username !== '' || parsed.password !== '') fault(path, 'may hold no user or password')
+  else if (parsed.hash !== '') fault(path, 'may have no fragment')
   // Signed is not sealed: what is told names people and what they are asked.
-  else if (parsed.protocol === 'http:' && !allow_private) fault('url', 'needs https; http is for allow_private alone')
-  envFault('secret_env', secret_env, tenant, fault)
+  else if (parsed.protocol === 'http:' && !allow_private) fault(path, 'needs https; http is for allow_private alone')
+}
+
+function apiFaults(known: readonly string[], settings: { api_url: string; allow_private: boolean }, fault: Tell): void {
+  if (known.includes(settings.api_url)) return
+  urlFaults('api_url', settings.api_url, settings, fault)
+  if (!settings.allow_private) fault('api_url', `is none of ${known.join(', ')}; another needs allow_private`)
 }
 
 /**

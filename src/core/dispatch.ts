@@ -61,7 +61,7 @@ export function dispatch(
       approval,
       facts: [
         jobFact('job.parked', moved.job, now, 'system:dispatcher', { ...moved.changed, reason: decision.reason }),
-        asked(approval, moved.job, now),
+        ...asked(approval, moved.job, now),
       ],
     }
   }

@@ -141,7 +141,7 @@ describe('the door', () => {
 
   test('an approval is never made of a decision that asks for none', () => {
     const allowed = decide(policy, aClaim(), standing('submit'))
-    const job = { tenant: 't', job_id: 'job_1', requested_by: 'a', agent: 'a', topic: 'job.do.it' }
+    const job = { tenant: 't', job_id: 'job_1', requested_by: 'a', replayed_by: null, agent: 'a', topic: 'job.do.it' }
     expect(() => ask(job, allowed, { approval_id: 'a', decision_id: 'd' }, NOW)).toThrow()
   })
 })

@@ -6,7 +6,7 @@ import { type ScopedGrant, usable } from './grant.js'
 import { type Halt, type Halts, haltAt, haltKeys, haltLimits } from './halt.js'
 import type { Claim } from './job.js'
 import type { Json, JsonObject } from './json.js'
-import { type Counter, FRESH, retryAfter, spent } from './limits.js'
+import { type Counter, FRESH, retryAfter, shadowKey, spent } from './limits.js'
 import type { CompiledPolicy } from './policy/compile.js'
 import { enforcers } from './policy/constraints.js'
 import type { DecisionWord } from './policy/document.js'
@@ -104,7 +104,7 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
     return { ...decision, decision: 'DENY', reason, rules: [], missing }
   }
   const stage = standing.agent?.stage
-  if (stage?.stage === 'shadow') return shadowed(decision, claim.agent, standing.door)
+  if (stage?.stage === 'shadow') return shadowed(decision, claim.agent, standing)
   if (stage !== undefined) {
     const { risk_tier = null } = standing.agent ?? {}
     evaluation = underStage(
@@ -173,8 +173,17 @@ function beyond(
 }
 
 /** What would be, and nothing of it happens; what is there from before the agent was put in the shadow goes no further. */
-function shadowed(decision: Decision, agent: string, door: Door): Decision {
-  if (door === 'submit') return { ...decision, outcome: 'shadow' }
+function shadowed(decision: Decision, agent: string, standing: Standing): Decision {
+  if (standing.door === 'submit') {
+    const limits = decision.evaluation.limits.map((limit) => ({ ...limit, key: shadowKey(agent, limit.key) }))
+    const wait = fullLimit(limits, standing)
+    return {
+      ...decision,
+      evaluation: { ...decision.evaluation, limits },
+      outcome: wait === null ? 'shadow' : 'wait',
+      wait,
+    }
+  }
   const reason = `${agent} is shadow: nothing of it runs`
   return { ...decision, outcome: 'deny', decision: 'DENY', reason, rules: [] }
 }
@@ -215,17 +224,23 @@ export function refusal(decision: Decision, more: Record<string, unknown> = {}):
 }
 
 /** Keys of the counters `decide` will read for this claim, so that they can be loaded first. */
-export function limitKeys(snapshot: CompiledPolicy, claim: Claim, now: number, halts: Halts = {}): string[] {
+export function limitKeys(
+  snapshot: CompiledPolicy,
+  claim: Claim,
+  now: number,
+  { agent, ...halts }: Halts & { agent?: AgentStanding | null | undefined } = {},
+): string[] {
   const keys = haltKeys(halts, claim.agent)
-  if (!snapshot.document.rules.some((rule) => rule.limits !== null)) return keys
-  return [...keys, ...evaluate(snapshot, claim, now).limits.map((limit) => limit.key)]
+  if (snapshot.document.rules.some((rule) => rule.limits !== null))
+    keys.push(...evaluate(snapshot, claim, now).limits.map((limit) => limit.key))
+  return agent?.stage?.stage === 'shadow' ? keys.map((key) => shadowKey(claim.agent, key)) : keys
 }
 
-/** `rate` is spent at submit only; `concurrent` counts live leases and so is asked at dispatch only. */
+/** `rate` is spent at one door, submit unless the limit says so; `concurrent` counts live leases and so is asked at dispatch only. */
 function fullLimit(limits: readonly AppliedLimit[], standing: Standing): Decision['wait'] {
   for (const limit of limits) {
     const counter = standing.counters[limit.key] ?? FRESH
-    if (standing.door === 'submit' && limit.rate) {
+    if (limit.rate && standing.door === (limit.spent_at ?? 'submit')) {
       const { count, period_ms } = limit.rate
       if (spent(counter, standing.now, period_ms) + 1 > count)
         return {

@@ -51,6 +51,7 @@ export function askedAnew(
   if (decision.grant_hash === null || decision.bound_hash === null)
     throw new Error('an approval needs a decision that requires one')
   const { evaluation, reason, rules, snapshot, job_hash, grant_hash, bound_hash } = decision
+  const voided = approval.answers.map(({ key_id }) => key_id)
   const sameFlow = canonical(evaluation.approval as unknown as Json) === canonical(approval.specs as unknown as Json)
   return {
     ...approval,
@@ -64,8 +65,12 @@ export function askedAnew(
     grant_hash,
     bound_hash,
     answers: [],
+    lacking: null,
     escalations: sameFlow ? approval.escalations : [],
     // One edit at an instant: a level counts from the last one.
-    edits: [...approval.edits, { ...edit, at: Math.max(now, askedAt(approval)) }],
+    edits: [
+      ...approval.edits,
+      { ...edit, at: Math.max(now, askedAt(approval)), ...(voided.length > 0 ? { voided } : {}) },
+    ],
   }
 }

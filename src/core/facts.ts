@@ -1,4 +1,4 @@
-import type { Fact, FactKind, Scalar } from './audit.js'
+import { type Fact, type FactKind, joined, type Scalar } from './audit.js'
 import type { Job } from './job.js'
 
 /**
@@ -26,4 +26,22 @@ export function jobFact(
   // Once more, over a field of that name: what comes before the spread is the one a field could stand for.
   fact.kind = kind
   return fact as Fact
+}
+
+/** What the log says of a policy: which it is, and who stands behind it. */
+export function aboutSnapshot(snapshot: {
+  digest: string
+  rules: number
+  author: string | null
+  source_commit: string | null
+  reviewers: readonly string[]
+}): Record<string, Scalar> {
+  const { digest, rules, author, source_commit, reviewers } = snapshot
+  return {
+    snapshot: digest,
+    rule_count: rules,
+    ...(author === null ? {} : { author }),
+    ...(source_commit === null ? {} : { source_commit }),
+    ...(reviewers.length === 0 ? {} : { reviewers: joined(reviewers) }),
+  }
 }

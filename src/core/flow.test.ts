@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { anApproval } from '../../test/rows.js'
-import type { Answer, Approval, Reviewer } from './approval.js'
-import { type Absence, advance, mayAnswerNow, NOBODY, named, type People, type Person, unsatisfiable } from './flow.js'
-import type { ApprovalSpec } from './policy/document.js'
+import { type Answer, type Approval, type Reviewer, tally } from './approval.js'
+import { type Absence, advance, mayAnswerNow, NOBODY, named, type People, type Person, remind } from './flow.js'
+import type { ApprovalSpec, Rule } from './policy/document.js'
+import { flowFaults, unsatisfiable } from './satisfiable.js'
 
 const HOUR = 3_600_000
 const NOW = 10 * HOUR
@@ -243,7 +244,10 @@ describe('who is asked, and by when', () => {
 
   test('each level has its own time, from when it is asked; the earliest of several flows binds', () => {
     const levels = [level(['team:finance'], 1, HOUR), level(['lead:owner'], 1, 5 * HOUR)]
-    expect(asked(question([spec({ levels })])).approval).toMatchObject({ due_at: NOW + HOUR, expires_at: NOW + HOUR })
+    expect(asked(question([spec({ levels })])).approval).toMatchObject({
+      due_at: NOW + HOUR / 2,
+      expires_at: NOW + HOUR,
+    })
     const second = question([spec({ levels })], { answers: [yes('ann', { team: 'finance', at: NOW + 1000 })] })
     expect(asked(second).approval).toMatchObject({ expires_at: NOW + 1000 + 5 * HOUR, asked_of: ['lea'] })
     const both = question([spec({}), spec({ from: ['team:support'], within_ms: 100 })])
@@ -253,7 +257,7 @@ describe('who is asked, and by when', () => {
   test('past its time the ladder is asked too, rung by rung, and after the last it is over', () => {
     const climbing = question([spec({ then: 'escalate' })])
     const first = asked(climbing).approval
-    expect(first).toMatchObject({ asked_of: ['ann', 'ben'], due_at: NOW + HOUR, expires_at: NOW + 3 * HOUR })
+    expect(first).toMatchObject({ asked_of: ['ann', 'ben'], due_at: NOW + HOUR / 2, expires_at: NOW + 3 * HOUR })
     expect(advance(first, office(), NOW + HOUR - 1).climbed).toEqual([])
     const second = advance(first, office(), NOW + HOUR)
     expect(second.climbed).toEqual([{ spec: 0, level: 0, rung: 0, at: NOW + HOUR }])
@@ -299,6 +303,121 @@ describe('who is asked, and by when', () => {
   })
 })
 
+describe('who is reminded', () => {
+  const due = (asked: Approval, now: number) => remind(asked, office(), now)?.asked_of
+  const advanced = (asked: Approval, now = NOW) => advance(asked, office(), now).approval
+
+  test('whoever has not answered when half of the time is over, at most a day, or what the level says', () => {
+    const times = [
+      [spec({}), HOUR / 2],
+      [spec({ within_ms: 100 * HOUR }), 24 * HOUR],
+      [spec({ remind_after_ms: 5 }), 5],
+      [spec({ within_ms: 100 * HOUR, remind_after_ms: 99 * HOUR }), 99 * HOUR],
+    ] as const
+    for (const [flow, after] of times) {
+      const asked = advanced(question([flow]))
+      expect(asked.due_at).toBe(NOW + after)
+      expect(due(asked, NOW + after - 1)).toBeUndefined()
+      expect(due(asked, NOW + after)).toEqual(['ann', 'ben'])
+    }
+    const half = question([spec({ need: 2 })], { answers: [yes('ann', { team: 'finance' })] })
+    expect(due(half, NOW + HOUR / 2)).toEqual(['ben'])
+  })
+
+  test('once, and each level for itself', () => {
+    const levels = [level(['team:finance']), level(['lead:owner'], 1, 4 * HOUR)]
+    const first = remind(advanced(question([spec({ levels })])), office(), NOW + HOUR / 2)!
+    expect(first.approval.reminders).toEqual([{ spec: 0, level: 0, at: NOW + HOUR / 2 }])
+    expect(due(first.approval, NOW + HOUR - 1)).toBeUndefined()
+    expect(advanced(first.approval, NOW + HOUR / 2).due_at).toBe(NOW + HOUR)
+    const answers = [yes('ann', { team: 'finance', at: NOW + HOUR / 2 })]
+    const second = advanced({ ...first.approval, answers }, NOW + HOUR / 2)
+    expect(second.due_at).toBe(NOW + 2.5 * HOUR)
+    expect(due(second, NOW + 2.5 * HOUR)).toEqual(['lea'])
+    const abreast = advanced(question([spec({ levels, order: 'parallel' })]))
+    expect(due(abreast, NOW + HOUR / 2)).toEqual(['ann', 'ben'])
+    expect(due(remind(abreast, office(), NOW + HOUR / 2)!.approval, NOW + 2 * HOUR)).toEqual(['lea'])
+  })
+
+  test('of what an edit asks anew, anew', () => {
+    const { approval } = remind(advanced(question([spec({})])), office(), NOW + HOUR / 2)!
+    const at = NOW + HOUR / 2 + 1
+    const edits = [{ by: 'ann', at, note: null, paths: [''], before: null, after: 'ptr_1' }]
+    const anew = advanced({ ...approval, edits }, at)
+    expect(anew.due_at).toBe(at + HOUR / 2)
+    expect(due(anew, at + HOUR / 2)).toEqual(['ann', 'ben'])
+  })
+
+  test('nobody any more once others are asked too, or the time is over', () => {
+    const climbing = question([spec({ then: 'escalate' })])
+    expect(due(climbing, NOW + HOUR)).toBeUndefined()
+    const climbed = advance(climbing, office(), NOW + HOUR).approval
+    expect(due(climbed, NOW + 1.5 * HOUR)).toBeUndefined()
+    expect(climbed.due_at).toBe(NOW + 2 * HOUR)
+    expect(due(question([spec({})]), NOW + HOUR)).toBeUndefined()
+  })
+})
+
+describe('a level that too few are left for', () => {
+  const TWO = { levels: [level(['lead:owner']), level(['team:finance'], 2)] }
+  const bot = (more: Partial<Approval> = {}) => question([spec(TWO)], { agent: 'agent:fin', ...more })
+  const finance = (absences: Absence[] = []): People => ({
+    ...office(absences),
+    teamsOf: new Map([['agent:fin', 'finance']]),
+  })
+
+  test('is told once, when it comes to be so', () => {
+    const asked = advance(bot(), finance(), NOW)
+    expect([asked.approval.asked_of, asked.unanswerable]).toEqual([['ann'], []])
+    const half = advance({ ...asked.approval, answers: [yes('ann', { as: ['lead:owner'] })] }, finance(), NOW)
+    // Ann leads and is of finance; she serves one level, so of two one is left.
+    expect(half.unanswerable).toEqual([{ spec: 0, level: 1, at: NOW }])
+    expect(half.approval.asked_of).toEqual(['ben'])
+    const later = advance(half.approval, finance(), NOW + 1)
+    expect([later.unanswerable, later.approval.lacking]).toEqual([[], [{ spec: 0, level: 1, at: NOW }]])
+    // Somebody joins, and leaves again: that is told anew.
+    const joined = finance()
+    const persons = new Map([...joined.persons, ['cy', person('cy', 'approver', 'finance')] as const])
+    const whole = advance(later.approval, { ...joined, persons }, NOW + 2)
+    expect([whole.unanswerable, whole.approval.lacking]).toEqual([[], null])
+    expect(advance(whole.approval, finance(), NOW + 3).unanswerable).toEqual([{ spec: 0, level: 1, at: NOW + 3 }])
+  })
+
+  test('is none where who came first may take another place: abreast the order of answers does not matter', () => {
+    const levels = [level(['team:finance']), level(['principal:ann'])]
+    const both = bot({ specs: [spec({ order: 'parallel', levels })], answers: [yes('ann', { team: 'finance' })] })
+    const { approval, unanswerable } = advance(both, finance(), NOW)
+    expect([approval.asked_of, unanswerable]).toEqual([['ben'], []])
+    expect(answerOf(approval, 'ben', finance())).toBe('yes')
+    const whole = { ...approval, answers: [...approval.answers, yes('ben', { team: 'finance' })] }
+    expect(tally(whole).open).toEqual([])
+    // Nobody moves from where they cannot: then it is another level that is asked.
+    const apart = bot({ specs: [spec({ order: 'parallel', levels })], answers: [yes('ben', { team: 'finance' })] })
+    expect(advance(apart, finance(), NOW).approval.asked_of).toEqual(['ann'])
+    expect(answerOf(apart, 'lea', finance())).toBe('not_an_approver')
+  })
+
+  test('asks the ladder at once', () => {
+    const specs = [spec({ from: ['team:finance'], need: 2, then: 'escalate' })]
+    const gone = finance([away('ben', null)])
+    const asked = advance(question(specs), gone, NOW)
+    expect(asked.climbed.map(({ rung }) => rung)).toEqual([0, 1])
+    expect([asked.approval.asked_of, asked.unanswerable]).toEqual([['ann', 'root'], []])
+    expect(advance(question(specs), finance(), NOW).climbed).toEqual([])
+  })
+
+  test('is none where admins may stand in for a role, or where only keys are known', () => {
+    const seven = question([spec({ from: ['role:approver'], need: 6 })], { requested_by: 'rita' })
+    expect(advance(seven, office(), NOW).unanswerable).toEqual([])
+    const eight = question([spec({ from: ['role:approver'], need: 7 })], { requested_by: 'rita' })
+    expect(advance(eight, office(), NOW).unanswerable).toHaveLength(1)
+    expect(advance(eight, { ...office(), declared: false }, NOW).unanswerable).toEqual([])
+    expect(advance(eight, NOBODY, NOW).unanswerable).toEqual([])
+    const nobody = question([spec({ from: ['team:nowhere'] })])
+    expect(advance(nobody, { ...office(), declared: false }, NOW).unanswerable).toHaveLength(1)
+  })
+})
+
 describe('a flow that nobody can satisfy', () => {
   test.each<[Partial<ApprovalSpec>, string[]]>([
     [{}, []],
@@ -330,12 +449,47 @@ describe('a flow that nobody can satisfy', () => {
       ['with four eyes it needs 3 people, and names 2'],
     ],
     [{ levels: [level(['team:finance'], 2), level(['principal:ann'])], kind: 'confirmation' }, []],
+    // Enough in all, and yet two levels want the same two.
+    [
+      { levels: [level(['team:finance'], 2), level(['principal:ann']), level(['role:approver'])] },
+      ['with four eyes it needs 4 people, and names 3'],
+    ],
+    [{ levels: [level(['role:approver']), level(['team:finance'], 2)], order: 'parallel' }, []],
     [
       { then: 'escalate', ladder: [{ from: ['lead:nowhere'], after_ms: 1 }] },
       ["team 'nowhere' has no lead who may approve", 'a rung needs 1 of lead:nowhere, which are 0'],
     ],
   ])('%j: %j', (given, faults) => {
     expect(unsatisfiable(spec(given), office())).toEqual(faults)
+  })
+
+  test.each<[Partial<ApprovalSpec>, string, string[]]>([
+    [{ from: ['lead:owner'] }, 'support', []],
+    [{ from: ['lead:owner'] }, 'empty', ['a level needs 1 of lead:owner, which are 0']],
+    [{ from: ['lead:owner'], then: 'escalate' }, 'empty', []],
+    [{ from: ['lead:owner', 'lead:requester'] }, 'empty', []],
+    [{ levels: [level(['lead:owner']), level(['team:finance'], 2)] }, 'support', []],
+    [
+      { levels: [level(['lead:owner']), level(['team:finance'], 2)] },
+      'finance',
+      ['with four eyes it needs 3 people, and names 2'],
+    ],
+  ])('of agents that a team owns: %j of %s: %j', (given, team, faults) => {
+    expect(unsatisfiable(spec(given), office())).toEqual([])
+    expect(unsatisfiable(spec(given), office(), team)).toEqual(faults)
+  })
+
+  test('is one for good where no team that owns agents can satisfy it', () => {
+    const rule = (id: string, given: Partial<ApprovalSpec>, match = {}) =>
+      ({ id, match, approval: spec(given) }) as unknown as Rule
+    const rules = [rule('a', { levels: [level(['lead:owner']), level(['team:finance'], 2)] })]
+    const why = "for agents of team 'finance' with four eyes it needs 3 people, and names 2"
+    expect(flowFaults(rules, office(), [])).toEqual([])
+    expect(flowFaults(rules, office(), ['finance'])).toEqual([{ rule: 'a', why, always: true }])
+    expect(flowFaults(rules, office(), ['finance', 'support'])).toEqual([{ rule: 'a', why, always: false }])
+    const others = [rule('a', { from: ['lead:owner'] }, { team: ['support'] })]
+    expect(flowFaults(others, office(), ['empty', 'support'])).toEqual([])
+    expect(flowFaults(others, office(), ['empty'])).toEqual([])
   })
 
   test('is not looked for where nobody declared anybody', () => {

@@ -3,11 +3,13 @@ import {
   type Answer,
   type Approval,
   type Escalation,
+  type Lacking,
   ladderOf,
   levelsOf,
   mayAnswer,
   type OpenLevel,
   type Reviewer,
+  remindAfter,
   tally,
   wordsOf,
 } from './approval.js'
@@ -149,6 +151,7 @@ export function mayAnswerNow(
   if (known !== undefined && known.kind !== 'person')
     return { refused: 'not_an_approver', why: `${caller.principal} is a ${known.kind}; people approve` }
   const words = said === 'approve' ? openWords(approval) : allWords(approval)
+  // Whom no directory knows speaks as their key does: store/keys.ts `standingUnder` has just looked whether it still does.
   const own = capacityOf(words, known ?? caller, approval, people)
   const heard = approval.answers.filter(({ answer }) => answer === 'approve')
   if (own !== null) {
@@ -198,8 +201,13 @@ export function directoryWords(
 
 function openWords(approval: Approval): string[] {
   return tally(approval).open.flatMap((place) =>
-    wordsOf(approval.specs[place.spec] as ApprovalSpec, place, approval.escalations),
+    asking(approval.specs[place.spec] as ApprovalSpec, place, approval.escalations),
   )
+}
+
+/** Everybody who would bring an open level nearer to its people. */
+function asking(spec: ApprovalSpec, { spec: n, level, via = [] }: OpenLevel, escalations: readonly Escalation[]) {
+  return [level, ...via].flatMap((each) => wordsOf(spec, { spec: n, level: each }, escalations))
 }
 
 /** Everybody whom the question asks, or asked, or may still ask. */
@@ -220,11 +228,13 @@ export interface Advanced {
   approval: Approval
   /** Rungs that are asked from now on. */
   climbed: Escalation[]
+  /** Levels that nobody can complete from now on, and could before: what waits for them waits for its end. */
+  unanswerable: Lacking[]
 }
 
 /**
- * The question as it stands at `now`: rungs whose time has come are asked too, at once where a level would else have nobody, and who
- * is asked is named. Whether it has expired is `expires_at`; nothing here lets anything through.
+ * The question as it stands at `now`: rungs whose time has come are asked too, at once where a level would else have nobody, or fewer
+ * than it still needs, and who is asked is named. Whether it has expired is `expires_at`; nothing here lets anything through.
  */
 export function advance(approval: Approval, people: People, now: number): Advanced {
   const { open } = tally(approval)
@@ -233,24 +243,85 @@ export function advance(approval: Approval, people: People, now: number): Advanc
   const names = new Set<string>()
   let due_at = Number.POSITIVE_INFINITY
   let expires_at = Number.POSITIVE_INFINITY
-  const spoken = new Set(approval.answers.flatMap(({ by, for: absent }) => [by, absent]))
+  const waited = unheard(approval)
+  const told = approval.lacking ?? []
+  const lacking: Lacking[] = []
   for (const place of open) {
     const spec = approval.specs[place.spec] as ApprovalSpec
-    const asked = () => reached(wordsOf(spec, place, escalations), approval, people, now)
+    const all = () => reached(asking(spec, place, escalations), approval, people, now)
+    // Where nobody declared people, more may have keys tomorrow than have one today: only that there is nobody at all is known then, and
+    // that the one there is has answered puts nobody else in the place of the second.
+    const enough = people.declared ? place.missing : Math.min(1, people.persons.size)
+    const tooFew = () => (people.declared ? all().filter(waited) : all()).length < enough
     let clock = clockOf(spec, place, escalations)
-    while (clock.next !== null && (clock.due_at <= now || (people.persons.size > 0 && asked().length === 0))) {
+    while (clock.next !== null && (clock.due_at <= now || tooFew())) {
       const rung = { spec: place.spec, level: place.level, rung: clock.next, at: now }
       escalations.push(rung)
       climbed.push(rung)
       clock = clockOf(spec, place, escalations)
     }
-    for (const principal of asked()) if (!spoken.has(principal)) names.add(principal)
-    const comes = comingOrGoing(wordsOf(spec, place, escalations), approval, people, now)
-    due_at = Math.min(due_at, clock.due_at, ...comes)
+    const left = all().filter(waited)
+    const isOf = (each: Lacking) => each.spec === place.spec && each.level === place.level
+    const standIns = standingIn(asking(spec, place, escalations), approval, people, now).filter(waited)
+    if (new Set([...left, ...standIns]).size < enough)
+      lacking.push(told.find(isOf) ?? { spec: place.spec, level: place.level, at: now })
+    for (const principal of left) names.add(principal)
+    const comes = comingOrGoing(asking(spec, place, escalations), approval, people, now)
+    due_at = Math.min(due_at, clock.due_at, remindAt({ ...approval, escalations }, place), ...comes)
     expires_at = Math.min(expires_at, clock.expires_at)
   }
-  if (open.length === 0) return { approval: { ...approval, asked_of: [], due_at: null }, climbed }
-  return { approval: { ...approval, escalations, asked_of: [...names].sort(), due_at, expires_at }, climbed }
+  const unanswerable = lacking.filter((each) => !told.includes(each))
+  if (open.length === 0)
+    return { approval: { ...approval, asked_of: [], due_at: null, lacking: null }, climbed, unanswerable }
+  const asked_of = [...names].sort()
+  const stands = { escalations, asked_of, due_at, expires_at, lacking: lacking.length > 0 ? lacking : null }
+  return { approval: { ...approval, ...stands }, climbed, unanswerable }
+}
+
+/** Admins, where a role is asked: they are not asked by name, and may answer all the same. */
+function standingIn(words: readonly string[], question: Approval, people: People, now: number): string[] {
+  return words.some((word) => word.startsWith('role:')) ? reached(['role:admin'], question, people, now) : []
+}
+
+/** Of whom nothing has been heard yet, neither by themselves nor by who answered for them. */
+function unheard({ answers }: Pick<Approval, 'answers'>): (principal: string) => boolean {
+  const spoken = new Set(answers.flatMap(({ by, for: absent }) => [by, absent]))
+  return (principal) => !spoken.has(principal)
+}
+
+/** When those whom an open level asks are to be reminded; never where they were, or where others are asked too by now. */
+function remindAt(
+  { specs, reminders, escalations }: Pick<Approval, 'specs' | 'reminders' | 'escalations'>,
+  { spec, level, since }: OpenLevel,
+): number {
+  const isOf = (each: { spec: number; level: number }) => each.spec === spec && each.level === level
+  // One from before an edit was of another question.
+  if (reminders.some((each) => isOf(each) && each.at >= since) || escalations.some(isOf))
+    return Number.POSITIVE_INFINITY
+  const flow = specs[spec] as ApprovalSpec
+  return since + remindAfter(levelsOf(flow)[level] ?? flow)
+}
+
+export interface Reminded {
+  approval: Approval
+  /** Whom it reminds: who is asked by a level that has waited long enough, and has not answered. */
+  asked_of: string[]
+}
+
+/**
+ * Whom to ask once more: half of a level's time is over, or what its flow says. Null where nobody is to be. A level whose whole time is over
+ * is no matter of this: others are asked then, or it has expired.
+ */
+export function remind(approval: Approval, people: People, now: number): Reminded | null {
+  const due = tally(approval).open.filter((place) => {
+    const spec = approval.specs[place.spec] as ApprovalSpec
+    return remindAt(approval, place) <= now && now < clockOf(spec, place, approval.escalations).due_at
+  })
+  if (due.length === 0) return null
+  const words = due.flatMap((place) => asking(approval.specs[place.spec] as ApprovalSpec, place, approval.escalations))
+  const reminders = [...approval.reminders, ...due.map(({ spec, level }) => ({ spec, level, at: now }))]
+  const asked_of = reached(words, approval, people, now).filter(unheard(approval))
+  return { approval: { ...approval, reminders }, asked_of }
 }
 
 /** When somebody whom these words name leaves or is back: who is asked is another then. */
@@ -281,51 +352,6 @@ function clockOf(
   const next = last === undefined ? 0 : last.rung + 1
   const left = rungs.slice(next).reduce((sum, { after_ms }) => sum + after_ms, 0)
   return { due_at, next: next < rungs.length ? next : null, expires_at: due_at + left }
-}
-
-/** What keeps a flow from ever being answered, in words; empty where nothing is known against it. Only of a directory that was declared. */
-export function unsatisfiable(spec: ApprovalSpec, people: People): string[] {
-  if (!people.declared) return []
-  const faults: string[] = []
-  const places = levelsOf(spec).map(({ from, need }) => ({ from, need, what: 'level' }))
-  const rungs = (spec.ladder ?? []).map(({ from }) => ({ from, need: 1, what: 'rung' }))
-  const everybody = new Set<string>()
-  let seats = 0
-  let isKnown = true
-  for (const { from, need, what } of [...places, ...rungs]) {
-    // Whom these name depends on who asks.
-    const isOpen = spec.kind === 'confirmation' || from.some((word) => /^(lead|oncall):(owner|requester)$/.test(word))
-    for (const word of from) {
-      const fault = nobodyIn(word, people)
-      if (fault !== null) faults.push(fault)
-    }
-    const able = new Set(from.flatMap((word) => ableAs(word, people)))
-    if (!isOpen && able.size < need)
-      faults.push(`a ${what} needs ${need} of ${from.join(', ')}, which ${able.size === 1 ? 'is' : 'are'} ${able.size}`)
-    if (what === 'rung') continue
-    isKnown &&= !isOpen
-    seats += need
-    for (const each of able) everybody.add(each)
-  }
-  if (isKnown && spec.levels !== undefined && spec.kind === undefined && everybody.size < seats && faults.length === 0)
-    faults.push(`with four eyes it needs ${seats} people, and names ${everybody.size}`)
-  return [...new Set(faults)]
-}
-
-function nobodyIn(word: string, people: People): string | null {
-  if (/:(owner|requester)$/.test(word) || ableAs(word, people).length > 0) return null
-  const [kind, name] = [word.slice(0, word.indexOf(':')), word.slice(word.indexOf(':') + 1)]
-  if (kind === 'lead') return `team '${name}' has no lead who may approve`
-  if (kind === 'oncall') return `team '${name}' has nobody on call who may approve`
-  if (kind === 'team') return `team '${name}' has no member who may approve`
-  return `there is no ${kind} '${name}' who may approve`
-}
-
-/** Those a word names, and admins where it is a role. */
-function ableAs(word: string, people: People): string[] {
-  const nobody = { agent: '', requested_by: '' }
-  const admins = word.startsWith('role:') ? named('role:admin', nobody, people) : []
-  return [...named(word, nobody, people), ...admins]
 }
 
 /** Roles that let a principal answer questions. */

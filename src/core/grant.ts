@@ -1,5 +1,7 @@
 import { type Answer, isSatisfied } from './approval.js'
+import { named, type People } from './flow.js'
 import type { Claim } from './job.js'
+import { isOwn } from './policy/change.js'
 import type { ApprovalSpec } from './policy/document.js'
 import { activation, compileExpression } from './policy/expression.js'
 import { topicMatches } from './policy/topics.js'
@@ -42,12 +44,12 @@ export interface ScopedGrant {
   used: number
 }
 
-/** Grants that cover this job and stand, of those its agent has. Nobody's grant covers what they ask for themselves. */
-export function covering(grants: readonly GrantRow[], claim: Claim, requested_by: string, now: number): GrantRow[] {
+/** Grants that cover this job and stand, of those its agent has. None covers what the plane does: a policy is changed one by one. */
+export function covering(grants: readonly GrantRow[], claim: Claim, now: number): GrantRow[] {
+  if (isOwn(claim.topic)) return []
   return grants.filter(
     (grant) =>
       grant.agent === claim.agent &&
-      grant.granted_by !== requested_by &&
       grant.revoked_at === null &&
       grant.expires_at > now &&
       topicMatches(grant.topic, claim.topic) &&
@@ -63,6 +65,36 @@ export const scopedGrant = (grant: GrantRow, used: number): ScopedGrant => ({
   uses: grant.uses,
   used,
 })
+
+/** In which capacity somebody says yes beforehand to what this agent does. */
+export function voiceOf(
+  who: Pick<Voice, 'role' | 'team'> & { principal: string },
+  agent: string,
+  people: People,
+): Voice {
+  const { principal } = who
+  const { role, team } = people.persons.get(principal) ?? who
+  const words = ['owner', ...people.teams.keys()].flatMap((name) => [`lead:${name}`, `oncall:${name}`])
+  return { role, team, as: words.filter((word) => isNamed(word, principal, agent, people)).sort() }
+}
+
+/**
+ * What whoever made it was then and still is: a grant outlives no office, and gains none that came later. Of somebody whom the directory
+ * does not know, it is what it was.
+ */
+export function voiceNow({ voice, granted_by, agent }: GrantRow, people: People): Voice {
+  const known = people.persons.get(granted_by)
+  if (known === undefined) return voice
+  return {
+    // Of the two roles that answer, the one that says less.
+    role: known.role === voice.role ? voice.role : 'approver',
+    team: known.team === voice.team ? voice.team : null,
+    as: voice.as.filter((word) => isNamed(word, granted_by, agent, people)),
+  }
+}
+
+const isNamed = (word: string, principal: string, agent: string, people: People) =>
+  named(word, { agent, requested_by: '' }, people).includes(principal)
 
 /** Counts the uses of a grant, beside the limits. */
 export const useKey = (grant_id: string): string => `grant|${grant_id}`
@@ -86,6 +118,8 @@ export function usable(
 
 /** Conditions of grants that stand; an office has dozens, and each is asked of every job of its agent. */
 const KEPT = 1000
+/** What one may cost, 1 to 6 ms: there may be many, whoever approves makes them, and a rule of the policy may cost 25 times as much. */
+const STEPS = 10_000
 const compiled = new Map<string, ReturnType<typeof compileExpression>>()
 
 /** The input alone is asked: of the rest of a claim the agent says what it likes. An error is a no. */
@@ -93,7 +127,7 @@ function holds(condition: string, claim: Claim, now: number): boolean {
   let expression = compiled.get(condition)
   try {
     if (expression === undefined) {
-      expression = compileExpression(condition)
+      expression = compileExpression(condition, undefined, STEPS)
       if (compiled.size >= KEPT) compiled.clear()
       compiled.set(condition, expression)
     }

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { aClaim } from '../../test/rows.js'
 import { canonical } from './canonical.js'
 import { type Door, decide, frozen, limitKeys, refusal, type Standing } from './door.js'
-import { breakerKey, type Halts, stopKey } from './halt.js'
+import { breakerKey, type Halts, stopKey, stopRunKey } from './halt.js'
 import type { Json } from './json.js'
 import { type CompiledPolicy, compilePolicy } from './policy/compile.js'
 import { parsePolicy } from './policy/parse.js'
@@ -57,13 +57,20 @@ describe('a stop', () => {
   })
 
   test('in trial lets some through, counted, and nothing of high risk', () => {
-    const key = stopKey('stop_1')
-    expect(limitKeys(policy, aClaim({ topic: 'job.do' }), NOW, stop(2))).toContain(key)
-    const spent = { [key]: { window_start: Math.floor(NOW / 60_000) * 60_000, current: 2, previous: 0, held: 3 } }
+    const [key, run] = [stopKey('stop_1'), stopRunKey('stop_1')]
+    expect(limitKeys(policy, aClaim({ topic: 'job.do' }), NOW, stop(2))).toEqual([key, run])
+    const count = { window_start: Math.floor(NOW / 60_000) * 60_000, current: 0, previous: 0, held: 0 }
+    const spent = { [key]: { ...count, current: 2 } }
     expect(ask('job.do', at('submit', stop(2))).outcome).toBe('pass')
     expect(ask('job.do', at('submit', stop(2), spent))).toMatchObject({ outcome: 'wait', wait: { limit: key } })
-    expect(ask('job.do', at('dispatch', stop(2))).outcome).toBe('pass')
-    expect(ask('job.do', at('dispatch', stop(2), spent)).outcome).toBe('wait')
+    // What was submitted and what runs is counted apart: a job that was taken is not refused for having been taken.
+    expect(ask('job.do', at('dispatch', stop(2), spent)).outcome).toBe('pass')
+    expect(ask('job.do', at('submit', stop(2), { [run]: { ...count, current: 2, held: 3 } })).outcome).toBe('pass')
+    for (const full of [{ current: 2 }, { held: 3 }])
+      expect(ask('job.do', at('dispatch', stop(2), { [run]: { ...count, ...full } }))).toMatchObject({
+        outcome: 'wait',
+        wait: { limit: run },
+      })
     for (const door of DOORS) expect(ask('job.risky', at(door, stop(2))).outcome).not.toBe('pass')
     expect(ask('job.risky', at('dispatch', stop(2))).evaluation.limits).toMatchObject([{ key, concurrent: 0 }])
     expect(frozen(at('approve', stop(2)), { agent: 'agent:x', high_risk: false })).toBeNull()
@@ -83,6 +90,17 @@ describe('a breaker', () => {
     const problem = refusal(ask('job.do', at('submit', open)))
     expect([problem.code, problem.extra.retry_after_ms]).toEqual(['breaker_open', 5_000])
     expect(frozen(at('approve', open), { agent: 'agent:x', high_risk: true })).toBeNull()
+  })
+
+  test('of who asks as another bars that until it is closed, half open too', () => {
+    for (const retry_at of [NOW + 5_000, NOW, NOW - 5_000]) {
+      const { breaker: own } = breaker(retry_at)
+      const theirs: Halts = { breaker: { ...(own as NonNullable<Halts['breaker']>), of: 'agent:front' } }
+      expect(DOORS.map((door) => ask('job.do', at(door, theirs)).outcome)).toEqual(['deny', 'pass', 'wait', 'deny'])
+      expect(refusal(ask('job.do', at('submit', theirs))).message).toContain('agent:front is out')
+      // Apart from what counts its own trial: work that cannot go must not hold that place.
+      expect(ask('job.do', at('dispatch', theirs)).wait?.limit).not.toBe(breakerKey('agent:front', own as never))
+    }
   })
 
   test('half open is a limit of one', () => {
@@ -106,6 +124,7 @@ test('where nothing is halted every decision is what it was, and with halts it i
         opened_at: fc.constant(NOW - 9),
         retry_at: fc.integer({ min: NOW - 5, max: NOW + 5 }),
         cool_down_ms: fc.constant(60_000),
+        ...{ of: fc.constantFrom(undefined, 'agent:front') },
       }),
     },
     { requiredKeys: [] },

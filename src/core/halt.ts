@@ -20,12 +20,19 @@ export interface Halt {
 
 type Door = 'submit' | 'approve' | 'dispatch' | 'replay'
 
-/** Of what a trial lets through at once: its rate is spent at submit, and what waited meanwhile must not all run in its first second. */
+/** Of what a trial lets through at once. */
 const TRIAL_AT_ONCE = 3
 
+/** Counts what is submitted in a trial. */
 export const stopKey = (stop_id: string) => `stop|${stop_id}`
-/** Of this opening alone: a counter of the one before would still weigh in a window that has grown. */
-export const breakerKey = (agent: string, { opened_at }: BreakerStanding) => `breaker|${opened_at}|${agent}`
+/** Counts what runs in it, a retry as well: what waited in the queue was counted by nothing. */
+export const stopRunKey = (stop_id: string) => `stop-run|${stop_id}`
+/**
+ * Of this opening alone: a counter of the one before would still weigh in a window that has grown. What its agent asks for as another is
+ * kept apart, or work that never goes would be taken for the trial that shows whether it works again.
+ */
+export const breakerKey = (agent: string, { opened_at, of }: BreakerStanding) =>
+  of === undefined ? `breaker|${opened_at}|${agent}` : `breaker-as|${opened_at}|${of}`
 
 /** A stop as a limit with no room, a trial as one with little: so queue, counters and retries treat it as any other. */
 export function haltLimits(
@@ -34,11 +41,18 @@ export function haltLimits(
   high_risk: boolean,
   now: number,
 ): AppliedLimit[] {
-  const limits = stops.map(({ stop_id, trial }): AppliedLimit => {
+  const limits = stops.flatMap(({ stop_id, trial }): AppliedLimit[] => {
     const limit = { key: stopKey(stop_id), rule: stop_id }
-    return trial === null || high_risk
-      ? { ...limit, concurrent: 0 }
-      : { ...limit, rate: { count: trial, period_ms: 60_000 }, concurrent: TRIAL_AT_ONCE }
+    if (trial === null || high_risk) return [{ ...limit, concurrent: 0 }]
+    const rate = { count: trial, period_ms: 60_000 }
+    const run = {
+      key: stopRunKey(stop_id),
+      rule: stop_id,
+      rate,
+      spent_at: 'dispatch',
+      concurrent: TRIAL_AT_ONCE,
+    } as const
+    return [{ ...limit, rate }, run]
   })
   if (breaker === undefined) return limits
   const limit = { key: breakerKey(agent, breaker), rule: 'breaker' }
@@ -52,7 +66,7 @@ export function haltLimits(
 
 /** Keys of the counters that `haltLimits` may name. */
 export function haltKeys({ stops = [], breaker }: Halts, agent: string): string[] {
-  const keys = stops.filter(({ trial }) => trial !== null).map(({ stop_id }) => stopKey(stop_id))
+  const keys = stops.flatMap(({ stop_id, trial }) => (trial === null ? [] : [stopKey(stop_id), stopRunKey(stop_id)]))
   return breaker === undefined ? keys : [...keys, breakerKey(agent, breaker)]
 }
 
@@ -74,8 +88,9 @@ export function haltAt(
   }
   if (breaker === undefined || door === 'approve' || !isOpen(breaker, now)) return null
   const retry_after_ms = Math.max(1000, breaker.retry_at - now)
-  const reason = `${agent} is out after ${breaker.reason}`
+  const reason = `${breaker.of ?? agent} is out after ${breaker.reason}`
   return { code: 'breaker_open', reason, stop_id: null, retry_after_ms, limit: breakerKey(agent, breaker) }
 }
 
-const isOpen = ({ retry_at }: BreakerStanding, now: number) => now < retry_at
+/** As another its agent does nothing until it is closed: it shows by work of its own that it works again. */
+const isOpen = ({ retry_at, of }: BreakerStanding, now: number) => of !== undefined || now < retry_at

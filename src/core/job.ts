@@ -202,6 +202,10 @@ export interface Job {
   owner: string | null
   respond_within_ms: number | null
   respond_by: number | null
+  /** When it was said that nobody had answered for it by then. */
+  reminded_at: number | null
+  /** Who last had it run again as a dead letter: what is asked about it since, they raised. */
+  replayed_by: string | null
   updated_at: number
   finished_at: number | null
 }

@@ -32,6 +32,42 @@ export function endOf(
   return expires_at !== null && expires_at <= now ? 'expired' : null
 }
 
+/** What the store knows now of who asks: of the key, link or person they came with. */
+export interface KnownNow {
+  has_row: boolean
+  revoked_at: number | null
+  disabled_at: number | null
+  expires_at: number | null
+  /** Null: nothing is known of them. */
+  role: Role | null
+}
+
+export type Lapse = 'gone' | 'revoked' | 'disabled' | 'expired' | 'changed'
+
+/** Ids of what the store has a row for. Who comes by a click in Slack, or is the plane itself, stands as their principal does. */
+const ON_RECORD = /^(key|link)_[0-9a-z]{26}$/
+
+/** Why who asks may not go on with what they were let in for; null while they may. A token ends by itself, before its key does. */
+export function lapseOf(
+  { key_id, role, expires_at = null }: { key_id: string; role?: Role; expires_at?: number | null },
+  known: KnownNow,
+  now: number,
+): Lapse | null {
+  if (!known.has_row && ON_RECORD.test(key_id)) return 'gone'
+  const end = endOf(known, now) ?? endOf({ revoked_at: null, disabled_at: null, expires_at }, now)
+  if (end !== null) return end
+  return role !== undefined && known.role !== null && role !== known.role ? 'changed' : null
+}
+
+/** As whoever asks is told. */
+export const LAPSED: Record<Lapse, string> = {
+  gone: 'The key is no longer kept',
+  revoked: 'The key was revoked',
+  disabled: 'Its principal was disabled',
+  expired: 'The key has expired',
+  changed: 'Its principal has another role than when this was asked: ask again',
+}
+
 /** What is due about a key. Nothing about one that opens nothing, or that has a successor already: its end is what was wanted. */
 export function dueOf(key: Lifetime, now: number): DueStage[] {
   if (key.rotated_to !== null || endOf(key, now) !== null) return []
@@ -74,6 +110,9 @@ export function beyond(caller: Pick<Caller, 'role' | 'permissions' | 'topics' | 
  * worker's and those of agents: that is what `keys:write` is. A narrowed one would make itself whole again that way.
  */
 export function beyondMaker(caller: Parameters<typeof beyond>[0], asked: Asked): string[] {
-  const isWhole = caller.role === 'admin' && caller.permissions === null && caller.topics === null
-  return isWhole ? [] : beyond(caller, asked)
+  return isWhole(caller) ? [] : beyond(caller, asked)
 }
+
+/** Whether it is all that an admin has. */
+export const isWhole = ({ role, permissions, topics }: Pick<Caller, 'role' | 'permissions' | 'topics'>) =>
+  role === 'admin' && permissions === null && topics === null

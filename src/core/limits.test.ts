@@ -1,16 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Counter, FRESH, retryAfter, spent, windowStart } from './limits.js'
+import { type Counter, counted, FRESH, retryAfter, spent, windowStart } from './limits.js'
 
 const PERIOD = 60_000
 
-/** What the store does to a counter when one is let through. */
-function spend(counter: Counter, now: number): Counter {
-  const start = windowStart(now, PERIOD)
-  if (start <= counter.window_start) return { ...counter, current: counter.current + 1 }
-  const previous = start === counter.window_start + PERIOD ? counter.current : 0
-  return { ...counter, window_start: start, previous, current: 1 }
-}
+const spend = (counter: Counter, now: number) => counted(counter, now, PERIOD)
 
 const arrivals = fc.array(fc.nat(PERIOD), { minLength: 1, maxLength: 200 })
 

@@ -26,6 +26,17 @@ export function spent(counter: Counter, now: number, periodMs: number): number {
   return counter.window_start === start - periodMs ? counter.current * share(start, now, periodMs) : 0
 }
 
+/** What an agent in the shadow would have spent is counted apart: it takes nothing from those whose work runs. */
+export const shadowKey = (agent: string, key: string) => `shadow|${agent}|${key}`
+
+/** The counter after one more. */
+export function counted(counter: Counter, now: number, periodMs: number): Counter {
+  const start = windowStart(now, periodMs)
+  const { window_start, current } = counter
+  if (window_start >= start && window_start <= start + periodMs) return { ...counter, current: current + 1 }
+  return { ...counter, window_start: start, current: 1, previous: window_start === start - periodMs ? current : 0 }
+}
+
 /**
  * How much of the window before `start` still counts. A counter may begin after `now`'s own window: a clock was set back, or
  * the period became longer. It counts whole then; taken for an old one it would let everything through.

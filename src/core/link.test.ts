@@ -24,7 +24,8 @@ test('a token is its id and its secret, and nothing else is one', () => {
 })
 
 test('a link ends by its use, by the question’s end, by its time, and by another question in its place', () => {
-  const approval = { status: 'pending', answers: [], grant_hash: GRANT, expires_at: 1000 } as unknown as Approval
+  const asked = { status: 'pending', answers: [], grant_hash: GRANT, edits: [], expires_at: 1000 }
+  const approval = asked as unknown as Approval
   const link = { link_id: ID, grant_hash: GRANT, expires_at: 1000 }
   const answered = (key_id: string) => [{ key_id, by: 'person:ann' }] as unknown as Approval['answers']
   const end = (more: Partial<Approval>, now = 999) => linkEnd(link, { ...approval, ...more }, now)
@@ -38,6 +39,10 @@ test('a link ends by its use, by the question’s end, by its time, and by anoth
   // Escalated, the question lives longer than the mail said; the link does not.
   expect(end({ expires_at: 5000 }, 1000)).toBe('expired')
   expect(end({ grant_hash: 'cd'.repeat(32) })).toBe('stale')
+  // Edited and edited back: the answer is void, and the link was used all the same.
+  const edits = [{ voided: ['key_x', ID] }, {}] as unknown as Approval['edits']
+  expect(end({ edits })).toBe('used')
+  expect(end({ edits: [{ voided: ['key_x'] }] as unknown as Approval['edits'] })).toBeNull()
 })
 
 test('a page’s nonce is good for that link, what the page showed, and an hour', () => {

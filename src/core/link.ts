@@ -20,14 +20,19 @@ export type LinkEnd = 'used' | 'expired' | 'closed' | 'stale'
 
 /**
  * Null while it may be answered. Whether it was used is not written on the link: the answer that was given with it stands in the approval
- * under the link's id, so link and answer are spent in one commit and no crash can part them.
+ * under the link's id, so link and answer are spent in one commit and no crash can part them. An edit, which voids the answers, remembers
+ * what they were given with: a second one may bring back what the link asks.
  */
 export function linkEnd(
   link: { link_id: string; grant_hash: string; expires_at: number },
-  approval: Pick<Approval, 'status' | 'answers' | 'grant_hash' | 'expires_at'>,
+  approval: Pick<Approval, 'status' | 'answers' | 'grant_hash' | 'edits' | 'expires_at'>,
   now: number,
 ): LinkEnd | null {
-  if (approval.answers.some(({ key_id }) => key_id === link.link_id)) return 'used'
+  const given = [
+    ...approval.answers.map(({ key_id }) => key_id),
+    ...approval.edits.flatMap(({ voided = [] }) => voided),
+  ]
+  if (given.includes(link.link_id)) return 'used'
   if (approval.status !== 'pending') return 'closed'
   if (Math.min(link.expires_at, approval.expires_at) <= now) return 'expired'
   return approval.grant_hash === link.grant_hash ? null : 'stale'

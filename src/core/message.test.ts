@@ -84,8 +84,47 @@ describe('who is told', () => {
     expect(told(channel, 'approval.escalated', question, {}, ['principal:person:ann'])).toEqual(['ben?'])
     expect(told(channel, 'approval.approved', { ...question, status: 'approved' })).toEqual([])
   })
+  test('again, when they are reminded: those whom it names, though they have the mail; and nobody else', () => {
+    const channel = mail(['approval.requested'], ['ops@x'])
+    const had = ['principal:person:ann', 'principal:person:ben']
+    const names = { asked_of: 'person:ben,person:gone,person:nobody' }
+    expect(told(channel, 'approval.reminded', question, names, had)).toEqual(['ben?'])
+    expect(told(channel, 'approval.reminded', question, { asked_of: '' }, had)).toEqual([])
+    expect(told(channel, 'approval.reminded', { ...question, status: 'approved' }, names, had)).toEqual([])
+    expect(told(mail(['key.due']), 'approval.reminded', question, names, had)).toEqual([])
+  })
+  test('in Slack: once for everybody, and what stands there is changed before another question is put', () => {
+    const room = (events: string[]) => ({ channel: 'room', kind: 'slack', events }) as unknown as Channel
+    const own = room(['approval.requested'])
+    expect(told(own, 'approval.requested', question)).toEqual(['conversation?'])
+    expect(told(own, 'approval.requested', { ...question, status: 'approved' })).toEqual([])
+    expect(told(own, 'approval.reminded', question, {}, ['dlv_1'])).toEqual(['conversation?'])
+    expect(told(own, 'approval.rebound', question, {}, ['dlv_1'])).toEqual(['update:dlv_1', 'conversation?'])
+    for (const kind of [
+      'approval.approved',
+      'approval.rejected',
+      'approval.expired',
+      'approval.voided',
+      'approval.escalated',
+    ])
+      expect(told(own, kind, question, {}, ['dlv_1', 'dlv_2']), kind).toEqual(['update:dlv_1', 'update:dlv_2'])
+    expect(told(own, 'breaker.opened', null)).toEqual([])
+    expect(told(room(['breaker.opened', 'approval.rejected']), 'breaker.opened', null)).toEqual(['conversation'])
+    expect(told(room(['breaker.opened', 'approval.rejected']), 'approval.rejected', question)).toEqual(['conversation'])
+  })
+  test('at PagerDuty: what is to be told, and the end of what was', () => {
+    const pager = (events: string[]) => ({ channel: 'pager', kind: 'pagerduty', events }) as unknown as Channel
+    const duty = pager(['breaker.opened', 'channel.up', 'channel.down'])
+    expect(told(duty, 'breaker.opened', null)).toEqual(['trigger'])
+    expect(told(duty, 'breaker.closed', null)).toEqual([])
+    expect(told(duty, 'breaker.closed', null, {}, ['agent:x'])).toEqual(['resolve'])
+    expect(told(duty, 'channel.up', null, {}, ['channel:x'])).toEqual(['resolve'])
+    expect(told(duty, 'channel.up', null)).toEqual(['trigger'])
+    expect(told(duty, 'policy.activated', null)).toEqual([])
+  })
   test('of anything else: whom it names, else who leads the owner’s team; or the channel’s own addresses alone', () => {
     expect(told(mail(['breaker.opened']), 'breaker.opened', null, { agent: 'agent:bot' })).toEqual(['lead'])
+    expect(told(mail(['job.overdue']), 'job.overdue', null, { team: 'support', agent: 'agent:x' })).toEqual(['lead'])
     expect(told(mail(['key.due']), 'key.due', null, { principal: 'person:ben' })).toEqual(['ben'])
     expect(told(mail(['key.due'], ['ops@x']), 'key.due', null, { principal: 'person:ben' })).toEqual(['mailto:ops@x'])
     expect(told(mail(['approval.expired']), 'approval.expired', { ...question, status: 'expired' })).toEqual([

@@ -1,10 +1,11 @@
 import { type Permission, ROLES } from './access.js'
 import type { Approval } from './approval.js'
-import type { Scalar } from './audit.js'
+import { listOf, type Scalar } from './audit.js'
 import { shortForm } from './binding.js'
 import type { Channel } from './channel.js'
 import type { Job } from './job.js'
 import type { Json } from './json.js'
+import { endsOf, isEnd } from './pagerduty.js'
 import type { Principal, Team } from './principal.js'
 import { html, plain } from './text.js'
 
@@ -23,11 +24,26 @@ export type Entry = Record<string, Scalar>
  */
 const ASKING: readonly string[] = ['approval.requested', 'approval.rebound', 'approval.edited']
 const ASKING_MORE: readonly string[] = ['approval.escalated', 'approval.rerouted', 'approval.approved']
+/** Mails it again to whom it names, and to nobody else. */
+const REMINDING = 'approval.reminded'
+/** After these a question that stands somewhere reads otherwise: it has an answer more, another time, or is over. */
+const CHANGING: readonly string[] = [
+  'approval.approved',
+  'approval.rejected',
+  'approval.expired',
+  'approval.voided',
+  'approval.rebound',
+  'approval.edited',
+  'approval.escalated',
+]
 const QUESTION = 'approval.requested'
 
 /** Kinds of entries that may make a message of this channel. */
 export function heardBy({ kind, events }: Channel): readonly string[] {
-  return kind === 'email' && events.includes(QUESTION) ? [...new Set([...events, ...ASKING, ...ASKING_MORE])] : events
+  if (kind === 'pagerduty') return [...new Set([...events, ...endsOf(events)])]
+  if (!events.includes(QUESTION)) return events
+  if (kind === 'slack') return [...new Set([...events, ...ASKING, ...CHANGING, REMINDING])]
+  return kind === 'email' ? [...new Set([...events, ...ASKING, ...ASKING_MORE, REMINDING])] : events
 }
 
 const MAY_ANSWER: Permission = 'approvals:answer'
@@ -74,29 +90,58 @@ export interface Addressed {
 /**
  * Who is told of an entry by this channel. A mail goes to whom the entry asks or concerns and to the channel's own addresses; where it
  * has some, nobody is guessed, but whoever is asked is always told.
- * @param mailed who has the question already by this channel
+ * @param known what this channel has of it already: of a mail channel who was mailed the question, of Slack the messages that put it, of
+ * PagerDuty what an incident was raised of
  */
 export function addressed(
   channel: Channel,
   entry: Entry,
   approval: Approval | null,
   directory: Directory,
-  mailed: ReadonlySet<string>,
+  known: ReadonlySet<string>,
 ): Addressed[] {
   const kind = String(entry.kind)
   const isHeard = channel.events.includes(kind)
   if (channel.kind === 'webhook') return isHeard ? [{ recipient: 'endpoint', asks: false }] : []
+  if (channel.kind === 'slack') return inConversation(channel, kind, approval, known)
+  if (channel.kind === 'pagerduty') {
+    if (known.size > 0 && isEnd(entry, channel.events)) return [{ recipient: RESOLVE, asks: false }]
+    return isHeard ? [{ recipient: TRIGGER, asks: false }] : []
+  }
   const isAnew = ASKING.includes(kind)
-  const asks = (isAnew || ASKING_MORE.includes(kind)) && channel.events.includes(QUESTION)
+  const isReminder = kind === REMINDING
+  const asks = (isAnew || isReminder || ASKING_MORE.includes(kind)) && channel.events.includes(QUESTION)
   const own = isHeard ? channel.settings.to.map((address) => `mailto:${address}`) : []
   if (asks && approval?.status === 'pending') {
-    const people = reachable(asked(approval, directory)).filter((each) => isAnew || !mailed.has(each))
+    const reminded = isReminder ? listOf(entry.asked_of) : []
+    const those = asked(approval, directory).filter(({ principal }) => !isReminder || reminded.includes(principal))
+    const people = reachable(those).filter((each) => isAnew || isReminder || !known.has(each))
     return [...people, ...own].map((recipient) => ({ recipient, asks: recipient.startsWith('principal:') || isAnew }))
   }
   // A question that was answered before anybody was told of it.
   if (!isHeard || kind === QUESTION) return []
   const people = own.length > 0 ? own : reachable(concerned(entry, approval, directory))
   return people.map((recipient) => ({ recipient, asks: false }))
+}
+
+/** Recipients in Slack and at PagerDuty; `update:` and the id of the message that is changed. */
+export const CONVERSATION = 'conversation'
+export const UPDATE = 'update:'
+export const TRIGGER = 'trigger'
+export const RESOLVE = 'resolve'
+
+/** A question goes into the conversation once for everybody, and again as a reminder; what stands there is changed, which wakes nobody. */
+function inConversation(
+  { events }: Channel,
+  kind: string,
+  approval: Approval | null,
+  messages: ReadonlySet<string>,
+): Addressed[] {
+  const all = CHANGING.includes(kind) ? [...messages].map((id) => ({ recipient: `${UPDATE}${id}`, asks: false })) : []
+  const isQuestion = (ASKING.includes(kind) || kind === REMINDING) && events.includes(QUESTION)
+  if (isQuestion && approval?.status === 'pending') all.push({ recipient: CONVERSATION, asks: true })
+  else if (events.includes(kind) && kind !== QUESTION) all.push({ recipient: CONVERSATION, asks: false })
+  return all
 }
 
 const reachable = (people: readonly Principal[]) =>
@@ -212,7 +257,7 @@ export function noticeLetter(entry: Entry): Letter {
 
 /** One line of what somebody else wrote. Mail programs make links of addresses in plain text: these stay text. */
 const said = (text: string) => unlinked(plain(text, LINE))
-const unlinked = (text: string) =>
+export const unlinked = (text: string) =>
   text.replaceAll('://', '[:]//').replaceAll(/\bwww\./gi, (www) => `${www.slice(0, 3)}[.]`)
 
 function quoted(text: string): string {

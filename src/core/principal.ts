@@ -37,6 +37,8 @@ export interface Principal {
   team: string | null
   name: string | null
   email: string | null
+  /** Of a person: their id in Slack, `U…`, by whom a click there is. */
+  slack?: string | null
   terms: AgentTerms | null
   /** Who declared it: a file that `apply` made so, a call, the making of its first key, or groups of the provider people sign on at. */
   source: Source

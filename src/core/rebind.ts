@@ -98,7 +98,7 @@ export function rebind(
     facts: [
       voided,
       jobFact('job.parked', moved.job, now, 'system:door', { ...moved.changed, reason: decision.reason }),
-      asked(opened, moved.job, now),
+      ...asked(opened, moved.job, now),
     ],
   }
 }

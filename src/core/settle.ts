@@ -67,9 +67,12 @@ export function settle(
     }
     return end(job, lease, report.verdict === 'QUARANTINE' ? 'quarantine' : 'succeed', patch, report, now, actor)
   }
-  const error = errorOf(report)
-  if (job.cancel_requested)
-    return end(job, lease, 'cancel', { ...usage, ...error, status_reason: 'cancelled' }, report, now, actor)
+  const error = errorOf(report, job)
+  if (job.cancel_requested) {
+    // How the attempt before failed is still so, where this one only says that it obeyed or was lost.
+    const kept = saysNothing(error.error_code) && job.error_code !== null ? {} : error
+    return end(job, lease, 'cancel', { ...usage, ...kept, status_reason: 'cancelled' }, report, now, actor)
+  }
   const left = job.max_attempts - (job.attempt - job.budget_from)
   const retryable = report.outcome === 'lost' || report.class === 'transient'
   if (retryable && left > 0) {
@@ -99,14 +102,24 @@ const KIND = {
   doubt: 'job.ambiguous',
 } as const
 
+/** Codes of ends that are nobody's failure: of a lost worker, and of one that obeyed a cancel. */
+export const LOST = 'lease_lost'
+export const OBEYED = 'cancelled'
+const saysNothing = (code: string | null) => code === LOST || code === OBEYED
+
+/** A worker's words for its failure, except those that would make it nobody's. */
 function errorOf(
   report: Exclude<Report, { outcome: 'succeeded' }>,
+  { cancel_requested }: Pick<Job, 'cancel_requested'>,
 ): Pick<Job, 'error_class' | 'error_code' | 'error_message'> {
-  if (report.outcome === 'failed')
-    return { error_class: report.class, error_code: report.code, error_message: report.message }
+  if (report.outcome === 'failed') {
+    const isReserved = report.code === LOST || (report.code === OBEYED && !cancel_requested)
+    const error_code = isReserved ? `worker_${report.code}` : report.code
+    return { error_class: report.class, error_code, error_message: report.message }
+  }
   return report.why === 'timeout'
     ? { error_class: 'transient', error_code: 'timeout', error_message: 'The attempt ran out of time' }
-    : { error_class: 'transient', error_code: 'lease_lost', error_message: 'The worker stopped answering' }
+    : { error_class: 'transient', error_code: LOST, error_message: 'The worker stopped answering' }
 }
 
 function doubt(
@@ -118,7 +131,7 @@ function doubt(
   usage: Partial<Job>,
   unrecorded: boolean,
 ): Settled {
-  const error = report.outcome === 'succeeded' ? NO_ERROR : errorOf(report)
+  const error = report.outcome === 'succeeded' ? NO_ERROR : errorOf(report, job)
   const settled = end(
     job,
     lease,
@@ -164,7 +177,7 @@ function end(
     ended_at: now,
     outcome: report.outcome,
     verdict: report.outcome === 'succeeded' ? report.verdict : null,
-    ...(report.outcome === 'succeeded' ? NO_ERROR : errorOf(report)),
+    ...(report.outcome === 'succeeded' ? NO_ERROR : errorOf(report, job)),
   }
   const facts: Fact[] = []
   if (report.outcome === 'lost')

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type Caller, ROLES, type Role } from './access.js'
-import { covers, HOME, lacksToStop, REQUEST_MS, resume, type Stop, type StopScope } from './stop.js'
+import { covers, HOME, lacksToStop, REQUEST_MS, resume, type Stop, type StopScope, TRIAL } from './stop.js'
 
 const NOW = 1_000_000_000
 const STOP: Stop = {
@@ -27,7 +27,8 @@ const caller = (role: Role, more: Partial<Caller> = {}): Caller => ({
 })
 
 describe('a scope', () => {
-  const work = { tenant: 't', agent: 'agent:x', topic: 'job.pay.out', team: null, owner: 'desk' }
+  const asked = { tenant: 't', agent: 'agent:x', requested_by: 'agent:x', topic: 'job.pay.out' }
+  const work = { ...asked, team: null, owners: ['desk'] }
   test.each<[StopScope, string | null, boolean]>([
     ['everything', null, true],
     ['tenant', null, true],
@@ -57,7 +58,16 @@ describe('a scope', () => {
   })
 
   test('of a team covers by the team of the key too', () => {
-    expect(covers({ tenant: 't', scope: 'team', target: 'desk' }, { ...work, owner: null, team: 'desk' })).toBe(true)
+    expect(covers({ tenant: 't', scope: 'team', target: 'desk' }, { ...work, owners: [null], team: 'desk' })).toBe(true)
+  })
+
+  test('covers what somebody asks for as another, by their name and their team', () => {
+    const acted = { ...work, requested_by: 'agent:front', owners: ['desk', 'shop'] }
+    for (const target of ['agent:x', 'agent:front'])
+      expect(covers({ tenant: 't', scope: 'agent', target }, acted)).toBe(true)
+    for (const target of ['desk', 'shop']) expect(covers({ tenant: 't', scope: 'team', target }, acted)).toBe(true)
+    expect(covers({ tenant: 't', scope: 'agent', target: 'agent:y' }, acted)).toBe(false)
+    expect(covers({ tenant: 't', scope: 'team', target: 'other' }, acted)).toBe(false)
   })
 })
 
@@ -73,7 +83,7 @@ describe('who may', () => {
   })
 
   test('leads a team', () => {
-    for (const role of ['approver', 'viewer'] as const) {
+    for (const role of ['approver', 'auditor', 'viewer'] as const) {
       const lead = caller(role, { leads: ['desk'] })
       expect([lacks(lead, 'team', 'desk'), lacks(lead, 'agent', 'agent:x', 'desk')]).toEqual([false, false])
       expect([lacks(lead, 'team', 'sales'), lacks(lead, 'agent', 'agent:x', 'sales')]).toEqual([true, true])
@@ -83,7 +93,7 @@ describe('who may', () => {
         true,
       ])
     }
-    for (const role of ['agent', 'worker', 'auditor'] as const)
+    for (const role of ['agent', 'worker'] as const)
       expect(lacks(caller(role, { leads: ['desk'] }), 'team', 'desk')).toBe(true)
   })
 })
@@ -113,11 +123,26 @@ describe('resuming', () => {
     )
   })
 
-  test('what the first declared is what is carried out', () => {
+  test('what both say is carried out, and something else is a request of its own', () => {
     const asked = { stage: 'trial' as const, note: 'n', trial_ms: 5_000, trial_limit: 2 }
     const first = resume(STOP, 'person:a', asked, NOW)
     if (first.kind !== 'requested') throw new Error(first.kind)
-    const second = resume(first.stop, 'person:b', { ...asked, trial_ms: 0, trial_limit: 9000 }, NOW)
+    const other = resume(first.stop, 'person:b', { ...asked, trial_limit: 9000 }, NOW)
+    expect(other).toMatchObject({ kind: 'requested', stop: { stage: 'stopped', resume: { by: 'person:b' } } })
+    const second = resume(first.stop, 'person:b', { ...asked, note: 'm' }, NOW)
     expect(second).toMatchObject({ kind: 'carried_out', stop: { trial_limit: 2, trial_until: NOW + 5_000 } })
+    // Left out means what it means for both.
+    const bare = resume(STOP, 'person:a', { ...asked, trial_ms: null, trial_limit: null }, NOW)
+    if (bare.kind !== 'requested') throw new Error(bare.kind)
+    const spelt = { ...asked, trial_ms: TRIAL.ms, trial_limit: TRIAL.limit }
+    expect(resume(bare.stop, 'person:b', spelt, NOW).kind).toBe('carried_out')
+  })
+
+  test('who may be one person with who asked does not carry it out', () => {
+    const asked = { stage: 'trial' as const, note: 'n', trial_ms: null, trial_limit: null }
+    const first = resume(STOP, 'person:a', asked, NOW)
+    if (first.kind !== 'requested') throw new Error(first.kind)
+    const second = resume(first.stop, 'person:b', asked, NOW, 'person:a made a key of person:b')
+    expect(second).toMatchObject({ kind: 'refused', code: 'self_approval', detail: 'person:a made a key of person:b' })
   })
 })

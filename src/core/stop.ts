@@ -14,6 +14,8 @@ export type StopStage = 'stopped' | 'trial' | 'full'
 export interface ResumeRequest {
   stage: 'trial' | 'full'
   by: string
+  /** With which they asked: what a revoked key asked for counts no more. */
+  key_id?: string
   at: number
   note: string
   trial_ms: number | null
@@ -62,24 +64,41 @@ export interface StopStanding {
 export const REQUEST_MS = 3_600_000
 export const TRIAL = { limit: 10, ms: 600_000 } as const
 
-/** Whose work a stop may be about. `owner` is the team that the directory names for the agent, `team` the one its key had. */
+/** Whose work a stop may be about: of the agent it is done as, and of whoever asked for it, who may be another that acts as it. */
 export interface Stoppable {
   tenant: string
   agent: string
+  requested_by: string
   topic: string
+  /** The team that the key had. */
   team: string | null
-  owner: string | null
+  /** Those that the directory names for the two. */
+  owners: readonly (string | null)[]
 }
 
-/** Whichever of the two teams it is: too much stopped can be resumed. */
+/** Whichever of the two it is, and whichever of their teams: too much stopped can be resumed. */
 export function covers({ tenant, scope, target }: Pick<Stop, 'tenant' | 'scope' | 'target'>, work: Stoppable): boolean {
   if (scope === 'everything') return true
   if (tenant !== work.tenant) return false
   if (scope === 'tenant') return true
   if (target === null) return true // no row is so, and what cannot be told apart is stopped
-  if (scope === 'agent') return target === work.agent
-  if (scope === 'team') return target === work.team || target === work.owner
+  if (scope === 'agent') return target === work.agent || target === work.requested_by
+  if (scope === 'team') return target === work.team || work.owners.includes(target)
   return topicMatches(target, work.topic)
+}
+
+/**
+ * Whether a token that was minted before is over with this stop, for good: whoever has it submits nothing more with it, nor after a resume.
+ * Of topics there are none in it to go by.
+ * @param issued_at whole seconds, cut off: of one minted within the second before or after, the stop wins
+ */
+export function endsToken(
+  stop: Pick<Stop, 'tenant' | 'scope' | 'target' | 'raised_at'>,
+  whose: Pick<Stoppable, 'tenant' | 'agent' | 'team'>,
+  issued_at: number,
+): boolean {
+  if (stop.scope === 'topic' || issued_at > stop.raised_at) return false
+  return covers(stop, { ...whose, requested_by: whose.agent, topic: '', owners: [] })
 }
 
 export const stopStanding = ({ stop_id, reason, stage, trial_limit }: Stop): StopStanding => ({
@@ -93,7 +112,7 @@ export const HOME = 'default'
 
 /** What this caller lacks to stop or resume it; null where it may. */
 export function lacksToStop(
-  caller: Caller,
+  caller: Pick<Caller, 'tenant' | 'role' | 'permissions' | 'leads'>,
   { scope, target }: Pick<Stop, 'scope' | 'target'>,
   /** Team that owns the agent of the scope. */
   owner: string | null,
@@ -140,12 +159,30 @@ export type Resuming =
   | { kind: 'requested'; stop: Stop }
   | { kind: 'carried_out'; stop: Stop; asked_by: string }
 
-/** The first says what is to be, the second does it; never one person alone, and never past a stage. */
+/** What is wanted of a trial, however the wish was left out. */
+export const trialOf = ({ trial_ms, trial_limit }: Pick<ResumeRequest, 'trial_ms' | 'trial_limit'>) => ({
+  trial_ms: trial_ms ?? TRIAL.ms,
+  trial_limit: trial_limit ?? TRIAL.limit,
+})
+
+/** Two who say the same agree; one who says something else has not seen what the other asked for. */
+function isSame(open: ResumeRequest, asked: Pick<ResumeRequest, 'stage' | 'trial_ms' | 'trial_limit'>): boolean {
+  if (open.stage !== asked.stage) return false
+  const [one, other] = [trialOf(open), trialOf(asked)]
+  return asked.stage === 'full' || (one.trial_ms === other.trial_ms && one.trial_limit === other.trial_limit)
+}
+
+/**
+ * The first says what is to be, the second says the same and does it; never one person alone, and never past a stage. Something else
+ * takes the place of what was asked for.
+ * @param mayBeOne why who asked and who asks now may be one person; null where they are two
+ */
 export function resume(
   stop: Stop,
   by: string,
-  asked: Pick<ResumeRequest, 'stage' | 'note' | 'trial_ms' | 'trial_limit'>,
+  asked: Omit<ResumeRequest, 'by' | 'at'>,
   now: number,
+  mayBeOne: string | null = null,
 ): Resuming {
   const refused = (detail: string): Resuming => ({ kind: 'refused', code: 'illegal_transition', detail })
   if (stop.ended_at !== null) return refused('The stop has ended')
@@ -154,15 +191,14 @@ export function resume(
   if (asked.stage === 'full' && now < (stop.trial_until ?? 0))
     return refused(`The trial goes on for ${Math.ceil(((stop.trial_until ?? 0) - now) / 1000)} s`)
   const open = stop.resume
-  const isOpen = open !== null && open.stage === asked.stage && now - open.at < REQUEST_MS
+  const isOpen = open !== null && isSame(open, asked) && now - open.at < REQUEST_MS
   if (!isOpen) return { kind: 'requested', stop: { ...stop, resume: { ...asked, by, at: now } } }
   if (open.by === by)
     return { kind: 'refused', code: 'self_approval', detail: 'You asked for it; another person carries it out' }
+  if (mayBeOne !== null) return { kind: 'refused', code: 'self_approval', detail: mayBeOne }
   const step: ResumeStep = { stage: asked.stage, asked_by: open.by, by, at: now, note: asked.note }
   const after: Stop = { ...stop, stage: asked.stage, resume: null, steps: [...stop.steps, step] }
   if (asked.stage === 'full') return { kind: 'carried_out', asked_by: open.by, stop: { ...after, ended_at: now } }
-  // What the first declared: the second sees it before agreeing, and agrees to that.
-  const trial_limit = open.trial_limit ?? TRIAL.limit
-  const trial_until = now + (open.trial_ms ?? TRIAL.ms)
-  return { kind: 'carried_out', asked_by: open.by, stop: { ...after, trial_limit, trial_until } }
+  const { trial_limit, trial_ms } = trialOf(open)
+  return { kind: 'carried_out', asked_by: open.by, stop: { ...after, trial_limit, trial_until: now + trial_ms } }
 }

@@ -109,6 +109,9 @@ export async function readToken({ jwk, publicKey }: TokenKey, text: string, now:
   }
 }
 
+/** No token lives longer, whatever its key does. */
+export const MOST_MINUTES = 60
+
 /** Whether its time is over: for a token that was read before. */
 export const isTokenOver = ({ expires_at }: Pick<TokenClaims, 'expires_at'>, now: number) =>
   expires_at + TOLERANCE_S * 1000 <= now

@@ -2,11 +2,21 @@ import { timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { type Caller, hashSecret, KEY_FORM } from '../core/access.js'
 import { endOf } from '../core/key.js'
-import { isTokenForm, isTokenOver, namedKey, readToken, TOLERANCE_S, type TokenClaims } from '../core/token.js'
+import { endsToken } from '../core/stop.js'
+import {
+  isTokenForm,
+  isTokenOver,
+  MOST_MINUTES,
+  namedKey,
+  readToken,
+  TOLERANCE_S,
+  type TokenClaims,
+} from '../core/token.js'
 import { Problem } from '../errors.js'
 import { noteRefusedKey } from '../journey/keys.js'
 import { noteForeign } from '../journey/sign-on.js'
 import { type FoundKey, findKey } from '../store/keys.js'
+import { type StopRow, stopsSince } from '../store/stops.js'
 import type { World } from '../store/world.js'
 import { Attempts, keep, networkOf } from './attempts.js'
 import { PLAIN_SITE, type Site } from './cookies.js'
@@ -19,6 +29,7 @@ const FRESH_MS = 1000
 const KEPT = 10_000
 /** At most 8 KB of text each. */
 const KEPT_TOKENS = 4_000
+const KEPT_STOPS = 1_000
 /** By then a network that has to wait may have the next ones looked up. */
 const A_SECOND = 1000
 const NO_HASH = '0'.repeat(64)
@@ -47,6 +58,7 @@ export class Authenticator {
   readonly #known = new Map<string, Pick<FoundKey, 'tenant' | 'key_id' | 'hash'>>()
   /** A signature takes 100 µs, an agent sends the same token for minutes. */
   readonly #tokens = new Map<string, KnownToken>()
+  readonly #stops = new Map<string, { epoch: number; stops: Promise<readonly StopRow[]> }>()
 
   /** @param site how browsers reach this server: a session is a key in a cookie of it */
   constructor(world: World, site: Site = PLAIN_SITE) {
@@ -153,8 +165,34 @@ export class Authenticator {
       throw new Problem('unauthenticated')
     }
     this.#assertOpen(row, network)
+    await this.#assertNotStopped(row, claims, network)
     if (token.caller?.of !== row) token.caller = { of: row, caller: narrowed(this.#callerOf(row), claims) }
     return token.caller.caller
+  }
+
+  /** An agent's tokens end with a stop of it, its team or all: minted before, they open nothing any more, also once it is resumed. */
+  async #assertNotStopped(row: FoundKey, claims: TokenClaims, network: string): Promise<void> {
+    const { tenant, principal: agent, team } = row
+    if (row.role !== 'agent') return
+    const stops = await this.#stopsOf(tenant)
+    if (!stops.some((stop) => endsToken(stop, { tenant, agent, team }, claims.issued_at))) return
+    noteRefusedKey(this.#world, row, 'token of before a stop', network)
+    throw new Problem('unauthenticated')
+  }
+
+  /** Read anew whenever the gate moved, as every stop moves it. */
+  async #stopsOf(tenant: string): Promise<readonly StopRow[]> {
+    const { policies, db, clock } = this.#world
+    const gate = await policies.gate(tenant)
+    // Where there is no gate there is no stop, and no policy that would let anything through.
+    if (gate === null) return []
+    const known = this.#stops.get(tenant)
+    if (known?.epoch === gate.epoch) return known.stops
+    const stops = stopsSince(db, tenant, clock.now() - (MOST_MINUTES * 60 + TOLERANCE_S) * 1000)
+    const kept = { epoch: gate.epoch, stops }
+    keep(this.#stops, tenant, kept, KEPT_STOPS)
+    stops.catch(() => this.#stops.delete(tenant))
+    return stops
   }
 
   async #readToken(text: string, network: string): Promise<KnownToken> {

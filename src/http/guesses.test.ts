@@ -9,7 +9,7 @@ const setup = () => {
   const guesses = new Guesses(clock)
   const by = (person: string | null, more: object = {}) => ({
     person,
-    typed: 'ada',
+    typed: person ?? 'ada',
     network: '192.0.2.1',
     browser: null,
     ...more,
@@ -43,6 +43,25 @@ describe('wrong passwords', () => {
     for (let n = 0; n < 5; n++) guess(null, { typed: n % 2 ? 'Nobody' : 'nobody' })
     expect(guess(null, { typed: 'NOBODY' })).toBe(15 * MINUTE)
     expect(guess(null, { typed: 'somebody' })).toBeNull()
+  })
+
+  test.each([
+    ['ada', 'person:ada'],
+    ['PERSON:Ada', 'ada'],
+    ['ada', 'ada@example.com'],
+    ['ada@example.com', 'Ada@Example.com'],
+    ['ada', '\u212aada'],
+  ])('say nothing of who there is to whoever types %j and then %j', (first, then) => {
+    const answers = (meant: (typed: string) => string | null) => {
+      const { guess } = setup()
+      const network = (i: number) => ({ network: `192.0.2.${i}` })
+      for (let n = 0; n < 5; n++) guess(meant(first), { typed: first, ...network(n) })
+      return guess(meant(then), { typed: then, ...network(9) })
+    }
+    const ofNobody = answers(() => null)
+    expect(answers((typed) => (typed.startsWith('\u212a') ? null : 'person:ada'))).toBe(ofNobody)
+    // Somebody whose name has no `person:` is not found with it.
+    expect(answers((typed) => (/^ada$/i.test(typed) ? 'ada' : null))).toBe(ofNobody)
   })
 
   test('are twenty from one network', () => {

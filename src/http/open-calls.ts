@@ -3,12 +3,12 @@ import type { Clock } from '../platform/clock.js'
 
 /**
  * Calls under way, by the key that made them. A long poll or a stream of events outlives the moment its key was looked at: it
- * ends when that key is revoked (at once on this node, within a look of `loops/revocations.ts` elsewhere), when it expires, or
- * when the server stops.
+ * ends when that key is revoked (at once on this node, within a look of `loops/revocations.ts` elsewhere), when its principal gets
+ * another role, when it expires, or when the server stops.
  */
 export class OpenCalls {
   readonly #clock: Clock
-  readonly #calls = new Map<string, Set<AbortController>>()
+  readonly #calls = new Map<string, Map<AbortController, Caller>>()
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -17,8 +17,8 @@ export class OpenCalls {
   /** The call's signal, and what to call when its answer is out. */
   begin(caller: Caller): { signal: AbortSignal; end(): void } {
     const call = new AbortController()
-    const calls = this.#calls.get(caller.key_id) ?? new Set()
-    this.#calls.set(caller.key_id, calls.add(call))
+    const calls = this.#calls.get(caller.key_id) ?? new Map<AbortController, Caller>()
+    this.#calls.set(caller.key_id, calls.set(call, caller))
     const { expires_at } = caller
     const expired =
       expires_at === null
@@ -35,15 +35,16 @@ export class OpenCalls {
     }
   }
 
-  /** Keys with a call under way. */
-  get keys(): string[] {
-    return [...this.#calls.keys()].filter((key_id) => key_id !== '')
+  /** Who has a call under way, as they were let in. */
+  get callers(): Caller[] {
+    const known = new Set([...this.#calls.values()].flatMap((calls) => [...calls.values()]))
+    return [...known].filter(({ key_id }) => key_id !== '')
   }
 
   /** Ends the calls of one key, or all. */
   abort(key_id?: string): void {
-    const ended = key_id === undefined ? [...this.#calls.values()] : [this.#calls.get(key_id) ?? []]
-    for (const calls of ended) for (const call of calls) call.abort()
+    const ended = key_id === undefined ? [...this.#calls.values()] : [this.#calls.get(key_id) ?? new Map()]
+    for (const calls of ended) for (const call of calls.keys()) call.abort()
   }
 }
 

@@ -15,13 +15,18 @@ export interface Route {
   keyless?(headers: IncomingMessage['headers']): boolean
   /** Asked as soon as the caller is known, before the body is read. Throws Problem. */
   admit?(caller: Caller): void
+  /** Puts it on record that who asks lacks the permission, before they hear of it. */
+  refused?(caller: Caller): Promise<void>
   tag: string
   summary: string
   description?: string
   query?: TSchema
   body?: TSchema
-  /** Also takes a form of a page of ours; then the route itself sees to it that the page was ours. */
-  form?: boolean
+  /**
+   * Also takes a form of a page of ours; then the route itself sees to it that the page was ours. `signed`: takes one of a service that
+   * signs its bytes; then the body is the text as it came, and the route looks at the signature first.
+   */
+  form?: boolean | 'signed'
   /** Accepts an absent body as {}. */
   optionalBody?: boolean
   headers?: { name: string; description: string }[]

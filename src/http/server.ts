@@ -74,8 +74,9 @@ export function createServer(
     'application/x-www-form-urlencoded',
     { parseAs: 'string', bodyLimit: MOST_FORM },
     (request, body, done) => {
-      const { form } = request.routeOptions.config as { form?: boolean }
-      if (form !== true) done(new Problem('unsupported_media_type'))
+      const { form } = request.routeOptions.config as Pick<Route, 'form'>
+      if (form === 'signed') done(null, body)
+      else if (form !== true) done(new Problem('unsupported_media_type'))
       else done(null, formFields(body as string))
     },
   )
@@ -104,6 +105,8 @@ export function createServer(
 
 /** Bytes of a form: what a person types. */
 const MOST_FORM = 16 * 1024
+/** Of a click, which brings the message back that it was on. */
+const MOST_SIGNED = 64 * 1024
 
 /** Fields of a form; of one that is named twice the first. */
 function formFields(body: string): Record<string, string> {
@@ -175,17 +178,19 @@ function mount(
   const callers = new WeakMap<FastifyRequest, Caller>()
   app.route({
     method: route.method,
-    config: { form: route.form === true },
+    config: { form: route.form ?? false },
     // Of whoever has no key not more is read than a form.
-    ...(route.permission === null ? { bodyLimit: MOST_FORM } : {}),
+    ...(route.permission === null ? { bodyLimit: route.form === 'signed' ? MOST_SIGNED : MOST_FORM } : {}),
     url: (route.root ? '' : PREFIX) + route.path.replaceAll(/\{(\w+)\}/g, ':$1'),
     // Before the body is read: whoever has no key gets no work out of this process.
     onRequest: async (request, reply) => {
       if (route.permission === null || route.keyless?.(request.headers)) return
       const caller = await auth.authenticate(request.headers, request.ip)
       auth.assertOwnPage(route, request.headers, caller, request.ip)
-      if (!route.permission.some((permission) => may(caller, permission)))
+      if (!route.permission.some((permission) => may(caller, permission))) {
+        await route.refused?.(caller)
         throw new Problem('forbidden', undefined, { needs: route.permission })
+      }
       route.admit?.(caller)
       callers.set(request, caller)
       // The body of a GET is never read.

@@ -82,6 +82,11 @@ export function viewJob(
   }
 }
 
+function unanswerable({ lacking }: Approval, at: { spec: number; level: number }): { unanswerable_since?: number } {
+  const found = lacking?.find(({ spec, level }) => spec === at.spec && level === at.level)
+  return found === undefined ? {} : { unanswerable_since: found.at }
+}
+
 export function viewApproval(
   approval: Approval,
   alike: readonly string[],
@@ -110,9 +115,15 @@ export function viewApproval(
     asked_of: approval.asked_of,
     open:
       approval.status === 'pending'
-        ? tally(approval).open.map(({ since, missing, ...at }) => ({ ...place(at), since, missing }))
+        ? tally(approval).open.map(({ since, missing, ...at }) => ({
+            ...place(at),
+            since,
+            missing,
+            ...unanswerable(approval, at),
+          }))
         : [],
     escalations: approval.escalations.map(({ rung, at, ...of }) => ({ ...place(of), rung, at })),
+    reminders: approval.reminders.map(({ at, ...of }) => ({ ...place(of), at })),
     answers: approval.answers.map(({ by, for: absent, via, answer, at, note }) => ({
       by,
       ...(absent === undefined ? {} : { for: absent }),
@@ -180,6 +191,7 @@ export function viewKey(row: Omit<ListedKey, 'last_used_at' | 'disabled_at'> & P
     expires_at: row.expires_at,
     revoked_at: row.revoked_at,
     rotated_to: row.rotated_to,
+    disabled_at: row.disabled_at ?? null,
     last_used_at: row.last_used_at ?? null,
     due: row.session ? [] : dueOf({ ...row, disabled_at: row.disabled_at ?? null }, now),
   }
@@ -207,7 +219,7 @@ export function viewSnapshot(row: SnapshotRow, active: string | null, files = fa
 export type TimelineItem = Timeline['items'][number]
 
 export function viewPrincipal({ tenant: _tenant, ...shown }: Principal): WirePrincipal {
-  return shown
+  return { ...shown, slack: shown.slack ?? null }
 }
 
 export function viewTeam({ tenant: _tenant, ...shown }: Team): WireTeam {

@@ -4,7 +4,7 @@ import type { Absence, People } from '../core/flow.js'
 import { Problem } from '../errors.js'
 import { lookAgain } from '../store/approvals.js'
 import { getPrincipal } from '../store/directory.js'
-import { gateMoved } from '../store/keys.js'
+import { assertNoToken, standingUnder } from '../store/keys.js'
 import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
@@ -22,9 +22,11 @@ export async function putAbsence(
   { from, until, delegate = undefined }: PutAbsence,
 ): Promise<Absence> {
   const { tenant } = caller
+  if (delegate !== undefined) await assertNoToken(world, caller)
   for (let tries = 0; tries < TRIES; tries++) {
     const gate = await getGate(world.db, tenant)
     if (gate === null) throw new Problem('no_policy')
+    await standingUnder(world, gate, caller)
     const now = world.clock.now()
     const people = await world.people.of(gate, [principal])
     if (!maySay(caller, principal, people)) {
@@ -34,7 +36,7 @@ export async function putAbsence(
       throw new Problem('forbidden', 'Only they themselves or a lead of theirs says that somebody is away')
     }
     if ((await getPrincipal(world.db, tenant, principal)) === null) throw new Problem('not_found')
-    assertSound(principal, from, until, delegate ?? null, people)
+    assertSound(caller, principal, from, until, delegate ?? null, people)
     const absence: Absence = {
       tenant,
       principal,
@@ -54,7 +56,7 @@ export async function putAbsence(
       admin: { absences: [absence], gates: [{ ...gate, epoch: gate.epoch + 1 }] },
       facts: [{ kind: 'absence.declared', tenant, at: now, actor: caller.principal, ...told }],
     })
-    await gateMoved(world, caller)
+    await world.policies.refresh(tenant)
     if (!receipt.ok) continue
     await lookAgain(world.db, tenant, principal, now)
     return absence
@@ -68,11 +70,20 @@ function maySay(caller: Caller, principal: string, { teamsOf }: People): boolean
   return (team !== null && caller.leads.includes(team)) || may(caller, 'directory:write')
 }
 
-function assertSound(principal: string, from: number, until: number, delegate: string | null, people: People): void {
+function assertSound(
+  caller: Caller,
+  principal: string,
+  from: number,
+  until: number,
+  delegate: string | null,
+  people: People,
+): void {
   const faults: { path: string; message: string }[] = []
   const fault = (path: string, message: string) => faults.push({ path, message })
   if (until - from > LONGEST_MS) fault('/until', 'is more than a year after from')
   if (delegate === principal) fault('/delegate', 'is who is away')
+  // Who answers for somebody else is whom they chose, or whom a third person did.
+  else if (delegate === caller.principal) fault('/delegate', 'is you: another person names you')
   else if (delegate !== null && people.persons.get(delegate)?.kind !== 'person')
     fault('/delegate', 'is nobody who may approve')
   if (faults.length > 0) throw new Problem('invalid', 'The absence may not be so', { faults })

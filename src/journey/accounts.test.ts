@@ -7,7 +7,7 @@ import { getAccount } from '../store/accounts.js'
 import { getPrincipal } from '../store/directory.js'
 import { sessionsOf } from '../store/sign-on.js'
 import { acceptInvitation, changePassword, closeAccount, invite, renewHash } from './accounts.js'
-import { applyDirectory } from './directory.js'
+import { applyDirectory, disablePrincipal, enablePrincipal } from './directory.js'
 import { signOnByPassword } from './sign-on.js'
 
 /** Who comes in while the door is being changed. */
@@ -106,6 +106,30 @@ test('an account that is closed ends what is open, and its old password', async 
   await signOn(t, OLD)
   await closeAccount(plane.world, t.admin, 'person:ada')
   expect([await open(t), await codeOf(signOn(t, OLD))]).toEqual([0, 'sign_on_failed'])
+})
+
+describe('somebody who is disabled', () => {
+  const back = (t: Tenancy) => enablePrincipal(plane.world, t.admin, 'person:ada')
+  test('has no session open, and none comes back with them', async () => {
+    const t = await ada()
+    const { key_id } = await signOn(t, OLD)
+    await disablePrincipal(plane.world, t.admin, 'person:ada')
+    expect(await open(t)).toBe(0)
+    const closed = (await t.facts()).filter(({ kind }) => kind === 'session.closed')
+    expect(closed).toMatchObject([{ key_id, reason: 'disabled' }])
+    await back(t)
+    expect(await open(t)).toBe(0)
+  })
+
+  test('and came in meanwhile is out when they may act again', async () => {
+    const t = await ada()
+    const was = await getPrincipal(plane.db, t.tenant, 'person:ada')
+    await disablePrincipal(plane.world, t.admin, 'person:ada')
+    // As a sign-on that had looked at them a moment before.
+    await signOnByPassword(plane.world, passwords, t.tenant, was, OLD, '192.0.2.1')
+    await back(t)
+    expect(await open(t)).toBe(0)
+  })
 })
 
 test('a hash with older parameters is renewed by who knows its password, and by nobody else', async () => {

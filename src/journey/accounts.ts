@@ -6,9 +6,9 @@ import { Problem } from '../errors.js'
 import type { Passwords } from '../platform/passwords.js'
 import { accountInvitedBy, getAccount } from '../store/accounts.js'
 import { getPrincipal } from '../store/directory.js'
-import { gateMoved } from '../store/keys.js'
+import { assertNoToken, standingUnder } from '../store/keys.js'
 import type { AdminRows } from '../store/ledger/write.js'
-import { sessionsOf } from '../store/sign-on.js'
+import { endingSessions } from '../store/sign-on.js'
 import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
@@ -29,6 +29,7 @@ export interface Invitation {
  * Throws Problem `not_found`, `invalid` (no person, disabled), `forbidden`, `overloaded`.
  */
 export async function invite(world: World, caller: Caller, principal: string): Promise<Invitation> {
+  await assertNoToken(world, caller)
   const token = Buffer.from(world.ids.bytes(32)).toString('base64url')
   const now = world.clock.now()
   const until = now + INVITATION_MS
@@ -62,11 +63,11 @@ export async function invite(world: World, caller: Caller, principal: string): P
 export async function closeAccount(world: World, caller: Caller, principal: string): Promise<void> {
   const { tenant } = caller
   await change(world, tenant, caller, async (now) => {
-    await personFor(world, caller, principal)
+    const person = await personFor(world, caller, principal)
     const known = await getAccount(world.db, tenant, principal)
     const gone = { password: null, invitation: null, invitation_until: null }
     const accounts = known === null ? [] : [{ ...known, ...gone, updated_at: now, updated_by: caller.principal }]
-    const ended = await endingSessions(world, tenant, principal, 'account_closed', now)
+    const ended = await endingSessions(world.db, person, 'account_closed', now)
     const fact: Fact = { kind: 'account.closed', tenant, at: now, actor: caller.principal, principal }
     return {
       admin: { accounts, removedSubjects: [{ tenant, principal }], keys: ended.keys },
@@ -194,7 +195,7 @@ async function withPassword(world: World, account: Account, password: string, no
     updated_at: now,
     updated_by: principal,
   }
-  const ended = await endingSessions(world, tenant, principal, 'password_changed', now)
+  const ended = await endingSessions(world.db, account, 'password_changed', now)
   const fact: Fact = { kind: 'account.changed', tenant, at: now, actor: principal, principal }
   return { admin: { accounts: [next], keys: ended.keys }, facts: [fact, ...ended.facts] }
 }
@@ -202,19 +203,12 @@ async function withPassword(world: World, account: Account, password: string, no
 /** Whoever came in with the old while it was being changed: an opening does not wait for the gate, so it is looked at again. */
 async function endLeftOver(
   world: World,
-  { tenant, principal }: Pick<Principal, 'tenant' | 'principal'>,
+  person: Pick<Principal, 'tenant' | 'principal'>,
   reason: string,
 ): Promise<void> {
-  const { keys, facts } = await endingSessions(world, tenant, principal, reason, world.clock.now())
+  const { tenant } = person
+  const { keys, facts } = await endingSessions(world.db, person, reason, world.clock.now())
   if (keys.length > 0) await world.ledger.commit({ tenant, gate: null, alone: [], rows: {}, admin: { keys }, facts })
-}
-
-async function endingSessions(world: World, tenant: string, principal: string, reason: string, now: number) {
-  const open = await sessionsOf(world.db, tenant, principal, now)
-  const facts = open.map(
-    ({ key_id }): Fact => ({ kind: 'session.closed', tenant, at: now, actor: principal, key_id, reason }),
-  )
-  return { keys: open.map((row) => ({ ...row, expires_at: now })), facts }
 }
 
 /** Reads and writes under one gate: whatever else changes the directory or an account in between, this is decided again. */
@@ -226,6 +220,7 @@ async function change(
 ): Promise<void> {
   for (let tries = 0; tries < TRIES; tries++) {
     const gate = await getGate(world.db, tenant)
+    if (caller !== null) await standingUnder(world, gate, caller)
     const { admin, facts } = await planOf(world.clock.now())
     const moved = {
       tenant,
@@ -241,8 +236,7 @@ async function change(
       admin: { ...admin, gates: [moved] },
       facts,
     })
-    if (caller === null) await world.policies.refresh(tenant)
-    else await gateMoved(world, caller)
+    await world.policies.refresh(tenant)
     if (receipt.ok) return
   }
   throw new Problem('overloaded', 'Too much changed meanwhile', { retry_after_ms: 200 })

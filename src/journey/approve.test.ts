@@ -13,6 +13,8 @@ import {
 import { proves } from '../../test/requirements.js'
 import { shortForm } from '../core/binding.js'
 import { approve } from './approve.js'
+import { applyDirectory, disablePrincipal } from './directory.js'
+import { createKey, revokeKey } from './keys.js'
 
 const policy = (rules: string) => `version: v1\ndefault_decision: DENY\nrules:\n${rules}\n`
 const ASK =
@@ -322,5 +324,73 @@ describe('a new snapshot', () => {
     await t.sweep()
     expect(await t.job(job_id)).toMatchObject({ status: 'expired', status_reason: 'approval_expired' })
     await held(t)
+  })
+})
+
+describe('an answer counts while who gave it does', () => {
+  const app = {
+    principal: 'person:app',
+    kind: 'person',
+    role: 'approver',
+    team: null,
+    name: null,
+    email: null,
+  } as const
+  /** A job that person:app let through with a key of theirs, and what shuts them out. */
+  async function letThrough(policy: string) {
+    const t = await plane.tenant(policy)
+    await applyDirectory(t.world, t.admin, { teams: [], principals: [{ ...app, terms: null }] }, 'api')
+    const { row } = await createKey(t.world, t.tenant, 'person:root', { role: 'approver', principal: 'person:app' })
+    const { job_id, approval_id } = await parked(t)
+    await t.approve(approval_id, t.caller('approver', 'person:app', { key_id: row.key_id }))
+    const elsewhere = plane.node()
+    const shutOut = {
+      'the key is revoked': () => revokeKey(elsewhere, t.tenant, 'person:root', row.key_id),
+      'the person is disabled': () => disablePrincipal(elsewhere, t.admin, 'person:app'),
+    }
+    return { t, job_id, approval_id, shutOut }
+  }
+  const ways = ['the key is revoked', 'the person is disabled'] as const
+
+  test.each(ways)('what waits for a worker does not run once %s: it is asked about again', async (way) => {
+    const { t, job_id, approval_id, shutOut } = await letThrough(policy(ASK))
+    await shutOut[way]()
+    // The first look is this node's, which has not heard: its commit is refused. The second is under what holds now.
+    for (let look = 0; look < 2; look++) expect(await t.claim(['job.ask.it'])).toEqual([])
+    const job = await t.job(job_id)
+    expect(job).toMatchObject({ status: 'pending_approval', status_reason: 'approval_void' })
+    expect((await t.approval(approval_id)).status).toBe('void')
+    await t.approve(job.approval_id as string)
+    expect(await t.claim(['job.ask.it'])).toHaveLength(1)
+    await held(t)
+  })
+
+  test.each(ways)('what runs begins no further effect once %s, and is asked to stop', async (way) => {
+    const { t, job_id, shutOut } = await letThrough(policy(ASK))
+    const [leased] = await t.claim(['job.ask.it'])
+    const lease = leased?.lease as string
+    expect((await t.begin(lease, 'one')).status).toBe('begun')
+    await t.commit(lease, 'one')
+    await shutOut[way]()
+    expect(await codeOf(t.begin(lease, 'two'))).toBe('effect_refused')
+    expect((await t.job(job_id)).cancel_requested).toBe(true)
+    await held(t)
+  })
+
+  test('of two answers the other still counts, and one is asked for again', async () => {
+    const { t, job_id, shutOut } = await letThrough(TWO)
+    await t.approve((await t.job(job_id)).approval_id as string)
+    await shutOut['the key is revoked']()
+    for (let look = 0; look < 2; look++) expect(await t.claim(['job.ask.it'])).toEqual([])
+    expect((await t.job(job_id)).status).toBe('pending_approval')
+  })
+
+  test('a key that merely expired, as a session does, takes no answer back; nor does a yes whose time is over end what runs', async () => {
+    const { t, job_id } = await letThrough(policy(ASK))
+    await plane.db.query('UPDATE keys SET expires_at = $2 WHERE tenant = $1', [t.tenant, plane.clock.now()])
+    const [leased] = await t.claim(['job.ask.it'])
+    await plane.db.query('UPDATE approvals SET valid_until = $2 WHERE tenant = $1', [t.tenant, plane.clock.now()])
+    expect((await t.begin(leased?.lease as string, 'one')).status).toBe('begun')
+    expect((await t.job(job_id)).cancel_requested).toBe(false)
   })
 })

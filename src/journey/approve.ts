@@ -1,6 +1,6 @@
 import type { Approve, Edit as EditBody, Reject } from '../contract/approvals.js'
 import type { Caller } from '../core/access.js'
-import { verdictOf } from '../core/admit.js'
+import { unanswerableFacts, verdictOf } from '../core/admit.js'
 import { type Answer, type Approval, tally, validUntil } from '../core/approval.js'
 import { type Fact, joined } from '../core/audit.js'
 import { shortForm } from '../core/binding.js'
@@ -11,12 +11,13 @@ import { jobFact } from '../core/facts.js'
 import { type Advanced, advance, type Capacity, mayAnswerNow, type People } from '../core/flow.js'
 import { type Claim, claimOf, type Job, move, touch } from '../core/job.js'
 import type { Json } from '../core/json.js'
+import { isOwn } from '../core/policy/change.js'
 import { rebind } from '../core/rebind.js'
 import { Problem } from '../errors.js'
 import { getApproval, isEcho, standingAnswers, whoMadeKeys } from '../store/approvals.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
-import { activeFor, gateMoved } from '../store/keys.js'
+import { standingUnder } from '../store/keys.js'
 import type { Intent } from '../store/ledger/inbox.js'
 import { getPayload, type PayloadRow } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
@@ -77,15 +78,16 @@ interface Asked {
 
 async function answer(world: World, caller: Caller, approval_id: string, said: Said, { via }: Via): Promise<Approval> {
   for (let tries = 0; tries < TRIES; tries++) {
+    // A refusal commits nothing that the gate could send back, so who is asked is never told from a gate of before.
+    await world.policies.refresh(caller.tenant)
+    const active = await world.policies.active(caller.tenant)
+    await standingUnder(world, active.gate, caller)
     const stored = await getApproval(world.db, caller.tenant, approval_id)
     if (stored === null) throw new Problem('not_found')
     const job = await getJob(world.db, caller.tenant, stored.job_id)
     if (job === null) throw new Problem('not_found')
     const now = world.clock.now()
     await assertOpen(world, caller, stored, job, said, now)
-    // A refusal commits nothing that the gate could send back, so who is asked is never told from a gate of before.
-    await world.policies.refresh(caller.tenant)
-    const active = await activeFor(world, caller)
     const halted = frozen(
       { ...standingAt('approve', now, null, null), ...(await world.halts.of(active.gate, job)) },
       job,
@@ -110,7 +112,6 @@ async function answer(world: World, caller: Caller, approval_id: string, said: S
       if (next.kind === 'answered') return next.approval
       throw outdated(next.decision, next.approval)
     }
-    if (receipt.why === 'gate') await gateMoved(world, caller)
   }
   throw new Problem('overloaded', 'The approval changed faster than it could be answered', { retry_after_ms: 200 })
 }
@@ -225,15 +226,15 @@ const spokenAs = ({ for: absent, via }: Answer): Record<string, string> => ({
   ...(via === undefined ? {} : { via }),
 })
 
-async function standingOf(world: World, { active, job, now }: Asked, claim: Claim) {
+async function standingOf(world: World, { active, job, now }: Asked) {
   const standing = standingAt('approve', now, await world.agents.of(active.gate, job.agent), job.job_id)
-  return Object.assign(standing, await world.halts.of(active.gate, claim))
+  return Object.assign(standing, await world.halts.of(active.gate, job))
 }
 
 async function approved(world: World, asked: Asked, given: Answer): Promise<Next> {
   const { active, people, approval, job, now } = asked
   const claim = claimOf(job, await loadPayload(world.db, job))
-  const standing = await standingOf(world, asked, claim)
+  const standing = await standingOf(world, asked)
   const decision = decide(active.policy, claim, standing)
   if (decision.outcome === 'wait') throw refusal(decision)
   const decision_id = world.ids.id('dec', now)
@@ -304,20 +305,20 @@ function yesFact(job: Job, approval: Approval, given: Answer, complete: boolean)
   })
 }
 
-/** Rungs that were asked because the level that opened has nobody. */
-function climbedFacts(job: Job, { approval, climbed }: Advanced, now: number): Fact[] {
-  if (climbed.length === 0) return []
-  const { approval_id, expires_at } = approval
-  return [
-    jobFact('approval.escalated', job, now, 'system:door', {
-      approval_id,
-      asked_of: joined(approval.asked_of),
-      expires_at,
-    }),
-  ]
+/** Rungs that were asked because the level that opened has nobody, or too few; and levels that not even those can complete. */
+function climbedFacts(job: Job, { approval, climbed, unanswerable }: Advanced, now: number): Fact[] {
+  const { approval_id, asked_of, expires_at } = approval
+  const told = { approval_id, asked_of: joined(asked_of), expires_at }
+  const facts = unanswerableFacts(approval, unanswerable, job, now, 'system:door')
+  return climbed.length === 0 ? facts : [jobFact('approval.escalated', job, now, 'system:door', told), ...facts]
 }
 
 async function editedNow(world: World, caller: Caller, asked: Asked, given: Answer, input: Json): Promise<Next> {
+  // Whoever puts another policy into the question would choose it alone.
+  if (isOwn(asked.job.topic))
+    throw new Problem('invalid', 'A change of policy is approved as it was asked, or not', {
+      faults: [{ path: '/input', message: 'reject this one, and ask for the other' }],
+    })
   const { active, people, approval, job, now, keyMakers } = asked
   const { approval_id } = approval
   if (job.attempt > 0)
@@ -329,7 +330,7 @@ async function editedNow(world: World, caller: Caller, asked: Asked, given: Answ
     throw new Problem('invalid', 'The edit changes nothing', { faults: [{ path: '/input', message }] })
   }
   const claim: Claim = { ...claimOf(job, before), input }
-  const standing = await standingOf(world, asked, claim)
+  const standing = await standingOf(world, asked)
   const decision = decide(active.policy, claim, standing)
   if (decision.outcome === 'deny') return refuse(world, caller, approval, job, refusal(decision))
   if (decision.outcome === 'wait') throw refusal(decision)

@@ -6,6 +6,7 @@ import type { AgentTerms, Principal } from '../core/principal.js'
 import { getBreaker } from '../store/breakers.js'
 import { getGate } from '../store/standing.js'
 import { closeBreaker, turnBreakers } from './break.js'
+import { applyDirectory } from './directory.js'
 
 const POLICY = `
 version: v1
@@ -112,6 +113,44 @@ describe('a breaker', () => {
     expect((await at.submit({ topic: 'job.do.a' })).status).toBe('queued')
   })
 
+  test(`${proves('A9')} counts what failed and was cancelled then, before its next attempt and during it`, async () => {
+    const at = await plane.tenant(POLICY)
+    for (const again of [false, true, true]) {
+      const { job, lease } = await at.lease({ topic: 'job.do.a' })
+      await at.fail(lease)
+      later(40_000)
+      const [next] = again ? await at.claim(['job.do.a']) : []
+      await at.cancel(job.job_id)
+      // The worker obeys, or is lost on the way: either says nothing of the agent.
+      if (next !== undefined)
+        await at.complete({
+          lease: next.lease,
+          outcome: 'failed',
+          error: { class: 'transient', code: 'cancelled', message: 'x' },
+        })
+      expect(await at.job(job.job_id)).toMatchObject({ status: 'cancelled', error_code: 'failed' })
+      later(10)
+    }
+    expect(await turnBreakers(plane.world, plane.clock.now() - 600_000)).toMatchObject([{ state: 'open', failures: 3 }])
+    expect(await codeOf(at.submit({ topic: 'job.do.a' }))).toBe('breaker_open')
+  })
+
+  test(`${proves('A9')} counts a failure whatever code the worker gives it; one that obeys a cancel is none`, async () => {
+    const at = await plane.tenant(POLICY)
+    const ends = async (code: string, cancelled: boolean) => {
+      const { job, lease } = await at.lease({ topic: 'job.do.a' })
+      if (cancelled) await at.cancel(job.job_id, at.operator)
+      await at.complete({ lease, outcome: 'failed', error: { class: 'terminal', code, message: 'no' } })
+      later(10)
+      return at.job(job.job_id)
+    }
+    for (let n = 0; n < 3; n++) expect((await ends('cancelled', true)).status).toBe('cancelled')
+    expect(await turn()).toEqual([])
+    for (const code of ['lease_lost', 'cancelled', 'lease_lost'])
+      expect(await ends(code, false)).toMatchObject({ status: 'dead_letter', error_code: `worker_${code}` })
+    expect(await turn()).toMatchObject([{ state: 'open', failures: 3 }])
+  })
+
   test('what waits in the queue waits on, and is not lost', async () => {
     const at = await plane.tenant(POLICY)
     const waiting = await at.submit({ topic: 'job.do.b' })
@@ -141,6 +180,32 @@ describe('a breaker', () => {
     await turn()
     expect((await at.begin(leased.lease, 'still')).status).toBe('begun')
     expect((await at.beat(leased.lease)).answer).toBe('ok')
+  })
+})
+
+describe('an agent that is out', () => {
+  test(`${proves('A9')} acts as nobody else until it is in again, and that hides nothing of its own trial`, async () => {
+    const at = await plane.tenant(POLICY)
+    const acting = at.caller('agent', 'agent:bot', { act_as: ['agent:free'] })
+    const asFree = () => at.submit({ topic: 'job.do.b', agent: 'agent:free' }, null, acting)
+    const [queued, own] = [await asFree(), await at.submit({ topic: 'job.do.b' })]
+    await failing(at, 3)
+    await turn()
+    expect(await codeOf(asFree())).toBe('breaker_open')
+    expect(await at.claim(['job.do.b'])).toEqual([])
+    const free = at.caller('agent', 'agent:free')
+    expect((await at.submit({ topic: 'job.do.c' }, null, free)).status).toBe('queued')
+    // Half open: the trial is of work of its own, though that of the other stands before it in the queue.
+    later(COOL_DOWN)
+    expect(await codeOf(asFree())).toBe('breaker_open')
+    const [trial] = await at.claim(['job.do.b'], { capacity: 5 })
+    expect(trial?.job.job_id).toBe(own.job_id)
+    expect(await at.claim(['job.do.b'], { capacity: 5 })).toEqual([])
+    await at.succeed(trial?.lease ?? '')
+    later(10)
+    expect(await turn()).toHaveLength(1)
+    expect((await at.claim(['job.do.b'], { capacity: 5 })).map(({ job }) => job.job_id)).toEqual([queued.job_id])
+    expect(await violations(plane, at.tenant)).toEqual([])
   })
 })
 
@@ -216,6 +281,16 @@ describe('a person', () => {
     expect((await at.kinds()).filter((kind) => kind === 'stop.refused')).toHaveLength(2)
     expect((await closeBreaker(at.world, lead(['desk']), 'agent:bot')).state).toBe('closed')
     expect(await codeOf(closeBreaker(at.world, at.operator, 'agent:nobody'))).toBe('not_found')
+  })
+
+  test('is none where a program asks: what it may do for an agent it may not do for itself', async () => {
+    const at = await plane.tenant(POLICY)
+    const service = { principal: 'service:ops', kind: 'service', role: 'operator', team: null, name: null, email: null }
+    await applyDirectory(at.world, at.admin, { teams: [], principals: [{ ...service, terms: null } as never] }, 'api')
+    await failing(at, 3)
+    await turn()
+    expect(await codeOf(closeBreaker(at.world, at.caller('operator', 'service:ops'), 'agent:bot'))).toBe('forbidden')
+    expect((await getBreaker(plane.db, at.tenant, 'agent:bot'))?.state).toBe('open')
   })
 })
 

@@ -9,6 +9,7 @@ import {
   outcomesNeeded,
   turned,
 } from '../core/breaker.js'
+import { isPerson } from '../core/four-eyes.js'
 import { Problem } from '../errors.js'
 import {
   type Agent,
@@ -22,8 +23,9 @@ import {
   watchedAgents,
 } from '../store/breakers.js'
 import { getPrincipal } from '../store/directory.js'
-import { gateMoved } from '../store/keys.js'
-import { getGate } from '../store/standing.js'
+import { partyOf } from '../store/four-eyes.js'
+import { standingUnder } from '../store/keys.js'
+import { type Gate, getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 const TRIES = 12
@@ -55,8 +57,9 @@ export async function turnBreakers(world: World, since: number): Promise<Breaker
     if (isQuiet) forget.push({ tenant, agent })
     else if (!isSame(recent, before)) keep.push({ tenant, agent, recent })
     const turn = turned(tenant, agent, breaker, recent, own, world.clock.now())
-    if (turn !== null && (await commit(world, turn, known.get(name)?.[0]?.team ?? null, 'system:breaker')))
-      turns.push(turn)
+    if (turn === null) continue
+    const team = known.get(name)?.[0]?.team ?? null
+    if (await commit(world, await getGate(world.db, tenant), turn, team, 'system:breaker')) turns.push(turn)
   }
   await keepCounts(world.db, keep)
   await forgetCounts(world.db, forget)
@@ -85,9 +88,15 @@ function byAgent<Row extends Agent>(rows: readonly Row[]): Map<string, Row[]> {
 const termsFor = (declared: BreakerTerms | null | undefined) => declared ?? BREAKER_TERMS
 
 /** With the gate, so that every node's door reads it from the commit on. False where something else moved the gate first. */
-async function commit(world: World, breaker: Breaker, team: string | null, actor: string): Promise<boolean> {
+async function commit(
+  world: World,
+  read: Gate | null,
+  breaker: Breaker,
+  team: string | null,
+  actor: string,
+): Promise<boolean> {
   const { tenant } = breaker
-  const gate = (await getGate(world.db, tenant)) ?? { tenant, snapshot: null, epoch: 0, file_digest: null }
+  const gate = read ?? { tenant, snapshot: null, epoch: 0, file_digest: null }
   const receipt = await world.ledger.commit({
     tenant,
     gate: null,
@@ -103,30 +112,35 @@ async function commit(world: World, breaker: Breaker, team: string | null, actor
 /** A person takes the agent back before its time. Throws Problem `not_found`, `forbidden`. */
 export async function closeBreaker(world: World, caller: Caller, agent: string): Promise<Breaker> {
   const { tenant, principal } = caller
-  if ((await getBreaker(world.db, tenant, agent)) === null) throw new Problem('not_found')
-  const owner = await getPrincipal(world.db, tenant, agent)
-  const leads = owner?.team != null && caller.leads.includes(owner.team) && may(caller, 'stops:write_led')
-  if (!may(caller, 'stops:write') && !leads) {
-    const at = world.clock.now()
-    const refused = {
-      kind: 'stop.refused',
-      tenant,
-      actor: principal,
-      reason: `closing the breaker of ${agent}`,
-    } as const
-    await world.refusals.onRecord(refused, at, () => world.ledger.record(tenant, [{ ...refused, at }]))
-    throw new Problem('forbidden', undefined, { needs: 'stops:write, or to lead the team' })
-  }
   for (let tries = 0; tries < TRIES; tries++) {
+    const gate = await getGate(world.db, tenant)
+    await standingUnder(world, gate, caller)
     const found = await getBreaker(world.db, tenant, agent)
     if (found === null) throw new Problem('not_found')
+    const owner = await getPrincipal(world.db, tenant, agent)
+    await assertMayClose(world, caller, agent, owner?.team ?? null)
     if (found.state === 'closed') return found
     const closed: Breaker = { ...found, state: 'closed', closed_at: world.clock.now(), closed_by: principal }
-    const done = await commit(world, closed, owner?.team ?? null, principal)
-    await gateMoved(world, caller)
-    if (done) return closed
+    if (await commit(world, gate, closed, owner?.team ?? null, principal)) return closed
   }
   throw new Problem('overloaded', 'The gate moved faster than this could be written: try again', {
     retry_after_ms: 200,
   })
+}
+
+/** For people: a program that fails would else take itself back. Throws Problem `forbidden`, on record. */
+async function assertMayClose(world: World, caller: Caller, agent: string, team: string | null): Promise<void> {
+  const { tenant, principal } = caller
+  const leads = team !== null && caller.leads.includes(team) && may(caller, 'stops:write_led')
+  const lacks = !isPerson(await partyOf(world.db, tenant, { by: principal }))
+    ? 'a person'
+    : may(caller, 'stops:write') || leads
+      ? null
+      : 'stops:write, or to lead the team'
+  if (lacks === null) return
+  const at = world.clock.now()
+  const reason = `closing the breaker of ${agent}`
+  const refused = { kind: 'stop.refused', tenant, actor: principal, reason } as const
+  await world.refusals.onRecord(refused, at, () => world.ledger.record(tenant, [{ ...refused, at }]))
+  throw new Problem('forbidden', undefined, { needs: lacks })
 }

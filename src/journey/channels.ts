@@ -4,24 +4,31 @@ import { type ChannelPlan, planChannels, planRemoved } from '../core/directory/p
 import { Problem } from '../errors.js'
 import { getChannel, listChannels } from '../store/channels.js'
 import { type Delivery, getDelivery, reviveDelivery } from '../store/deliveries.js'
+import { standingUnder } from '../store/keys.js'
+import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
+
+const TRIES = 6
 
 /** Makes one channel as the body says. Throws Problem `invalid` with every fault. */
 export async function putChannel(world: World, caller: Caller, declared: DeclaredChannel): Promise<Channel> {
-  const standing = await listChannels(world.db, caller.tenant)
-  const asking = { caller, now: world.clock.now(), source: 'api' as const, whole: false }
-  const plan = planChannels(standing, [declared], asking)
-  if (plan.faults.length > 0) throw new Problem('invalid', 'The channel may not be made so', { faults: plan.faults })
-  await commit(world, caller, plan)
+  await change(world, caller, async (now) => {
+    const standing = await listChannels(world.db, caller.tenant)
+    const plan = planChannels(standing, [declared], { caller, now, source: 'api', whole: false })
+    if (plan.faults.length === 0) return plan
+    throw new Problem('invalid', 'The channel may not be made so', { faults: plan.faults })
+  })
   return getOwn(world, caller, declared.channel)
 }
 
 /** What waits for it is dropped. Throws Problem `not_found`. */
 export async function removeChannel(world: World, caller: Caller, channel: string): Promise<void> {
-  await getOwn(world, caller, channel)
-  const plan: ChannelPlan = { changes: [], faults: [], channels: [], removed: [], facts: [] }
-  planRemoved(plan, channel, { caller, now: world.clock.now(), source: 'api', whole: false })
-  await commit(world, caller, plan)
+  await change(world, caller, async (now) => {
+    await getOwn(world, caller, channel)
+    const plan: ChannelPlan = { changes: [], faults: [], channels: [], removed: [], facts: [] }
+    planRemoved(plan, channel, { caller, now, source: 'api', whole: false })
+    return plan
+  })
 }
 
 /** A dead message gets another day. Throws Problem `not_found`, `not_dead`. */
@@ -46,16 +53,32 @@ async function getOwn(world: World, { tenant }: Caller, channel: string): Promis
   return found
 }
 
-async function commit(world: World, { tenant }: Caller, plan: ChannelPlan): Promise<void> {
-  if (plan.facts.length === 0) return
-  // No gate: nothing that the door reads is changed.
-  const receipt = await world.ledger.commit({
-    tenant,
-    gate: null,
-    alone: [],
-    rows: {},
-    admin: { channels: plan.channels, removedChannels: plan.removed.map((channel) => ({ tenant, channel })) },
-    facts: plan.facts,
-  })
-  if (!receipt.ok) throw new Problem('overloaded', 'The channel changed meanwhile', { retry_after_ms: 200 })
+/**
+ * The gate moves with it, though the door reads nothing of channels: that is what lets no key change one after it was revoked.
+ * Throws what `planOf` throws, Problem `overloaded`.
+ */
+async function change(world: World, caller: Caller, planOf: (now: number) => Promise<ChannelPlan>): Promise<void> {
+  const { tenant } = caller
+  for (let tries = 0; tries < TRIES; tries++) {
+    const gate = await getGate(world.db, tenant)
+    await standingUnder(world, gate, caller)
+    const plan = await planOf(world.clock.now())
+    if (plan.facts.length === 0) return
+    const read = gate ?? { tenant, snapshot: null, epoch: 0, file_digest: null }
+    const receipt = await world.ledger.commit({
+      tenant,
+      gate: null,
+      alone: [],
+      rows: {},
+      admin: {
+        channels: plan.channels,
+        removedChannels: plan.removed.map((channel) => ({ tenant, channel })),
+        gates: [{ ...read, epoch: read.epoch + 1 }],
+      },
+      facts: plan.facts,
+    })
+    await world.policies.refresh(tenant)
+    if (receipt.ok) return
+  }
+  throw new Problem('overloaded', 'The channel changed meanwhile', { retry_after_ms: 200 })
 }

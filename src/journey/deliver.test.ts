@@ -130,11 +130,34 @@ async function round(t: Tenancy, on: World = t.world): Promise<void> {
 const all = async (t: Tenancy, channel?: string): Promise<Delivery[]> =>
   (
     await listDeliveries(t.world.db, t.tenant, { limit: 500, ...(channel === undefined ? {} : { channel }) })
-  ).items.reverse()
+  ).items.sort((a, b) => a.tree_index - b.tree_index)
 const statuses = async (t: Tenancy, channel?: string) => (await all(t, channel)).map(({ status }) => status)
 const kindsOf = async (t: Tenancy) =>
   (await t.kinds()).filter((kind) => kind.startsWith('channel.') || kind.startsWith('delivery.'))
 const health = (t: Tenancy, channel: string) => getHealth(t.world.db, t.tenant, channel)
+
+test(`${proves('A3', 'A6')} who has not answered when it is time to be reminded is mailed the question once more, with a link of their own`, async () => {
+  const t = await tenancy(() => mails())
+  const { approval_id } = await t.submit({ topic: 'job.two' })
+  await tell(t)
+  await round(t)
+  expect(office.mails.map(({ to }) => to[0]).sort()).toEqual(['ann@example.com', 'ben@example.com'])
+  await t.approve(approval_id as string)
+  plane.clock.advance(24 * 60 * MINUTE)
+  await t.sweep()
+  await tell(t)
+  await round(t)
+  const ofBen = office.mails.filter(({ to }) => to[0] === 'ben@example.com')
+  const links = ofBen.map(({ text }) => /https:\S+/.exec(text)?.[0])
+  expect([office.mails.length, new Set(links).size]).toEqual([3, 2])
+  expect(links.every((link) => link?.startsWith('https://sallyport.test/links/'))).toBe(true)
+  // Whoever answered is done with it; and nobody is reminded twice.
+  plane.clock.advance(24 * 60 * MINUTE)
+  await t.sweep()
+  await tell(t)
+  await round(t)
+  expect(office.mails).toHaveLength(3)
+})
 
 test(`${proves('A6')} an entry makes one message for each person asked, whoever looks at it and however often`, async () => {
   const t = await tenancy(() => mails())

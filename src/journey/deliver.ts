@@ -1,10 +1,19 @@
 import type { Approval } from '../core/approval.js'
 import { parseEntry } from '../core/audit.js'
 import { type Channel, DELIVERY, DOWN_AFTER, retryDelay } from '../core/channel.js'
-import type { Json } from '../core/json.js'
+import { SEEN_MS } from '../core/click.js'
 import { hashLink, linkToken } from '../core/link.js'
-import { type Entry, type Letter, noticeLetter, questionLetter, toldApproval } from '../core/message.js'
-import { defaultOutputPolicy, screenOrQuarantine } from '../core/output.js'
+import {
+  type Entry,
+  type Letter,
+  noticeLetter,
+  questionLetter,
+  RESOLVE,
+  toldApproval,
+  UPDATE,
+} from '../core/message.js'
+import { aboutOf, pageEvent } from '../core/pagerduty.js'
+import { type SlackMessage, slackEnded, slackNotice, slackQuestion } from '../core/slack.js'
 import { Problem } from '../errors.js'
 import type { Couriers, Sent } from '../platform/courier.js'
 import { getApproval, pendingHashesLike } from '../store/approvals.js'
@@ -14,13 +23,15 @@ import {
   type Delivery,
   dueDeliveries,
   finishDelivery,
+  getDelivery,
+  type Posted,
   putOff,
   tidyDeliveries,
 } from '../store/deliveries.js'
 import { getPrincipal } from '../store/directory.js'
-import { getJob, loadPayload } from '../store/jobs.js'
+import { tidyInteractions } from '../store/interactions.js'
 import { insertLink, tidyLinks } from '../store/links.js'
-import { isLarge } from '../store/screener.js'
+import { leavingQuestion } from '../store/question.js'
 import type { World } from '../store/world.js'
 
 /** Messages of one look; between two looks another channel may have become due. */
@@ -47,17 +58,22 @@ export async function deliver(world: World, couriers: Couriers, channel: Channel
   const due = await dueDeliveries(world.db, tenant, channel.channel, world.clock.now(), BATCH)
   let sent = 0
   for (const delivery of due) {
-    const result = await attempt(world, couriers, channel, delivery)
-    if (result === 'dropped') continue
+    const outcome = await attempt(world, couriers, channel, delivery)
+    if ('dropped' in outcome) {
+      const end = { status: 'dropped' as const, attempts: delivery.attempts, error: outcome.dropped }
+      await finishDelivery(world.db, delivery, end, world.clock.now())
+      continue
+    }
+    const { sent: result, posted = null } = outcome
     if (!result.ok && result.fault === 'channel') {
-      await channelFailed(world, channel, delivery, result.why)
+      await channelFailed(world, channel, delivery, result)
       return { sent, more: false }
     }
     await channelAnswered(world, channel, result.ok)
     if (result.ok) {
       sent++
       const end = { status: 'sent' as const, attempts: delivery.attempts + 1, error: null }
-      await finishDelivery(world.db, delivery, end, world.clock.now())
+      await finishDelivery(world.db, delivery, end, world.clock.now(), posted)
     } else await refused(world, delivery, result)
   }
   return { sent, more: due.length === BATCH }
@@ -82,6 +98,19 @@ export async function tryChannel(
     const body = JSON.stringify({ delivery_id, event: 'channel.tested', tenant: caller.tenant, entry })
     return couriers.post({ ...channel.settings, delivery_id, body, at })
   }
+  if (channel.kind === 'slack') return post(couriers, channel, slackNotice(entry))
+  if (channel.kind === 'pagerduty') {
+    const about = `test:${delivery_id}`
+    const page = { tenant: caller.tenant, about, entry, index: 0, severity: 'info' as const }
+    const event = (action: 'trigger' | 'resolve') =>
+      couriers.page({
+        ...channel.settings,
+        event: pageEvent({ ...page, action, publicUrl: couriers.publicUrl }),
+      })
+    const raised = await event('trigger')
+    // Ended at once: nobody has to be woken by a test.
+    return raised.ok ? event('resolve') : raised
+  }
   const own = await getPrincipal(world.db, caller.tenant, caller.principal)
   // Never an address of the caller's choice: a test must not be a way to write to anybody.
   const to = own?.email ?? channel.settings.to[0]
@@ -97,37 +126,137 @@ export async function tidy(world: World): Promise<void> {
   const now = world.clock.now()
   await tidyDeliveries(world.db, now, now - KEPT_MS)
   await tidyLinks(world.db, now - KEPT_MS)
+  await tidyInteractions(world.db, now - SEEN_MS)
 }
 
-async function attempt(
-  world: World,
-  couriers: Couriers,
-  channel: Channel,
-  delivery: Delivery,
-): Promise<Sent | 'dropped'> {
-  const { tenant, delivery_id, approval_id, event } = delivery
+/** What became of an attempt, or why there was nothing to attempt any more. */
+type Outcome = { sent: Sent; posted?: Posted } | { dropped: string }
+
+async function attempt(world: World, couriers: Couriers, channel: Channel, delivery: Delivery): Promise<Outcome> {
+  const { tenant, approval_id } = delivery
   const entry = parseEntry(delivery.entry) ?? {}
   const approval = approval_id === null ? null : await getApproval(world.db, tenant, approval_id)
-  if (channel.kind === 'webhook') {
-    const alike = approval === null ? [] : await pendingHashesLike(world.db, tenant, [approval.grant_hash])
-    const told = approval === null ? {} : { approval: toldApproval(approval, alike) }
-    const body = JSON.stringify({ delivery_id, event, tenant, index: delivery.tree_index, entry, ...told })
-    return couriers.post({ ...channel.settings, delivery_id, body, at: world.clock.now() })
+  if (delivery.asks && approval !== null && approval.status !== 'pending')
+    return { dropped: `the approval is ${approval.status}` }
+  switch (channel.kind) {
+    case 'webhook':
+      return { sent: await hook(world, couriers, channel, delivery, approval) }
+    case 'email':
+      return letter(world, couriers, channel, delivery, approval)
+    case 'slack':
+      return delivery.recipient.startsWith(UPDATE)
+        ? amend(world, couriers, channel, delivery, approval)
+        : say(world, couriers, channel, delivery, approval)
+    case 'pagerduty': {
+      const { severity } = channel.settings
+      const index = delivery.tree_index
+      const about = delivery.about ?? aboutOf(entry, index)
+      const action = delivery.recipient === RESOLVE ? 'resolve' : 'trigger'
+      const asked: Entry =
+        approval === null ? {} : { agent: approval.agent, topic: approval.topic, reason: approval.reason }
+      const event = pageEvent({
+        action,
+        tenant,
+        about,
+        entry: { ...asked, ...entry },
+        index,
+        severity,
+        publicUrl: couriers.publicUrl,
+      })
+      return { sent: await couriers.page({ ...channel.settings, event }) }
+    }
   }
-  const asks = delivery.asks && approval !== null
-  if (asks && approval.status !== 'pending') return dropped(world, delivery, `the approval is ${approval.status}`)
-  const to = await addressOf(world, delivery)
-  if (to === null) return dropped(world, delivery, 'nobody by that name has an address any more')
-  const letter = asks ? await question(world, couriers, delivery, approval) : noticeLetter(entry)
-  return letter === null
-    ? dropped(world, delivery, 'the job is no longer kept')
-    : mail(couriers, channel, to, delivery_id, letter)
 }
 
-async function dropped(world: World, delivery: Delivery, error: string): Promise<'dropped'> {
-  const end = { status: 'dropped' as const, attempts: delivery.attempts, error }
-  await finishDelivery(world.db, delivery, end, world.clock.now())
-  return 'dropped'
+async function hook(
+  world: World,
+  couriers: Couriers,
+  { settings }: Channel & { kind: 'webhook' },
+  { tenant, delivery_id, event, tree_index, entry }: Delivery,
+  approval: Approval | null,
+): Promise<Sent> {
+  const alike = approval === null ? [] : await pendingHashesLike(world.db, tenant, [approval.grant_hash])
+  const told = approval === null ? {} : { approval: toldApproval(approval, alike) }
+  const parsed = parseEntry(entry) ?? {}
+  const body = JSON.stringify({ delivery_id, event, tenant, index: tree_index, entry: parsed, ...told })
+  return couriers.post({ ...settings, delivery_id, body, at: world.clock.now() })
+}
+
+async function letter(
+  world: World,
+  couriers: Couriers,
+  channel: Channel & { kind: 'email' },
+  delivery: Delivery,
+  approval: Approval | null,
+): Promise<Outcome> {
+  const to = await addressOf(world, delivery)
+  if (to === null) return { dropped: 'nobody by that name has an address any more' }
+  const written =
+    delivery.asks && approval !== null
+      ? await question(world, couriers, delivery, approval)
+      : noticeLetter(parseEntry(delivery.entry) ?? {})
+  return written === null
+    ? { dropped: GONE }
+    : { sent: await mail(couriers, channel, to, delivery.delivery_id, written) }
+}
+
+const GONE = 'the job is no longer kept'
+
+/** Puts a question into the conversation, or tells of something. */
+async function say(
+  world: World,
+  couriers: Couriers,
+  channel: Channel & { kind: 'slack' },
+  { asks, delivery_id, entry }: Delivery,
+  approval: Approval | null,
+): Promise<Outcome> {
+  if (!asks || approval === null) return { sent: await post(couriers, channel, slackNotice(parseEntry(entry) ?? {})) }
+  const message = await inSlack(world, couriers, approval, delivery_id)
+  if (message === null) return { dropped: GONE }
+  const sent = await post(couriers, channel, message)
+  const { conversation } = channel.settings
+  // Should this process die before that is written down, the question is put a second time, and both messages answer it.
+  return sent.ok && sent.posted !== undefined
+    ? { sent, posted: { conversation, ts: sent.posted, grant_hash: approval.grant_hash } }
+    : { sent }
+}
+
+/** Changes a message that puts a question into what there is to say of it now. */
+async function amend(
+  world: World,
+  couriers: Couriers,
+  { settings }: Channel & { kind: 'slack' },
+  delivery: Delivery,
+  approval: Approval | null,
+): Promise<Outcome> {
+  const put = await getDelivery(world.db, delivery.tenant, delivery.recipient.slice(UPDATE.length))
+  if (approval === null || put === null || put.posted === null) return { dropped: 'the question was not put there' }
+  const { conversation, ts, grant_hash } = put.posted
+  const isOpen = approval.status === 'pending' && approval.grant_hash === grant_hash
+  const message = isOpen ? await inSlack(world, couriers, approval, put.delivery_id) : slackEnded(approval, grant_hash)
+  if (message === null) return { dropped: GONE }
+  const body = { channel: conversation, ts, ...message }
+  const sent = await couriers.slack({ ...settings, method: 'chat.update', body })
+  // Somebody deleted the message, or the workspace closes old ones: its buttons are refused here all the same.
+  return !sent.ok && sent.fault === 'delivery' && sent.final ? { dropped: sent.why } : { sent }
+}
+
+async function inSlack(
+  world: World,
+  couriers: Couriers,
+  approval: Approval,
+  delivery_id: string,
+): Promise<SlackMessage | null> {
+  const leaving = await leavingQuestion(world, approval)
+  if (leaving === null) return null
+  const { isWhole, withheld, ...shown } = leaving
+  const why = isWhole ? null : `${withheld ?? 'Something in it is taken out here'}.`
+  return slackQuestion({ approval, ...shown, withheld: why, delivery_id, publicUrl: couriers.publicUrl })
+}
+
+function post(couriers: Couriers, { settings }: Channel & { kind: 'slack' }, message: SlackMessage): Promise<Sent> {
+  const body = { channel: settings.conversation, ...message }
+  return couriers.slack({ ...settings, method: 'chat.postMessage', body })
 }
 
 function mail(
@@ -157,24 +286,13 @@ async function question(
   delivery: Delivery,
   approval: Approval,
 ): Promise<Letter | null> {
-  const { tenant, recipient } = delivery
-  const job = await getJob(world.db, tenant, approval.job_id)
-  if (job === null) return null
-  const alike = await pendingHashesLike(world.db, tenant, [approval.grant_hash])
-  const { input } = await loadPayload(world.db, job)
+  const leaving = await leavingQuestion(world, approval)
+  if (leaving === null) return null
   const link =
-    couriers.publicUrl !== null && recipient.startsWith('principal:')
+    couriers.publicUrl !== null && delivery.recipient.startsWith('principal:')
       ? `${couriers.publicUrl}/links/${await newLink(world, delivery, approval)}`
       : null
-  return questionLetter({ approval, job, ...shownInput(input), alike, link, now: world.clock.now() })
-}
-
-/** A mail leaves the house: secrets in an input are taken out, and what could not be shown to a reader of results is not mailed either. */
-function shownInput(input: Json): { input: Json | undefined; withheld: string | null } {
-  const withheld = (why: string) => ({ input: undefined, withheld: `${why}: look at it where you answer` })
-  if (isLarge(input)) return withheld('The input is large')
-  const { verdict, output } = screenOrQuarantine(input, defaultOutputPolicy)
-  return verdict === 'QUARANTINE' ? withheld('The input is withheld') : { input: output, withheld: null }
+  return questionLetter({ approval, ...leaving, link, now: world.clock.now() })
 }
 
 /** A link of its own for every attempt: only its hash is kept, so the one that was mailed cannot be written again. */
@@ -217,7 +335,12 @@ async function bury(world: World, delivery: Delivery, error: string): Promise<vo
 }
 
 /** Nothing gets through: the channel waits, its messages with it, and none of them is worn out by that. Those whose day is over die. */
-async function channelFailed(world: World, channel: Channel, delivery: Delivery, why: string): Promise<void> {
+async function channelFailed(
+  world: World,
+  channel: Channel,
+  delivery: Delivery,
+  { why, retry_ms = 0 }: Sent & { ok: false },
+): Promise<void> {
   const { tenant, channel: name } = channel
   const now = world.clock.now()
   const error = why.slice(0, MOST_ERROR)
@@ -225,7 +348,8 @@ async function channelFailed(world: World, channel: Channel, delivery: Delivery,
   const failures = known.failures + 1
   const isNews = known.down_at === null && failures >= DOWN_AFTER
   if (isNews) await tell(world, 'channel.down', channel, now, { failures, error })
-  const next_at = now + retryDelay(failures, world.ids.fraction())
+  // As the other end asks, but no longer than ever.
+  const next_at = now + Math.max(retryDelay(failures, world.ids.fraction()), Math.min(retry_ms, DELIVERY.longest))
   const down_at = isNews ? now : known.down_at
   await putOff(world.db, delivery, { attempts: delivery.attempts, next_at: delivery.next_at, error })
   await setHealth(world.db, { ...known, failures, next_at, down_at, error, tried_at: now, sent_at: null })

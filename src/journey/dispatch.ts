@@ -1,5 +1,4 @@
 import type { LeasedJob } from '../contract/workers.js'
-import type { Caller } from '../core/access.js'
 import type { Approval } from '../core/approval.js'
 import type { Fact } from '../core/audit.js'
 import { dispatch as step, type Waiter } from '../core/dispatch.js'
@@ -10,15 +9,16 @@ import type { ScopedGrant } from '../core/grant.js'
 import { type Claim, claimOf, decisionIdOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import type { Granted } from '../core/leased.js'
-import { type Counter, FRESH } from '../core/limits.js'
+import { type Counter, counted, FRESH } from '../core/limits.js'
 import { ENFORCED_BY_WORKERS } from '../core/policy/constraints.js'
 import { Problem } from '../errors.js'
 import { getApproval } from '../store/approvals.js'
 import { asTold, leasesForAll } from '../store/claim-answers.js'
 import { decisionAbout } from '../store/decisions.js'
 import { type DueJob, dueJobs, type Note, noteOf, passOver } from '../store/due.js'
-import { activeForAll, gateMoved } from '../store/keys.js'
+import { activeForAll, gateMoved, type Presented } from '../store/keys.js'
 import type { Conflict, Spend } from '../store/ledger/write.js'
+import { holds, rateSpends } from '../store/limits.js'
 import { loadTexts } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
 import { loadCounters, loadGrants } from '../store/standing.js'
@@ -28,7 +28,7 @@ import type { World } from '../store/world.js'
 export interface Claiming extends Waiter {
   tenant: string
   /** The key that asks: once it is revoked, the claim is given nothing more. */
-  key: Pick<Caller, 'tenant' | 'key_id' | 'checked'>
+  key: Presented
   topics: string[]
   capacity: number
   enforces: string[]
@@ -230,9 +230,9 @@ async function decideAll(world: World, look: Look, due: readonly DueJob[]): Prom
       look.decided.push(job.job_id)
       const claim = claims[n] as Claim
       const counters = Object.fromEntries((keys[n] ?? []).map((key) => [key, { ...(look.counters[key] ?? FRESH) }]))
-      const standing = standingAt('dispatch', world.clock.now(), agents.get(job.agent) ?? null, job.job_id)
+      const standing = standingAt('dispatch', world.clock.now(), agents(job.agent), job.job_id)
       standing.counters = counters
-      Object.assign(standing, haltsOf(claim))
+      Object.assign(standing, haltsOf(job))
       standing.grant = grants.get(job.approval_id ?? '') ?? null
       const held = scoped[n] ?? []
       if (held.length > 0) standing.grants = held
@@ -249,17 +249,23 @@ async function decideAll(world: World, look: Look, due: readonly DueJob[]): Prom
         }
         seat.room--
         look.bytes += bytes
-        for (const { key, concurrent } of decision.evaluation.limits) {
-          if (concurrent === undefined) continue
-          const counter = look.counters[key] ?? FRESH
-          look.counters[key] = { ...counter, held: counter.held + 1 }
-        }
+        take(look, decision, standing.now)
       }
       look.moved = true
       seat.granting.push(carryOut(world, seat.claiming, look, { job, claim, decision, standing }))
     }
     await passOver(world.db, look.tenant, passed)
     look.moved ||= passed.length > 0
+  }
+}
+
+/** What it takes of its limits is gone for those behind it, though nothing is committed yet. */
+function take({ counters }: Look, { evaluation }: Decision, now: number): void {
+  for (const { key, concurrent, rate, spent_at } of evaluation.limits) {
+    let counter = counters[key] ?? FRESH
+    if (rate !== undefined && spent_at === 'dispatch') counter = counted(counter, now, rate.period_ms)
+    if (concurrent !== undefined) counter = { ...counter, held: counter.held + 1 }
+    counters[key] = counter
   }
 }
 
@@ -292,9 +298,11 @@ async function load(world: World, { tenant, active, counters }: Look, due: reado
   )
   const haltsOf = await world.halts.ofAll(
     active.gate,
-    due.map(({ job }) => job.agent),
+    due.map(({ job }) => job),
   )
-  const keys = claims.map((claim) => limitKeys(active.policy, claim, world.clock.now(), haltsOf(claim)))
+  const keys = claims.map((claim, n) =>
+    limitKeys(active.policy, claim, world.clock.now(), haltsOf((due[n] as DueJob).job)),
+  )
   const unread = [...new Set(keys.flat())].filter((key) => counters[key] === undefined)
   Object.assign(counters, await loadCounters(world.db, tenant, unread))
   const grants = await loadGrants(
@@ -354,7 +362,7 @@ async function commitPlan(
       insertApprovals: result.approval === null ? [] : [result.approval],
       updateApprovals: overtaken === null ? [] : [{ ...overtaken, version: overtaken.version + 1, status: 'void' }],
     },
-    spends: result.lease === null ? [] : holds(job.tenant, decision, now),
+    spends: result.lease === null ? [] : spends(job.tenant, decision, now),
     facts: overtaken === null ? result.facts : [voided(job, overtaken, decision.snapshot, now), ...result.facts],
   })
   if (!receipt.ok) return receipt.why
@@ -374,11 +382,8 @@ async function handOver(world: World, { claiming, granting }: Seat): Promise<Lea
   return asTold(world, claiming.tenant, granted)
 }
 
-/** A place under each concurrency limit that binds. */
-function holds(tenant: string, decision: Decision, at: number): Spend[] {
-  return decision.evaluation.limits.flatMap(({ key, concurrent }): Spend[] =>
-    concurrent === undefined ? [] : [{ tenant, key, kind: 'held', max: concurrent, window_start: 0, period_ms: 1, at }],
-  )
+function spends(tenant: string, { evaluation: { limits } }: Decision, now: number): Spend[] {
+  return [...holds(tenant, limits, now), ...rateSpends(tenant, limits, 'dispatch', now)]
 }
 
 /** The answered approval that no longer binds, because rules, constraints or specification changed, or its time is over. */

@@ -71,10 +71,12 @@ async function begin(
   const active = await activeFor(world, caller)
   const { gate } = active
   const agent = await world.agents.of(gate, job.agent)
-  // Another snapshot than the one the lease was granted under, an agent whose terms may have changed since, or a stop: what was allowed
-  // then may be denied now. An open breaker ends no attempt: it is about the next ones.
+  // Another snapshot than the one the lease was granted under, an agent whose terms may have changed since, a stop, a grant that may be
+  // revoked, or answers that count no more: what was allowed then may be denied now. An open breaker ends no attempt: it is about the
+  // next ones.
   const { stops } = await world.halts.of(gate, job)
-  const asks = gate.snapshot !== job.snapshot || agent !== null || stops !== undefined
+  const differs = gate.snapshot !== job.snapshot || agent !== null || stops !== undefined || job.granted_by !== null
+  const asks = differs || (await isUnanswered(world, job))
   if (asks && !(await stillAllowed(world, caller, active, lease, job, agent, now))) return null
   // Begun by this very lease: the first answer was lost, or the handler asks twice; it may go on either way.
   // Nothing is written, yet the gate is asked in the store: this node may not have heard of an activation elsewhere.
@@ -120,6 +122,11 @@ async function begin(
   return null
 }
 
+/** That its time is over ends no attempt; that a key was revoked which answered does. */
+async function isUnanswered(world: World, { tenant, approval_id }: Job): Promise<boolean> {
+  return approval_id !== null && !(await loadGrants(world.db, tenant, [approval_id])).has(approval_id)
+}
+
 const isLive = (lease: Lease, job: Job) => lease.ended_at === null && job.lease_id === lease.lease_id
 
 /**
@@ -140,6 +147,8 @@ async function stillAllowed(
   const grants = await loadGrants(world.db, job.tenant, [job.approval_id])
   const standing = standingAt('dispatch', now, agent, job.job_id)
   standing.grant = grants.get(job.approval_id ?? '') ?? null
+  const held = await world.grants.held(active.gate, job, claim, now)
+  if (held.length > 0) standing.grants = held
   const { stops } = await world.halts.of(active.gate, job)
   if (stops !== undefined) standing.stops = stops
   const decision = decide(active.policy, claim, standing)

@@ -112,6 +112,16 @@ describe('routing', () => {
     await held(t)
   })
 
+  test('whoever a first key declares is asked from then on, on every node, and routed by their team', async () => {
+    const { t } = await office(flow('{ from: [role:approver, team:finance], within: 1h }'))
+    const there = t.on(plane.node())
+    const names = async (on: Tenancy) => (await t.approval((await asked(on)).approval_id)).asked_of
+    for (const on of [t, there]) expect(await names(on)).not.toContain('person:zoe')
+    await createKey(t.world, t.tenant, 'system:start', { role: 'approver', principal: 'person:zoe', team: 'finance' })
+    for (const on of [t, there]) expect(await names(on)).toContain('person:zoe')
+    await held(t)
+  })
+
   test(`${proves('A4')} who made the key that asks, by any key of theirs, may not answer`, async () => {
     const { t, lea, otto } = await office(flow('{ from: [team:support], within: 1h }'))
     await createKey(t.world, t.tenant, 'person:lea', { role: 'agent', principal: 'agent:bot' })
@@ -243,6 +253,48 @@ describe('a ladder', () => {
   })
 })
 
+describe('a reminder', () => {
+  const reminded = async (t: Tenancy, approval_id: string) =>
+    (await t.facts()).filter((fact) => fact.kind === 'approval.reminded' && fact.approval_id === approval_id)
+
+  test(`${proves('A3')} goes to who has not answered when the time to remind has come, once for each level`, async () => {
+    const two =
+      '{ levels: [ { from: [team:finance], need: 2, within: 1h, remind_after: 10m }, { from: [lead:owner], within: 4h } ] }'
+    const { t, fay, fin, lea } = await office(flow(two))
+    const { job_id, approval_id } = await asked(t)
+    await t.approve(approval_id, fay)
+    plane.clock.advance(600_000 - 1)
+    await t.sweep()
+    expect(await reminded(t, approval_id)).toEqual([])
+    plane.clock.advance(1)
+    for (let look = 0; look < 3; look++) await t.sweep()
+    expect(await reminded(t, approval_id)).toMatchObject([
+      { actor: 'system:sweeper', job_id, asked_of: 'person:fin', at: plane.clock.now() },
+    ])
+    await t.approve(approval_id, fin)
+    plane.clock.advance(2 * HOUR)
+    await t.sweep()
+    expect((await reminded(t, approval_id)).map(({ asked_of }) => asked_of)).toEqual(['person:fin', 'person:lea'])
+    const { reminders, status } = await t.approval(approval_id)
+    expect([status, reminders.map(({ level }) => level)]).toEqual(['pending', [0, 1]])
+    expect((await t.kinds(job_id)).filter((kind) => kind === 'approval.rerouted')).toEqual([])
+    expect((await t.approve(approval_id, lea)).status).toBe('approved')
+    await held(t)
+  })
+
+  test('is none where somebody answered in time, nor where a node looks when others are asked already', async () => {
+    const { t, lea } = await office(flow('{ from: [lead:owner], within: 1h, then: escalate }'))
+    const [answered, late] = [await asked(t), await asked(t)]
+    await t.approve(answered.approval_id, lea)
+    plane.clock.advance(HOUR)
+    await t.sweep()
+    expect(await reminded(t, answered.approval_id)).toEqual([])
+    expect(await reminded(t, late.approval_id)).toEqual([])
+    expect((await t.kinds(late.job_id)).filter((kind) => kind === 'approval.escalated')).toHaveLength(1)
+    await held(t)
+  })
+})
+
 describe('who is away', () => {
   const LEAD = '{ from: [lead:owner], within: 4h }'
 
@@ -280,6 +332,19 @@ describe('who is away', () => {
     await held(t)
   })
 
+  test(`${proves('A2')} is answered by nobody who named themselves: neither an admin nor a lead says that they are the delegate`, async () => {
+    const { t, lea, otto, root } = await office(flow(LEAD))
+    const now = plane.clock.now()
+    for (const who of [lea, root]) {
+      const body = { from: now, until: now + HOUR, delegate: who.principal }
+      expect(await codeOf(putAbsence(t.world, who, 'person:otto', body))).toBe('invalid')
+    }
+    expect(
+      await codeOf(putAbsence(t.world, otto, 'person:otto', { from: now, until: now + HOUR, delegate: 'person:fin' })),
+    ).toBe('done')
+    await held(t)
+  })
+
   test('is said by themselves, by a lead of theirs or by who keeps the directory; others are refused, on record', async () => {
     const { t, lea, otto, fay, root } = await office(flow(LEAD))
     const now = plane.clock.now()
@@ -306,6 +371,60 @@ describe('a flow that nobody can satisfy', () => {
     expect(await refused('{ levels: [ { from: [lead:support] }, { from: [principal:person:lea] } ] }')).toBe(
       'policy_invalid,unsatisfiable_flow',
     )
+  })
+
+  const FINANCED = flow('{ levels: [ { from: [lead:owner] }, { from: [team:finance], need: 2 } ] }')
+  const owned = (team: string, principal = 'agent:bot'): DirectoryDocument => ({
+    teams: [],
+    principals: [{ ...person(principal, team), kind: 'agent', role: 'agent', terms: UNBOUND }],
+  })
+
+  test('is judged of the teams that own agents: refused where none can, said where some cannot', async () => {
+    const { t, root } = await office(flow('{ from: [team:finance] }'))
+    await applyDirectory(t.world, root, owned('finance'), 'api')
+    const problem = await problemOf(t.activate(FINANCED))
+    expect(problem.extra.faults).toMatchObject([
+      { code: 'unsatisfiable_flow', message: expect.stringContaining("agents of team 'finance'") },
+    ])
+    await applyDirectory(t.world, root, owned('support', 'agent:other'), 'api')
+    const { snapshot } = await t.activate(FINANCED)
+    expect(snapshot.warnings).toMatchObject([{ severity: 'warning', code: 'unsatisfiable_flow' }])
+  })
+
+  test(`${proves('A2')} for an agent of one team is told when it comes to that, once`, async () => {
+    const { t, fay, fin, root } = await office(flow('{ from: [team:finance] }'))
+    await applyDirectory(t.world, root, owned('finance'), 'api')
+    await applyDirectory(t.world, root, owned('support', 'agent:other'), 'api')
+    await t.activate(FINANCED)
+    const { approval_id } = await asked(t)
+    const told = async () => (await t.facts()).filter(({ kind }) => kind === 'approval.unanswerable')
+    expect(await told()).toEqual([])
+    await t.approve(approval_id, fay)
+    expect(await told()).toMatchObject([{ approval_id, flow: 0, level: 1, asked_of: 'person:fin' }])
+    await t.approve(approval_id, fin)
+    await applyDirectory(t.world, root, { teams: [], principals: [person('person:third', 'sales')] }, 'api').catch(
+      () => null,
+    )
+    await t.sweep()
+    expect(await told()).toHaveLength(1)
+    expect((await t.approval(approval_id)).lacking).toMatchObject([{ spec: 0, level: 1 }])
+    // Who joins can complete it.
+    await applyDirectory(t.world, root, { teams: [], principals: [person('person:third', 'finance')] }, 'api')
+    await t.sweep()
+    expect((await t.approval(approval_id)).asked_of).toEqual(['person:third'])
+    expect((await t.approval(approval_id)).lacking).toBe(null)
+    await t.approve(approval_id, t.caller('approver', 'person:third', { team: 'finance' }))
+    expect((await t.approval(approval_id)).status).toBe('approved')
+    await held(t)
+  })
+
+  test('is told of a question that is put and reaches nobody', async () => {
+    const { t, root } = await office(flow('{ from: [lead:owner], within: 1h }'))
+    const support = { team: 'support', name: null, leads: [], on_call: [] }
+    await applyDirectory(t.world, root, { teams: [support], principals: [] }, 'api')
+    const { approval_id } = await asked(t)
+    expect((await t.kinds()).filter((kind) => kind === 'approval.unanswerable')).toHaveLength(1)
+    expect((await t.approval(approval_id)).asked_of).toEqual([])
   })
 
   test('passes where only keys are known', async () => {

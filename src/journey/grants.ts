@@ -1,14 +1,14 @@
 import type { CreateGrant } from '../contract/grants.js'
 import type { Caller } from '../core/access.js'
 import type { Fact } from '../core/audit.js'
-import { named, type People } from '../core/flow.js'
-import type { GrantRow, Voice } from '../core/grant.js'
+import { barredFrom, type People } from '../core/flow.js'
+import { type GrantRow, voiceOf } from '../core/grant.js'
 import { compileExpression, ExpressionError } from '../core/policy/expression.js'
 import { isTopicPattern } from '../core/policy/topics.js'
 import { Problem } from '../errors.js'
 import { whoMadeKeys } from '../store/approvals.js'
 import { getGrant } from '../store/grants.js'
-import { activeFor, gateMoved } from '../store/keys.js'
+import { assertNoToken, standingUnder } from '../store/keys.js'
 import { type Gate, getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
@@ -22,10 +22,12 @@ const LONGEST_MS = 90 * 86_400_000
  */
 export async function createGrant(world: World, caller: Caller, body: CreateGrant): Promise<GrantRow> {
   const { tenant, principal } = caller
+  await assertNoToken(world, caller)
   for (let tries = 0; tries < TRIES; tries++) {
     const now = world.clock.now()
     assertSound(body, now)
-    const { gate } = await activeFor(world, caller)
+    const { gate } = await world.policies.active(tenant)
+    await standingUnder(world, gate, caller)
     const people = await world.people.of(gate, [body.agent])
     await assertMayGrant(world, caller, body.agent, people, now)
     const grant: GrantRow = {
@@ -46,7 +48,7 @@ export async function createGrant(world: World, caller: Caller, body: CreateGran
     }
     const { grant_id, agent, topic, condition, uses, expires_at } = grant
     const told = { grant_id, agent, topic, condition, uses, expires_at, note: grant.reason, role: grant.voice.role }
-    if (await commit(world, caller, gate, grant, { kind: 'grant.created', tenant, at: now, actor: principal, ...told }))
+    if (await commit(world, gate, grant, { kind: 'grant.created', tenant, at: now, actor: principal, ...told }))
       return grant
   }
   throw new Problem('overloaded', 'The policy changed faster than this could be granted', { retry_after_ms: 200 })
@@ -57,6 +59,7 @@ export async function revokeGrant(world: World, caller: Caller, grant_id: string
   const { tenant, principal } = caller
   for (let tries = 0; tries < TRIES; tries++) {
     const gate = await getGate(world.db, tenant)
+    await standingUnder(world, gate, caller)
     const grant = await getGrant(world.db, tenant, grant_id)
     if (grant === null || gate === null) throw new Problem('not_found')
     if (grant.revoked_at !== null) return grant
@@ -64,13 +67,13 @@ export async function revokeGrant(world: World, caller: Caller, grant_id: string
     const revoked = { ...grant, revoked_at: now, revoked_by: principal }
     const { agent, topic } = grant
     const fact: Fact = { kind: 'grant.revoked', tenant, at: now, actor: principal, grant_id, agent, topic }
-    if (await commit(world, caller, gate, revoked, fact)) return revoked
+    if (await commit(world, gate, revoked, fact)) return revoked
   }
   throw new Problem('overloaded', 'The policy changed faster than this could be revoked', { retry_after_ms: 200 })
 }
 
 /** The gate moves with it, so that every node decides with it or without it from here on. */
-async function commit(world: World, caller: Caller, gate: Gate, grant: GrantRow, fact: Fact): Promise<boolean> {
+async function commit(world: World, gate: Gate, grant: GrantRow, fact: Fact): Promise<boolean> {
   const receipt = await world.ledger.commit({
     tenant: grant.tenant,
     gate: null,
@@ -79,7 +82,7 @@ async function commit(world: World, caller: Caller, gate: Gate, grant: GrantRow,
     admin: { grants: [grant], gates: [{ ...gate, epoch: gate.epoch + 1 }] },
     facts: [fact],
   })
-  await gateMoved(world, caller)
+  await world.policies.refresh(grant.tenant)
   return receipt.ok
 }
 
@@ -107,17 +110,9 @@ async function assertMayGrant(world: World, caller: Caller, agent: string, peopl
     throw problem
   }
   const makers = await whoMadeKeys(world.db, tenant, [agent])
-  if (principal === agent || makers.includes(principal))
+  // Who asks as the agent is known when it is used, and looked at then.
+  if (barredFrom({ requested_by: agent, raised_by: agent, agent }, makers).includes(principal))
     await refuse(new Problem('self_approval', 'Nobody grants what they could ask for themselves'))
   const kind = people.persons.get(principal)?.kind ?? 'person'
   if (kind !== 'person') await refuse(new Problem('not_an_approver', `${principal} is a ${kind}; people approve`))
-}
-
-function voiceOf(caller: Caller, agent: string, people: People): Voice {
-  const { principal } = caller
-  const { role, team } = people.persons.get(principal) ?? caller
-  const question = { agent, requested_by: '' }
-  const words = ['owner', ...people.teams.keys()].flatMap((name) => [`lead:${name}`, `oncall:${name}`])
-  const as = words.filter((word) => named(word, question, people).includes(principal)).sort()
-  return { role, team, as }
 }

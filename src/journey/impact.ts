@@ -10,6 +10,8 @@ import type { World } from '../store/world.js'
 
 /** Decisions read at once: 500 with their payloads are some MB and some ms. */
 const PAGE = 500
+/** Decisions made between two looks at what else there is to do: some µs each as a rule, 150 ms at worst for each condition. */
+const AT_ONCE = 10
 
 export interface Previewed extends ImpactReport {
   /** Where the next call goes on; null where all that is retained was looked at. */
@@ -38,7 +40,10 @@ export async function impact(
       tenant,
       page.items.flatMap(({ row }) => [row.input_ptr, row.context_ptr]),
     )
-    for (const each of page.items) look(found, policy, each, values)
+    for (const [n, each] of page.items.entries()) {
+      if (n % AT_ONCE === AT_ONCE - 1) await world.clock.turn()
+      look(found, policy, each, values)
+    }
     left -= page.items.length
     at = page.before
     if (at === null) break

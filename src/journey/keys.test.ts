@@ -3,7 +3,7 @@ import { codeOf, isCommit, openPlane, problemOf, type Tenancy, type TestPlane } 
 import { proves } from '../../test/requirements.js'
 import type { Caller } from '../core/access.js'
 import { findKey, listKeys } from '../store/keys.js'
-import { createKey, makeKey, newKeyText, noteKeyUses, revokeKey, rotateKey } from './keys.js'
+import { createKey, makeKey, newKeyText, noteKeyUses, revokeKey, rotateKey, takeKey } from './keys.js'
 
 let plane: TestPlane
 beforeAll(async () => {
@@ -266,4 +266,39 @@ test(`${proves('S1')} the last use is kept, never an earlier one, and no gate mo
   await noteKeyUses(plane.world, new Map([[row.key_id, 400]]))
   expect((await findKey(plane.world.db, row.key_id))?.last_used_at).toBe(500)
   expect(await epoch()).toBe(before)
+})
+
+describe('a narrowed key', () => {
+  test('revokes any key but the last whole one of an admin, and a whole one that too', async () => {
+    const t = await plane.tenant(POLICY)
+    const make = async (principal: string, more: object = {}) =>
+      (await createKey(plane.world, t.tenant, 'person:root', { role: 'admin', principal, ...more })).row
+    const narrowed = await make('person:ci', { permissions: ['keys:read', 'keys:write'] })
+    const [one, two] = [await make('person:one'), await make('person:two')]
+    // None of these would let anybody in tomorrow.
+    await make('person:soon', { expires_at: plane.clock.now() + 3_600_000 })
+    const bound = await make('person:bound', { topics: ['job.do.*'] })
+    const ci = t.caller('admin', 'person:ci', { key_id: narrowed.key_id, permissions: ['keys:read', 'keys:write'] })
+    for (const { key_id } of [bound, one]) expect((await takeKey(t.world, ci, key_id)).revoked_at).not.toBeNull()
+    expect(await codeOf(takeKey(t.world, ci, two.key_id))).toBe('forbidden')
+    expect(await codeOf(takeKey(t.world, ci, two.key_id))).toBe('forbidden')
+    expect((await t.kinds()).filter((kind) => kind === 'key.refused')).toHaveLength(1)
+    const whole = t.caller('admin', 'person:two', { key_id: two.key_id })
+    expect((await takeKey(t.world, whole, two.key_id)).revoked_at).not.toBeNull()
+    expect(await codeOf(takeKey(t.world, whole, narrowed.key_id))).toBe('unauthenticated')
+  })
+
+  test('of two that two nodes revoke at once, one stays', async () => {
+    const t = await plane.tenant(POLICY)
+    const make = async (principal: string, more: object = {}) =>
+      (await createKey(plane.world, t.tenant, 'person:root', { role: 'admin', principal, ...more })).row
+    const narrowed = await make('person:ci', { permissions: ['keys:write'] })
+    const [one, two] = [await make('person:one'), await make('person:two')]
+    const ci = () => t.caller('admin', 'person:ci', { key_id: narrowed.key_id, permissions: ['keys:write'] })
+    const codes = await Promise.all([
+      codeOf(takeKey(t.world, ci(), one.key_id)),
+      codeOf(takeKey(plane.node(), ci(), two.key_id)),
+    ])
+    expect(codes.sort()).toEqual(['done', 'forbidden'])
+  })
 })

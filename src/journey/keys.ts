@@ -2,13 +2,22 @@ import type { CreateKey } from '../contract/keys.js'
 import { type Caller, hashSecret, KEY_FORM, type Permission, ROLES, type Role } from '../core/access.js'
 import type { Fact } from '../core/audit.js'
 import { joined } from '../core/audit.js'
-import { type Asked, beyondMaker, endOf, permissionsOf } from '../core/key.js'
+import { type Asked, beyondMaker, endOf, isWhole, permissionsOf } from '../core/key.js'
 import { kindOf, type Principal, type Team } from '../core/principal.js'
 import { Problem } from '../errors.js'
 import { getPrincipal } from '../store/directory.js'
-import { assertStanding, type FoundKey, findKey, type KeyRow, keepUses, listKeys, recordBeyond } from '../store/keys.js'
+import {
+  type FoundKey,
+  findKey,
+  type KeyRow,
+  keepUses,
+  type ListedKey,
+  listKeys,
+  recordBeyond,
+  standingUnder,
+} from '../store/keys.js'
 import type { AdminRows } from '../store/ledger/write.js'
-import { getGate } from '../store/standing.js'
+import { type Gate, getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 export function newKeyText(world: Pick<World, 'ids' | 'clock'>): string {
@@ -29,18 +38,7 @@ export async function makeKey(world: World, caller: Caller, body: CreateKey): Pr
     topics: body.topics ?? null,
     act_as: body.act_as ?? [],
   })
-  const { tenant, principal: actor } = caller
-  for (let tries = 0; tries < TRIES; tries++) {
-    // Of a key that was revoked a moment ago on another node this one may not have heard: nothing is made by it all the same, because
-    // the revocation moved the gate under which it is looked at here.
-    const gate = await getGate(world.db, tenant)
-    await assertStanding(world.db, caller)
-    const made = await stored(world, tenant, actor, body, newKeyText(world), [moved(tenant, gate)])
-    if (made === null) continue
-    await world.policies.refresh(tenant).catch(() => {})
-    return made
-  }
-  throw unsettled('The policy changed faster than the key could be made')
+  return settled(world, caller.tenant, caller.principal, body, { caller })
 }
 
 /**
@@ -55,28 +53,45 @@ export async function createKey(
   body: CreateKey,
   text?: string,
 ): Promise<{ row: KeyRow; key: string }> {
-  for (let tries = 0; tries < TRIES; tries++) {
-    const made = await stored(world, tenant, actor, body, text ?? newKeyText(world))
-    if (made !== null) return made
-    if (text !== undefined) throw new Problem('invalid', 'There is a key of this id already, with another secret')
-  }
-  throw unsettled('Every id that was tried is taken')
+  return settled(world, tenant, actor, body, { text })
 }
 
-/** Null: another key has this id, or the gate moved. Nothing was written, so there is no key to hand out. */
+/** The gate moves with it: who a first key declares is asked from then on, and routed by their team, on every node. */
+async function settled(
+  world: World,
+  tenant: string,
+  actor: string,
+  body: CreateKey,
+  { text, caller }: { text?: string | undefined; caller?: Caller },
+): Promise<{ row: KeyRow; key: string }> {
+  for (let tries = 0; tries < TRIES; tries++) {
+    const gate = await getGate(world.db, tenant)
+    if (caller !== undefined) await standingUnder(world, gate, caller)
+    const made = await stored(world, tenant, actor, body, text ?? newKeyText(world), [moved(tenant, gate)])
+    if (typeof made !== 'string') {
+      await world.policies.refresh(tenant).catch(() => {})
+      return made
+    }
+    if (made === 'taken' && text !== undefined)
+      throw new Problem('invalid', 'There is a key of this id already, with another secret')
+  }
+  throw unsettled('The policy changed faster than the key could be made')
+}
+
+/** `taken`: another key has this id; `overtaken`: the gate moved. Nothing was written, so there is no key to hand out. */
 async function stored(
   world: World,
   tenant: string,
   actor: string,
   body: CreateKey,
   text: string,
-  gates: AdminRows['gates'] = [],
-): Promise<{ row: KeyRow; key: string } | null> {
+  gates: AdminRows['gates'],
+): Promise<{ row: KeyRow; key: string } | 'taken' | 'overtaken'> {
   const [, id, secret] = KEY_FORM.exec(text) ?? []
   if (id === undefined || secret === undefined)
     throw new Problem('invalid', 'The key is not of the form sp_<id>_<secret>')
   // A key is stored as it is revoked, by its id: of the same tenant the older one would stay, and stand again if it was revoked.
-  if ((await findKey(world.db, `key_${id}`)) !== null) return null
+  if ((await findKey(world.db, `key_${id}`)) !== null) return 'taken'
   const now = world.clock.now()
   const role = body.role as Role
   const principal = body.principal ?? `${role}:${id.slice(-8)}`
@@ -122,7 +137,7 @@ async function stored(
     admin: { keys: [row], gates, ...(known === null ? declaredBy(row) : {}) },
     facts: [fact],
   })
-  return receipt.ok ? { row, key: text } : null
+  return receipt.ok ? { row, key: text } : 'overtaken'
 }
 
 /** A key is for what its principal is: to make it more, the principal is changed. */
@@ -169,32 +184,64 @@ function declaredBy({ tenant, principal, role, team, created_at, created_by }: K
 }
 
 /**
+ * As `revokeKey`, for somebody who asks. With a narrowed key any key is revoked, because it has leaked perhaps, but for the last whole one of
+ * an admin: after it nobody could make another. Throws Problem `forbidden` too, `unauthenticated`.
+ */
+export function takeKey(world: World, caller: Caller, key_id: string): Promise<KeyRow> {
+  return revoked(world, caller.tenant, caller.principal, key_id, async (gate, keys, row) => {
+    await standingUnder(world, gate, caller)
+    const now = world.clock.now()
+    if (isWhole(caller) || !isLasting(row, now) || keys.some((each) => each !== row && isLasting(each, now))) return
+    await recordBeyond(world, caller, ['a whole key'])
+    throw new Problem('forbidden', 'The last whole key of an admin is revoked with such a key only', {
+      needs: ['a whole key'],
+    })
+  })
+}
+
+/** Opens all that an admin may, and goes on to: neither a session nor on its way out. */
+const isLasting = (key: ListedKey, now: number) =>
+  isWhole(key) && !key.session && key.expires_at === null && endOf(key, now) === null
+
+/**
  * From its return the key opens nothing more: the gate's epoch moves, so what it had under way does not commit either.
  * Throws Problem `not_found`, `overloaded`.
  */
-export async function revokeKey(world: World, tenant: string, actor: string, key_id: string): Promise<KeyRow> {
+export function revokeKey(world: World, tenant: string, actor: string, key_id: string): Promise<KeyRow> {
+  return revoked(world, tenant, actor, key_id, async () => {})
+}
+
+async function revoked(
+  world: World,
+  tenant: string,
+  actor: string,
+  key_id: string,
+  assertMay: (gate: Gate | null, keys: readonly ListedKey[], row: ListedKey) => Promise<void>,
+): Promise<KeyRow> {
   for (let tries = 0; tries < TRIES; tries++) {
     // Before the row: a rotation in between moves the gate, and must not be written over by what stood before it.
     const gate = await getGate(world.db, tenant)
-    const row = (await listKeys(world.db, tenant)).find((k) => k.key_id === key_id)
+    const keys = await listKeys(world.db, tenant)
+    const row = keys.find((k) => k.key_id === key_id)
     if (row === undefined) throw new Problem('not_found')
+    await assertMay(gate, keys, row)
     if (row.revoked_at !== null) return row
     const now = world.clock.now()
-    const revoked = { ...row, revoked_at: now }
+    const ended = { ...row, revoked_at: now }
     const receipt = await world.ledger.commit({
       tenant,
       gate: null,
       alone: [],
       rows: {},
       admin: {
-        keys: [revoked],
+        keys: [ended],
         gates: [moved(tenant, gate)],
       },
       facts: [{ kind: 'key.revoked', tenant, at: now, actor, key_id, principal: row.principal }],
     })
     if (receipt.ok) {
       await world.policies.refresh(tenant)
-      return revoked
+      return ended
     }
   }
   throw unsettled('The policy changed faster than the key could be revoked')
@@ -215,7 +262,7 @@ export async function rotateKey(
   const { tenant } = caller
   for (let tries = 0; tries < TRIES; tries++) {
     const gate = await getGate(world.db, tenant)
-    await assertStanding(world.db, caller)
+    await standingUnder(world, gate, caller)
     const now = world.clock.now()
     const old = await rotatable(world, caller, key_id, now)
     const key = newKeyText(world)

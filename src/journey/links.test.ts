@@ -3,7 +3,7 @@ import { breakCommit, codeOf, isCommit, openPlane, type Tenancy, type TestPlane 
 import { proves } from '../../test/requirements.js'
 import { hashLink, linkToken } from '../core/link.js'
 import { insertLink } from '../store/links.js'
-import { approve } from './approve.js'
+import { approve, edit } from './approve.js'
 import { applyDirectory, disablePrincipal } from './directory.js'
 import { openLink } from './links.js'
 
@@ -108,6 +108,21 @@ test('an answer on its way commits nothing once its person is shut out', async (
     'unauthenticated',
   )
   expect((await second.t.approval(second.approval_id)).answers).toEqual([])
+})
+
+test('one that was used stays used, also where what it asked was edited away and back', async () => {
+  const { t, token, approval_id } = await linked()
+  const { grant_hash } = await t.approval(approval_id)
+  await answer(t, token)
+  for (const [as, input] of [
+    [t.approver, { a: 1 }],
+    [t.otherApprover, null],
+  ] as const)
+    await edit(t.world, as, approval_id, { grant_hash: (await t.approval(approval_id)).grant_hash, input } as never)
+  // What it asked, word for word; and the answer it gave is void.
+  expect((await t.approval(approval_id)).grant_hash).toBe(grant_hash)
+  expect((await t.approval(approval_id)).answers.map(({ by }) => by)).toEqual(['person:ben'])
+  expect(await codeOf(openLink(t.world, token))).toBe('link_gone')
 })
 
 test('a refused link is on record at once, and its repeats are counted', async () => {

@@ -1,11 +1,21 @@
+import type { Approval } from '../core/approval.js'
 import { tileLines } from '../core/audit/tile.js'
 import { parseEntry } from '../core/audit.js'
 import { type Channel, concerns } from '../core/channel.js'
-import { addressed, type Directory, type Entry, heardBy, teamOf } from '../core/message.js'
+import { addressed, type Directory, type Entry, heardBy, TRIGGER, teamOf } from '../core/message.js'
+import { aboutOf, isEnd } from '../core/pagerduty.js'
 import { getApproval } from '../store/approvals.js'
 import { placedTiles, tileAt } from '../store/audit.js'
 import { allChannels } from '../store/channels.js'
-import { askedByMail, type Delivery, enqueue, type NotifiedRow, notifiedRows } from '../store/deliveries.js'
+import {
+  askedByMail,
+  type Delivery,
+  enqueue,
+  type NotifiedRow,
+  notifiedRows,
+  questionsIn,
+  wasRaised,
+} from '../store/deliveries.js'
 import { listPrincipals, listTeams } from '../store/directory.js'
 import { withBodies } from '../store/tile-bodies.js'
 import type { World } from '../store/world.js'
@@ -111,12 +121,13 @@ async function addMessages(
   const topic = typeof entry.topic === 'string' ? entry.topic : (approval?.topic ?? null)
   const about = { topic, team: teamOf(entry, approval, directory) }
   const now = world.clock.now()
-  for (const channel of mine.filter((each) => concerns(each, about))) {
-    const isMail = approval !== null && channel.kind === 'email'
-    const mailed = new Set(isMail ? await askedByMail(world.db, approval, channel.channel) : [])
-    for (const row of rows)
-      if (row.asks && row.approval_id === approval_id && row.channel === channel.channel) mailed.add(row.recipient)
-    for (const { recipient, asks } of addressed(channel, entry, approval, directory, mailed))
+  const incident = aboutOf(entry, index)
+  for (const channel of mine) {
+    const known = await knownOf(world, channel, { entry, approval, incident }, rows)
+    // What raised an incident was of these topics and teams; the entry that ends it may name neither.
+    const endsOne = channel.kind === 'pagerduty' && known.size > 0
+    if (!endsOne && !concerns(channel, about)) continue
+    for (const { recipient, asks } of addressed(channel, entry, approval, directory, known))
       rows.push({
         tenant,
         delivery_id: world.ids.id('dlv', now),
@@ -134,8 +145,29 @@ async function addMessages(
         error: null,
         created_at: now,
         finished_at: null,
+        posted: null,
+        about: channel.kind === 'pagerduty' ? incident : null,
       })
   }
+}
+
+/** What the channel has of this already, in the table or among the rows of this step: see `addressed`. */
+async function knownOf(
+  { db }: World,
+  { tenant, channel, kind, events }: Channel,
+  { entry, approval, incident }: { entry: Entry; approval: Approval | null; incident: string },
+  rows: readonly Delivery[],
+): Promise<Set<string>> {
+  if (kind === 'pagerduty') {
+    if (!isEnd(entry, events)) return new Set()
+    const isNew = rows.some((row) => row.channel === channel && row.about === incident && row.recipient === TRIGGER)
+    return new Set(isNew || (await wasRaised(db, tenant, channel, incident)) ? [incident] : [])
+  }
+  if (approval === null || kind === 'webhook') return new Set()
+  const own = rows.filter((row) => row.asks && row.approval_id === approval.approval_id && row.channel === channel)
+  return kind === 'email'
+    ? new Set([...(await askedByMail(db, approval, channel)), ...own.map(({ recipient }) => recipient)])
+    : new Set([...(await questionsIn(db, approval, channel)), ...own.map(({ delivery_id }) => delivery_id)])
 }
 
 async function directoryOf(world: World, tenant: string): Promise<Directory> {

@@ -3,11 +3,12 @@ import { factsOf, violations } from '../../test/invariants.js'
 import { codeOf, openPlane, problemOf, Tenancy, type TestPlane } from '../../test/plane.js'
 import { proves } from '../../test/requirements.js'
 import type { Caller } from '../core/access.js'
-import type { Stage } from '../core/autonomy.js'
+import type { Settings, Stage } from '../core/autonomy.js'
 import { type AgentTerms, UNBOUND } from '../core/principal.js'
-import { getAutonomy } from '../store/autonomy.js'
+import { getAutonomy, listAutonomy } from '../store/autonomy.js'
 import { getDecision } from '../store/decisions.js'
-import { applyDirectory } from './directory.js'
+import { applyDirectory, disablePrincipal } from './directory.js'
+import { createKey, revokeKey } from './keys.js'
 import {
   autonomyReport,
   confirmPromotion,
@@ -50,7 +51,7 @@ async function managed(stage: Stage | null, terms: Partial<AgentTerms> = {}): Pr
     t.world,
     t.admin,
     {
-      teams: [{ team: 'desk', name: null, leads: ['person:ann'], on_call: [] }],
+      teams: [{ team: 'desk', name: null, leads: ['person:ann', 'person:lead'], on_call: [] }],
       principals: [
         { ...person(AGENT, 'viewer'), kind: 'agent', role: 'agent', terms: { ...UNBOUND, ...terms } },
         person('person:ann', 'approver'),
@@ -65,6 +66,17 @@ async function managed(stage: Stage | null, terms: Partial<AgentTerms> = {}): Pr
   return Object.assign(t, { lead })
 }
 
+const known = (t: Tenancy, principal: string, kind: string, role: string) => {
+  const none = { team: null, name: null, email: null, terms: null }
+  return applyDirectory(
+    t.world,
+    t.admin,
+    { teams: [], principals: [{ principal, kind, role, ...none } as never] },
+    'api',
+  )
+}
+
+const SECOND = { principal: 'agent:second', kind: 'agent' as const, role: 'agent' as const }
 const stageOf = async (t: Tenancy) => (await getAutonomy(t.world.db, t.tenant, AGENT))?.stage
 const kindsOf = async (t: Tenancy) => (await factsOf(plane, t.tenant)).map(({ kind }) => kind)
 const write = (t: Tenancy) => t.submit({ topic: 'job.do.write', input: {} })
@@ -113,7 +125,7 @@ describe(`${proves('A8', 'A1')} a managed agent`, () => {
 
   test('a spot check asks about its share, and every door draws the same', async () => {
     const t = await managed('assisted')
-    await declareAutonomy(t.world, t.admin, AGENT, { stage: 'assisted', spot_check: 20, least: 0, most: 50 })
+    await declareAutonomy(t.world, t.admin, AGENT, { stage: 'assisted', spot_check: 20, most: 50 })
     const asked: string[] = []
     for (let i = 0; i < 60; i++) {
       const { approval_id, job_id } = await write(t)
@@ -126,6 +138,42 @@ describe(`${proves('A8', 'A1')} a managed agent`, () => {
     expect(await t.claim(['job.do.write'], { capacity: 100 })).toHaveLength(60)
     // At the second door too it is the answer that lets it through.
     for (const id of asked) expect((await t.job(id)).decision).toBe('REQUIRE_APPROVAL')
+    expect(await violations(plane, t.tenant)).toEqual([])
+  })
+
+  test('a spot check that the agent cancels falls on its next job, one that a person cancels does not', async () => {
+    const t = await managed('assisted')
+    await declareAutonomy(t.world, t.operator, AGENT, { stage: 'assisted', spot_check: 10 })
+    const next = async (until: 'queued' | 'pending_approval') => {
+      for (let n = 0; n < 400; n++) {
+        const made = await write(t)
+        if (made.status === until) return made
+      }
+      throw new Error(`none was ${until}`)
+    }
+    const seen = await next('pending_approval')
+    await t.cancel(seen.job_id, t.operator)
+    expect(await plane.db.query('SELECT held FROM limits WHERE tenant = $1', [t.tenant])).toEqual([])
+    await next('queued')
+    // Two of them at once are two that are owed.
+    const [first, second] = [await next('pending_approval'), await next('pending_approval')]
+    await t.cancel(first.job_id)
+    await t.on(plane.node()).cancel(second.job_id)
+    for (let n = 0; n < 5; n++) {
+      const instead = await t.on(plane.node()).submit({ topic: 'job.do.write', input: { n } })
+      expect(instead.status).toBe('pending_approval')
+      await t.cancel(instead.job_id)
+    }
+    const asked = [await write(t), await write(t)]
+    expect(asked.map(({ status }) => status)).toEqual(['pending_approval', 'pending_approval'])
+    await next('queued')
+    // Every later door draws the same, and what is asked about anyway is no check.
+    await t.activate(POLICY.replace('rules:', 'rules:\n  - { id: more, match: { topic: job.more }, decision: ALLOW }'))
+    expect(await t.rebind()).toBeGreaterThanOrEqual(2)
+    for (const { job_id } of asked) expect((await t.job(job_id)).status).toBe('pending_approval')
+    const refund = await t.submit({ topic: 'job.do.refund' })
+    await t.cancel(refund.job_id)
+    expect(await plane.db.query('SELECT held FROM limits WHERE tenant = $1', [t.tenant])).toEqual([{ held: 0 }])
     expect(await violations(plane, t.tenant)).toEqual([])
   })
 
@@ -220,6 +268,39 @@ describe(`${proves('A7', 'A8')} promotion`, () => {
     expect(await codeOf(declareAutonomy(t.world, t.admin, AGENT, { stage: 'shadow', spot_check: 30 }))).toBe('invalid')
   })
 
+  test('is no program’s: neither proposes, nor confirms, nor loosens', async () => {
+    const t = await managed('shadow')
+    await known(t, 'service:deploy', 'service', 'operator')
+    const program = t.caller('operator', 'service:deploy')
+    for (let i = 0; i < 20; i++) await submit(t.world, t.agent, { topic: 'job.do.write' }, null)
+    plane.clock.advance(3 * DAY)
+    expect(await codeOf(propose(t, 'advisor', program))).toBe('forbidden')
+    await propose(t, 'advisor')
+    expect(await codeOf(confirmPromotion(t.world, program, AGENT, null))).toBe('forbidden')
+    const less = { stage: 'shadow', spot_check: 2 } as const
+    expect(await codeOf(declareAutonomy(t.world, program, AGENT, less))).toBe('forbidden')
+    expect((await declareAutonomy(t.world, program, AGENT, { stage: 'shadow', spot_check: 6 })).spot_check).toBe(6)
+    expect((await kindsOf(t)).filter((kind) => kind === 'autonomy.refused')).toHaveLength(1)
+  })
+
+  test('stands with who proposed it: of who was disabled since nothing is confirmed, nor by who made their key', async () => {
+    const t = await managed('shadow')
+    for (let i = 0; i < 20; i++) await submit(t.world, t.agent, { topic: 'job.do.write' }, null)
+    plane.clock.advance(3 * DAY)
+    await propose(t, 'advisor')
+    await disablePrincipal(t.world, t.admin, 'person:olga')
+    expect(await codeOf(confirmPromotion(t.world, t.admin, AGENT, null))).toBe('illegal_transition')
+    const made = { role: 'operator', principal: 'person:puppet' } as const
+    const { row } = await createKey(t.world, t.tenant, t.admin.principal, made)
+    const puppet = t.caller('operator', 'person:puppet', { key_id: row.key_id })
+    await propose(t, 'advisor', puppet)
+    expect(await codeOf(confirmPromotion(t.world, t.admin, AGENT, null))).toBe('self_approval')
+    await revokeKey(t.world, t.tenant, 'person:root', row.key_id)
+    expect(await codeOf(confirmPromotion(t.world, t.lead, AGENT, null))).toBe('illegal_transition')
+    await propose(t, 'advisor', t.admin)
+    expect((await confirmPromotion(t.world, t.lead, AGENT, null)).stage).toBe('advisor')
+  })
+
   test('of two who put it back at once one does, and the other is told', async () => {
     const t = await managed('supervised')
     const other = plane.node()
@@ -233,14 +314,87 @@ describe(`${proves('A7', 'A8')} promotion`, () => {
 
   test('only operators, admins and who leads its team; and it is on record who tried', async () => {
     const t = await managed('supervised')
-    const strangers = [t.approver, t.caller('viewer', 'person:x', { leads: ['other'] }), t.agent]
+    const strangers = [t.otherApprover, t.caller('viewer', 'person:x', { leads: ['other'] }), t.agent]
     for (const caller of strangers) {
       expect(await codeOf(demote(t.world, caller, AGENT, { to: 'shadow', note: 'x' }))).toBe('forbidden')
       expect(await codeOf(propose(t, 'assisted', caller))).toBe('forbidden')
     }
     expect((await kindsOf(t)).filter((kind) => kind === 'autonomy.refused')).toHaveLength(3)
     expect(await codeOf(declareAutonomy(t.world, t.admin, 'agent:nobody', { stage: 'shadow' }))).toBe('not_found')
+    // A stage that asks nobody would let nothing through, and say so to nobody.
+    const ghost = await problemOf(
+      declareAutonomy(t.world, t.admin, AGENT, { stage: 'supervised', asks: ['team:ghost'] }),
+    )
+    expect(ghost.extra.faults).toMatchObject([
+      { path: '/asks', message: "team 'ghost' has no member who may approve" },
+      { path: '/asks' },
+    ])
     expect(await codeOf(demote(t.world, t.admin, 'person:ann', { to: 'shadow', note: 'x' }))).toBe('not_found')
+  })
+})
+
+describe(`${proves('A8')} less of people’s eyes`, () => {
+  const asks = ['principal:person:crony']
+  const declare = (t: Tenancy, as: Caller, body: Settings) =>
+    declareAutonomy(t.world, as, AGENT, { stage: 'advisor', ...body })
+  const settings = async (t: Tenancy) => {
+    const { spot_check, least, most, asks } = (await getAutonomy(t.world.db, t.tenant, AGENT))!
+    return { spot_check, least, most, asks }
+  }
+
+  test('is proposed by one and declared again by another: a lead alone puts nobody in the place of who was set over the agent', async () => {
+    const t = await managed('advisor')
+    await known(t, 'person:crony', 'person', 'approver')
+    const crony = t.caller('approver', 'person:crony')
+    await declare(t, t.lead, { asks: ['principal:person:ann'] })
+    await declare(t, t.operator, { asks: ['principal:person:ann'] })
+    expect(await settings(t)).toMatchObject({ asks: ['principal:person:ann'] })
+    const proposed = await declare(t, t.lead, { asks })
+    expect(proposed).toMatchObject({
+      asks: ['principal:person:ann'],
+      proposal: { by: 'person:lead', settings: { asks } },
+    })
+    await declare(t, t.lead, { asks })
+    const { approval_id } = await write(t)
+    expect(await codeOf(t.approve(approval_id as string, crony))).toBe('not_an_approver')
+    // Neither by confirming a stage, nor by somebody who means something else.
+    expect(await codeOf(confirmPromotion(t.world, t.operator, AGENT, null))).toBe('illegal_transition')
+    expect((await declare(t, t.operator, { asks, spot_check: 3 })).proposal).toMatchObject({ by: 'person:olga' })
+    expect(await settings(t)).toMatchObject({ asks: ['principal:person:ann'], spot_check: 5 })
+    await declare(t, t.lead, { asks })
+    expect(await declare(t, t.operator, { asks })).toMatchObject({ asks, proposal: null })
+    const facts = (await factsOf(plane, t.tenant)).filter(({ kind }) => String(kind).startsWith('autonomy.'))
+    expect(facts.at(-1)).toMatchObject({ kind: 'autonomy.declared', asks: asks[0], proposed_by: 'person:lead' })
+  })
+
+  test.each<[Settings, Settings]>([
+    [{ spot_check: 4 }, { spot_check: 4 }],
+    [{ least: 1 }, { least: 1 }],
+    [{ most: 19 }, { most: 19 }],
+    [
+      { spot_check: 3, most: 30 },
+      { spot_check: 3, most: 30 },
+    ],
+  ])('%o waits for a second', async (body, after) => {
+    const t = await managed('advisor')
+    const before = await settings(t)
+    await declare(t, t.lead, body)
+    expect(await settings(t)).toEqual(before)
+    await declare(t, t.admin, body)
+    expect(await settings(t)).toEqual({ ...before, ...after })
+  })
+
+  test('more of them is at once, and makes what was proposed moot; a proposal is good for a week', async () => {
+    const t = await managed('advisor')
+    await declare(t, t.lead, { spot_check: 3 })
+    expect(await declare(t, t.lead, { spot_check: 10, most: 40, least: 5 })).toMatchObject({
+      spot_check: 10,
+      proposal: null,
+    })
+    await declare(t, t.lead, { spot_check: 6 })
+    plane.clock.advance(7 * DAY)
+    expect((await declare(t, t.admin, { spot_check: 6 })).spot_check).toBe(10)
+    expect((await declare(t, t.lead, { spot_check: 6 })).spot_check).toBe(6)
   })
 })
 
@@ -259,6 +413,45 @@ describe(`${proves('A8')} demotion by itself`, () => {
       stage: 'advisor',
       error_rate: 0.2,
     })
+  })
+
+  test('is by the work of each agent in its own stage, read for all of a tenant at once', async () => {
+    const t = await managed('supervised')
+    for (let i = 0; i < 8; i++) await worked(t)
+    for (let i = 0; i < 2; i++) await worked(t, 'badly')
+    plane.clock.advance(1000)
+    // Its work of before is no work of this stage; and the other has done nothing.
+    await demote(t.world, t.admin, AGENT, { to: 'advisor', note: 'looks wrong' })
+    await applyDirectory(
+      t.world,
+      t.admin,
+      { teams: [], principals: [{ ...SECOND, team: 'desk', name: null, email: null, terms: null }] },
+      'api',
+    )
+    await declareAutonomy(t.world, t.admin, SECOND.principal, { stage: 'supervised' })
+    let walks = 0
+    plane.db.tap = (sql, send) => {
+      if (sql.includes('AS succeeded')) walks++
+      return send()
+    }
+    const tenants = new Set((await listAutonomy(plane.db)).map(({ tenant }) => tenant)).size
+    const back = await watchAutonomy(t.world)
+    plane.db.tap = null
+    expect([back.filter(({ tenant }) => tenant === t.tenant), walks]).toEqual([[], tenants])
+  })
+
+  test('what failed and was cancelled then has failed', async () => {
+    const t = await managed('supervised', {})
+    for (let i = 0; i < 8; i++) await worked(t)
+    const badly = async () => {
+      const { job, lease } = await t.lease({ topic: 'job.do.read' })
+      await t.cancel(job.job_id)
+      await t.fail(lease)
+    }
+    await badly()
+    await badly()
+    const { numbers } = await autonomyReport(t.world, t.tenant, AGENT)
+    expect(numbers).toMatchObject({ actions: 10, error_rate: 0.2 })
   })
 
   test('where people say no to more than a tenth in a week; told once a day', async () => {

@@ -17,7 +17,16 @@ import { isFinished, JOB_STATUSES, type Job } from '../core/job.js'
 import { openPostgres } from '../platform/db/pg.js'
 import { openPglite } from '../platform/db/pglite.js'
 import { oldDecisions, oldJobs, removeDenials, removeJobs } from '../store/prune.js'
-import { type Places, prune, pruneDenials, ROUND } from './prune.js'
+import { oldRecords } from '../store/prune-records.js'
+import { putAbsence } from './absences.js'
+import { applyDirectory } from './directory.js'
+import { createGrant, revokeGrant } from './grants.js'
+import { createKey, revokeKey } from './keys.js'
+import { forget, type Places, prune, pruneDenials, pruneRecords, ROUND } from './prune.js'
+import { remindOfKeys } from './reminders.js'
+import { resumeStop } from './resume.js'
+import { signOnByProvider } from './sign-on.js'
+import { raiseStop } from './stop.js'
 
 const DAY = 86_400_000
 const KEEP = 30 * DAY
@@ -328,6 +337,170 @@ describe.each([
     })
   })
 
+  describe('grants, stops, absences and sessions', () => {
+    const PEOPLE = `
+version: v1
+rules:
+  - { id: ask, match: { topic: job.ask.* }, decision: REQUIRE_APPROVAL, approval: { from: [role:approver], within: 1h } }
+  - { id: two, match: { topic: job.two.* }, decision: REQUIRE_APPROVAL, approval: { from: [role:approver], need: 2, within: 200d } }
+  - { id: do, match: { topic: job.do.* }, decision: ALLOW }
+`
+    const person = (principal: string) => ({
+      ...{ principal, kind: 'person', role: 'approver', team: null, name: null, email: null, terms: null },
+    })
+    /** People declared, and Ada signed on. */
+    async function office() {
+      const t = await plane.tenant(PEOPLE)
+      const groups = [{ group: 'staff', role: 'approver' as const, team: null }]
+      const principals = [person('person:ann'), person('person:ben'), { ...person('person:root'), role: 'admin' }]
+      await applyDirectory(plane.world, t.admin, { teams: [], principals, groups } as never, 'file')
+      const signOn = () =>
+        signOnByProvider(
+          plane.world,
+          t.tenant,
+          {
+            issuer: 'https://i.example',
+            subject: 'ada',
+            email: null,
+            email_verified: false,
+            name: 'Ada',
+            groups: ['staff'],
+          },
+          '192.0.2.1',
+        )
+      return { t, signOn }
+    }
+    const grant = (t: Tenancy, as = t.approver, ms = DAY) =>
+      createGrant(t.world, as, {
+        ...{ agent: 'agent:bot', topic: 'job.ask.*', uses: 3, reason: 'routine' },
+        expires_at: plane.clock.now() + ms,
+      })
+    async function ended(t: Tenancy) {
+      const { stop_id } = await raiseStop(t.world, t.operator, { scope: 'topic', target: 'job.ask.*', reason: 'wrong' })
+      const step = (stage: 'trial' | 'full', as = t.operator) =>
+        resumeStop(t.world, as, stop_id, { stage, note: 'looked', trial_ms: 1000, trial_limit: 5 })
+      await step('trial')
+      await step('trial', t.admin)
+      expect((await t.submit({ topic: 'job.ask.it' })).status).toBe('pending_approval')
+      plane.clock.advance(1000)
+      await step('full')
+      await step('full', t.admin)
+      return stop_id
+    }
+    const ids = async (t: Tenancy, table: string, id: string) =>
+      (await t.rows<Record<string, string>>(table)).map((row) => row[id]).sort()
+
+    test('go when they were over as long as finished jobs are kept; what is kept still reproduces', async () => {
+      const { t } = await office()
+      const stop_id = await ended(t)
+      const used = await grant(t)
+      expect((await t.submit({ topic: 'job.ask.it' })).granted_by).toBe(used.grant_id)
+      const revoked = await grant(t, t.approver, 89 * DAY)
+      await revokeGrant(t.world, t.approver, revoked.grant_id)
+      const now = plane.clock.now()
+      const away = { from: now, until: now + DAY, delegate: 'person:ben' }
+      await putAbsence(t.world, { ...t.approver, principal: 'person:ann' }, 'person:ann', away)
+      const standing = await grant(t, t.approver, 89 * DAY)
+      await putAbsence(t.world, { ...t.approver, principal: 'person:ben' }, 'person:ben', {
+        from: now,
+        until: now + 60 * DAY,
+      })
+      const open = await raiseStop(t.world, t.operator, { scope: 'topic', target: 'job.other', reason: 'wrong' })
+      plane.clock.advance(KEEP)
+      await pruneRecords(plane.world, KEEP)
+      expect(await ids(t, 'grants', 'grant_id')).toHaveLength(3)
+      plane.clock.advance(1)
+      await pruneRecords(plane.world, KEEP)
+      // The day until they were over is not over for the first grant and for who was away.
+      expect(await ids(t, 'grants', 'grant_id')).toEqual([standing, used].map(({ grant_id }) => grant_id).sort())
+      plane.clock.advance(DAY)
+      await pruneRecords(plane.world, KEEP)
+      await pruneRecords(plane.world, KEEP)
+      expect(await ids(t, 'grants', 'grant_id')).toEqual([standing.grant_id])
+      expect(await ids(t, 'stops', 'stop_id')).toEqual([open.stop_id])
+      expect(await ids(t, 'absences', 'principal')).toEqual(['person:ben'])
+      const counters = await ids(t, 'limits', 'key')
+      expect(counters.filter((key) => key?.includes(used.grant_id) || key?.includes(stop_id))).toEqual([])
+      const said = (await t.facts()).filter((fact) => fact.kind === 'records.pruned')
+      expect(said.map(({ grants, stops, absences, sessions }) => [grants, stops, absences, sessions])).toEqual([
+        [1, 1, 0, 0],
+        [1, 0, 1, 0],
+      ])
+      expect(said[1]?.records_hash).toBe(sha256([`absence person:ann`, `grant ${used.grant_id}`].join('\n')))
+      expect(await violations(plane, t.tenant)).toEqual([])
+    })
+
+    test('a revoked session stays while a grant or an open question may name it, and both count for nothing', async () => {
+      const { t, signOn } = await office()
+      const [answering, granting, idle] = [await signOn(), await signOn(), await signOn()]
+      const as = ({ principal, key_id }: { principal: string; key_id: string }) =>
+        t.caller('approver', principal, { key_id })
+      const { approval_id } = await t.submit({ topic: 'job.two.it' })
+      await t.approve(approval_id as string, as(answering))
+      const { grant_id } = await grant(t, as(granting), 89 * DAY)
+      for (const { key_id } of [answering, granting, idle]) await revokeKey(t.world, t.tenant, 'person:root', key_id)
+      plane.clock.advance(88 * DAY)
+      const sessions = async () => {
+        await pruneRecords(plane.world, KEEP)
+        return ids(t, 'keys', 'key_id')
+      }
+      // No grant of theirs can be left after 90 days.
+      expect(await sessions()).toHaveLength(3)
+      expect((await t.submit({ topic: 'job.ask.it' })).status).toBe('pending_approval')
+      plane.clock.advance(3 * DAY)
+      expect(await sessions()).toEqual([answering.key_id])
+      // The first yes is void with its key: it takes two more.
+      await t.approve(approval_id as string, t.approver)
+      expect((await t.approval(approval_id)).status).toBe('pending')
+      await t.approve(approval_id as string, t.otherApprover)
+      expect((await t.approval(approval_id)).status).toBe('approved')
+      expect(await sessions()).toEqual([])
+      expect(await ids(t, 'grants', 'grant_id')).toEqual([grant_id])
+      expect(await auditVerifies(plane, t.tenant)).toEqual([])
+    })
+
+    test('nothing goes unsaid, and an absence that was set anew meanwhile stays', async () => {
+      const { t } = await office()
+      const ann = { ...t.approver, principal: 'person:ann' }
+      const until = plane.clock.now() + DAY
+      await putAbsence(t.world, ann, 'person:ann', { from: plane.clock.now(), until })
+      plane.clock.advance(KEEP + 2 * DAY)
+      breakCommit(plane.db, 'before')
+      expect(await codeOf(pruneRecords(plane.world, KEEP))).toBe('store_unavailable')
+      expect(await ids(t, 'absences', 'principal')).toEqual(['person:ann'])
+      plane.db.tap = async (sql, send) => {
+        plane.db.tap = null
+        const rows = await send()
+        const now = plane.clock.now()
+        if (sql.includes('UNION ALL')) await putAbsence(t.world, ann, 'person:ann', { from: now, until: now + DAY })
+        return rows
+      }
+      await pruneRecords(plane.world, KEEP)
+      expect(await ids(t, 'absences', 'principal')).toEqual(['person:ann'])
+    })
+
+    test('sessions nobody signed off and reminders of ended keys go by themselves, all others stay', async () => {
+      const { t, signOn } = await office()
+      await signOn()
+      const gone = await signOn()
+      await revokeKey(t.world, t.tenant, 'person:root', gone.key_id)
+      const key = (expires_at?: number) =>
+        createKey(t.world, t.tenant, 'person:root', {
+          ...{ role: 'agent', principal: 'agent:one' },
+          ...(expires_at === undefined ? {} : { expires_at }),
+        })
+      const [short, lasting] = [await key(plane.clock.now() + 2 * DAY), await key()]
+      await remindOfKeys(plane.world)
+      plane.clock.advance(85 * DAY)
+      await remindOfKeys(plane.world)
+      plane.clock.advance(10 * DAY)
+      await forget(plane.world)
+      const keys = async () => new Set(await ids(t, 'keys', 'key_id'))
+      expect(await keys()).toEqual(new Set([gone.key_id, short.row.key_id, lasting.row.key_id]))
+      expect(await ids(t, 'key_reminders', 'key_id')).toEqual([lasting.row.key_id])
+    })
+  })
+
   test('all statements find rows by their indexes, also when planned on empty tables', async () => {
     const sent = new Map<string, string>()
     const watching = {
@@ -342,6 +515,7 @@ describe.each([
     await removeJobs(watching, 't', ['job_x'], 1)
     await oldDecisions(watching, 't', '', 1, 5)
     await removeDenials(watching, 't', ['dec_x'], 1)
+    await oldRecords(watching, 1, 1, 5)
     for (const plan of sent.values()) {
       expect(plan).not.toMatch(/Seq Scan/)
       expect(plan).not.toMatch(/Index Cond: \(tenant = [^)]*\)$/m)
@@ -353,6 +527,8 @@ describe.each([
     expect([...sent.values()][2]).toContain('decisions_pkey')
     for (const index of ['decisions_pkey', 'payloads_pkey']) expect([...sent.values()][3]).toContain(index)
     expect([...sent.values()][3]?.match(/Tid Scan/g)).toHaveLength(2)
+    for (const index of ['grants_ended', 'stops_ended', 'absences_past', 'keys_of_sessions_ending'])
+      expect([...sent.values()][4]).toContain(index)
   })
 })
 

@@ -1,6 +1,7 @@
 import type { Fact } from '../core/audit.js'
 import { sha256 } from '../core/canonical.js'
 import { oldDecisions, oldJobs, removeDenials, removeJobs } from '../store/prune.js'
+import { forgetEnded, type OldRecord, oldRecords, RECORDS, removeRecords } from '../store/prune-records.js'
 import { listGates } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
@@ -74,6 +75,37 @@ export async function pruneDenials(world: World, keepMs: number, places: DenialP
     if (found.length >= ROUND) more = true
   }
   return more
+}
+
+/** As long as a person's own sessions, which go when they sign on again; no grant lasts longer. */
+const ENDED_KEPT_MS = 90 * 86_400_000
+
+/**
+ * The same of grants, stops, absences and revoked sessions that were over that long ago: of each up to ROUND of all tenants. They go whether or
+ * not a job that is kept names one: what the door read of it stands in the decision, and what was done in the log.
+ * @returns whether there may be more
+ */
+export async function pruneRecords(world: World, keepMs: number): Promise<boolean> {
+  const now = world.clock.now()
+  const before = now - keepMs
+  const sessionsBefore = now - Math.max(keepMs, ENDED_KEPT_MS)
+  const old = await oldRecords(world.db, before, sessionsBefore, ROUND)
+  for (const tenant of new Set(old.map((record) => record.tenant))) {
+    const own = old.filter((record) => record.tenant === tenant)
+    const idsOf = (what: OldRecord['what']) => own.flatMap((record) => (record.what === what ? [record.id] : []))
+    await commitFact(world, 'records.pruned', tenant, {
+      ...Object.fromEntries(RECORDS.map((what) => [`${what}s`, idsOf(what).length])),
+      records_hash: hashOf(own.map(({ what, id }) => `${what} ${id}`)),
+    })
+    for (const what of RECORDS)
+      await removeRecords(world.db, tenant, what, idsOf(what), what === 'session' ? sessionsBefore : before)
+  }
+  return RECORDS.some((what) => old.filter((record) => record.what === what).length >= ROUND)
+}
+
+/** Sessions that expired, and what was said of keys that have ended since, whatever else is kept: they are in the log, and nothing reads them. */
+export async function forget(world: World): Promise<void> {
+  await forgetEnded(world.db, world.clock.now() - ENDED_KEPT_MS, ROUND)
 }
 
 const hashOf = (ids: readonly string[]) => sha256([...ids].sort().join('\n'))

@@ -2,15 +2,16 @@ import type { Approval } from '../core/approval.js'
 import { decide, standingAt } from '../core/door.js'
 import { claimOf } from '../core/job.js'
 import { rebind as step } from '../core/rebind.js'
-import { approvalsUnderOther } from '../store/approvals.js'
+import { approvalsOfOtherStage, approvalsUnderOther } from '../store/approvals.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
 import type { Active } from '../store/policies.js'
+import type { Gate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 export interface Rebound {
-  /** The snapshot the questions were put under. */
-  snapshot: string
+  /** The gate the questions were put under. */
+  gate: Gate
   rebound: number
   /** False where one was lost to somebody else's step or another activation: worth another look. */
   complete: boolean
@@ -21,13 +22,26 @@ export interface Rebound {
  * speed, because answering asks the door too; it only keeps what reviewers are shown up to date.
  */
 export async function rebindPending(world: World, tenant: string): Promise<Rebound> {
-  const { gate, policy } = await world.policies.active(tenant)
-  const done: Rebound = { snapshot: policy.digest, rebound: 0, complete: true }
+  const active = await world.policies.active(tenant)
+  return putAgain(world, active, (after) => approvalsUnderOther(world.db, tenant, active.policy.digest, after))
+}
+
+/** After an agent came to another stage: the same of what its earlier one asked, or what the new one asks otherwise. */
+export async function rebindStaged(world: World, tenant: string): Promise<Rebound> {
+  const active = await world.policies.active(tenant)
+  return putAgain(world, active, (after) => approvalsOfOtherStage(world.db, tenant, after))
+}
+
+async function putAgain(
+  world: World,
+  active: Active,
+  pageAfter: (approval_id: string) => Promise<Approval[]>,
+): Promise<Rebound> {
+  const done: Rebound = { gate: active.gate, rebound: 0, complete: true }
   for (let after = ''; ; ) {
-    const approvals = await approvalsUnderOther(world.db, tenant, policy.digest, after)
+    const approvals = await pageAfter(after)
     if (approvals.length === 0) return done
     after = approvals.at(-1)?.approval_id ?? after
-    const active = { gate, policy }
     const outcomes = await Promise.all(approvals.map((approval) => one(world, active, approval)))
     done.rebound += outcomes.filter((outcome) => outcome === 'rebound').length
     if (outcomes.includes('lost')) done.complete = false
@@ -50,6 +64,8 @@ async function one(
   const claim = claimOf(job, await loadPayload(world.db, job))
   const standing = standingAt('approve', now, await world.agents.of(gate, job.agent), job.job_id)
   const decision = decide(policy, claim, standing)
+  // It asks what it asked.
+  if (decision.outcome === 'park' && decision.grant_hash === approval.grant_hash) return 'left'
   const people = await world.people.of(gate, [job.agent, job.requested_by])
   const made = { approval_id: world.ids.id('apr', now), decision_id: world.ids.id('dec', now), people }
   const rebound = step(approval, job, decision, made, now)

@@ -5,7 +5,9 @@ import { type Job, move } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { Problem } from '../errors.js'
 import { getJob } from '../store/jobs.js'
+import { standingUnder } from '../store/keys.js'
 import { getPayload, type PayloadRow, pointerTo } from '../store/payloads.js'
+import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 const TRIES = 6
@@ -69,6 +71,8 @@ async function settle(
   step: (job: Job, sealed: PayloadRow, now: number) => Promise<Step>,
 ): Promise<Job> {
   for (let tries = 0; tries < TRIES; tries++) {
+    const gate = await getGate(world.db, caller.tenant)
+    await standingUnder(world, gate, caller)
     const job = await getJob(world.db, caller.tenant, job_id)
     if (job === null) throw new Problem('not_found')
     if (job.status !== 'quarantined' || job.result_ptr === null)
@@ -82,7 +86,7 @@ async function settle(
     const { moved, payloads, fact } = await step(job, sealed, world.clock.now())
     const receipt = await world.ledger.commit({
       tenant: job.tenant,
-      gate: null,
+      gate,
       alone: [job_id],
       rows: { updateJobs: [moved.job], payloads, erase: [{ tenant: job.tenant, ptr: sealed.ptr }] },
       facts: [fact],

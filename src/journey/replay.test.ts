@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { violations } from '../../test/invariants.js'
 import { codeOf, openPlane, problemOf, type Tenancy, type TestPlane } from '../../test/plane.js'
 import { proves } from '../../test/requirements.js'
+import { replay } from './replay.js'
 
 const policy = (decision: string) => `
 version: v1
@@ -83,6 +84,49 @@ describe('a replay', () => {
     await t.approve(replayed.approval_id as string)
     expect(await t.claim(IT)).toHaveLength(1)
     await held(t)
+  })
+
+  test('is raised by who replays it, however often it is asked anew', async () => {
+    const tighter = (ms: number) =>
+      ASK.replace('REQUIRE_APPROVAL', `REQUIRE_APPROVAL, constraints: { timeout_ms: ${ms} }`)
+    const asked = async (t: Tenancy, job_id: string) => (await t.job(job_id)).approval_id as string
+    const replayed = async (by: string) => {
+      const t = await plane.tenant(by)
+      const job_id = by === ALLOW ? await dead(t) : await deadAfterYes(t)
+      await replay(t.world, t.admin, job_id, null)
+      return { t, job_id }
+    }
+    const deadAfterYes = async (t: Tenancy) => {
+      const { approval_id, job_id } = await t.submit({ topic: 'job.do.it' })
+      await t.approve(approval_id as string)
+      const [lease] = await t.claim(IT)
+      await t.fail(lease?.lease as string, 'terminal')
+      return job_id
+    }
+    const first = await replayed(ASK)
+    const seen = [await asked(first.t, first.job_id)]
+    const refused = async ({ t, job_id }: typeof first) => {
+      expect(await codeOf(t.approve(await asked(t, job_id), t.admin))).toBe('self_approval')
+      seen.push(await asked(t, job_id))
+    }
+    await refused(first)
+    // After an activation that binds it to something else,
+    await first.t.activate(tighter(5000))
+    await first.t.rebind()
+    await refused(first)
+    // and where the second door asks again what was answered.
+    await first.t.approve(await asked(first.t, first.job_id))
+    await first.t.activate(tighter(4000))
+    expect(await first.t.claim(IT)).toEqual([])
+    await refused(first)
+    expect(new Set(seen).size).toBe(3)
+    // Where nobody was asked when it was replayed, and somebody is now.
+    const free = await replayed(ALLOW)
+    await free.t.activate(ASK)
+    expect(await free.t.claim(IT)).toEqual([])
+    await refused(free)
+    await held(first.t)
+    await held(free.t)
   })
 
   test('is for dead letters, and for those who may', async () => {

@@ -8,7 +8,8 @@ import { claimOf, type Job, move } from '../core/job.js'
 import { Problem } from '../errors.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
-import { activeFor, gateMoved } from '../store/keys.js'
+import { activeFor, gateMoved, standingUnder } from '../store/keys.js'
+import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 const TRIES = 6
@@ -25,7 +26,7 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
     const now = world.clock.now()
     const claim = claimOf(job, await loadPayload(world.db, job))
     const standing = standingAt('replay', now, await world.agents.of(active.gate, job.agent), job_id)
-    Object.assign(standing, await world.halts.of(active.gate, claim))
+    Object.assign(standing, await world.halts.of(active.gate, job))
     const decision = decide(active.policy, claim, standing)
     const decision_id = world.ids.id('dec', now)
     const row = decisionAbout(job, claim, decision, standing, decision_id)
@@ -53,6 +54,8 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
       budget_from: job.attempt,
       due_at: now,
       respond_by: null,
+      reminded_at: null,
+      replayed_by: caller.principal,
       error_class: null,
       error_code: null,
       error_message: null,
@@ -64,13 +67,13 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
       : move(job, 'replay', now, { ...fresh, approval_id: null, queue_deadline: now + fresh.queue_timeout_ms })
     const people = parks ? await world.people.of(active.gate, [job.agent, job.requested_by]) : NOBODY
     const asking = { approval_id, decision_id, people }
-    const approval = parks ? ask(moved.job, decision, asking, now, caller.principal) : null
+    const approval = parks ? ask(moved.job, decision, asking, now) : null
     const receipt = await world.ledger.commit({
       ...base,
       rows: { updateJobs: [moved.job], decisions: [row], insertApprovals: approval === null ? [] : [approval] },
       facts: [
         jobFact('job.replayed', moved.job, now, caller.principal, { ...moved.changed, note }),
-        ...(approval === null ? [] : [asked(approval, moved.job, now)]),
+        ...(approval === null ? [] : asked(approval, moved.job, now)),
       ],
     })
     if (receipt.ok) {
@@ -85,12 +88,14 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
 /** Gives a dead letter up for good; it stays readable. */
 export async function discard(world: World, caller: Caller, job_id: string, reason: string): Promise<Job> {
   for (let tries = 0; tries < TRIES; tries++) {
+    const gate = await getGate(world.db, caller.tenant)
+    await standingUnder(world, gate, caller)
     const job = await deadLetter(world, caller, job_id)
     const now = world.clock.now()
     const moved = move(job, 'discard', now, { status_reason: 'discarded' })
     const receipt = await world.ledger.commit({
       tenant: job.tenant,
-      gate: null,
+      gate,
       alone: [job_id],
       rows: { updateJobs: [moved.job] },
       facts: [jobFact('job.discarded', moved.job, now, caller.principal, { ...moved.changed, note: reason })],

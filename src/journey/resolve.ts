@@ -7,10 +7,12 @@ import type { Effect } from '../core/lease.js'
 import { attemptKey } from '../core/settle.js'
 import { Problem } from '../errors.js'
 import { getJob } from '../store/jobs.js'
+import { standingUnder } from '../store/keys.js'
 import { effectsOfJob } from '../store/leases.js'
 import type { Rows } from '../store/ledger/write.js'
 import type { PayloadRow } from '../store/payloads.js'
 import { outputRules } from '../store/results.js'
+import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 const TRIES = 6
@@ -24,6 +26,8 @@ const TRIES = 6
  */
 export async function resolve(world: World, caller: Caller, job_id: string, body: ResolveJob): Promise<Job> {
   for (let tries = 0; tries < TRIES; tries++) {
+    const gate = await getGate(world.db, caller.tenant)
+    await standingUnder(world, gate, caller)
     const job = await getJob(world.db, caller.tenant, job_id)
     if (job === null) throw new Problem('not_found')
     if (job.status !== 'ambiguous')
@@ -59,7 +63,7 @@ export async function resolve(world: World, caller: Caller, job_id: string, body
     ]
     if (last) facts.push(jobFact('job.resolved', step.moved.job, now, caller.principal, step.moved.changed))
     const rows: Rows = { updateJobs: [step.moved.job], effects: [step.effect], payloads: step.payloads }
-    const receipt = await world.ledger.commit({ tenant: job.tenant, gate: null, alone: [job.job_id], rows, facts })
+    const receipt = await world.ledger.commit({ tenant: job.tenant, gate, alone: [job.job_id], rows, facts })
     if (!receipt.ok) continue
     if (step.moved.job.status === 'retrying') world.bus.hint(job.tenant, job.topic)
     return step.moved.job

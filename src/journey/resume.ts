@@ -1,8 +1,10 @@
 import type { Caller } from '../core/access.js'
-import { lacksToStop, type ResumeRequest, resume, type Stop, scopeText, stopFacts } from '../core/stop.js'
+import { isPerson, mayBeOne, stillCounts } from '../core/four-eyes.js'
+import { lacksToStop, type ResumeRequest, resume, type Stop, scopeText, stopFacts, trialOf } from '../core/stop.js'
 import { Problem } from '../errors.js'
 import { getPrincipal } from '../store/directory.js'
-import { gateMoved } from '../store/keys.js'
+import { partyOf } from '../store/four-eyes.js'
+import { standingUnder } from '../store/keys.js'
 import { type Gate, getGate, listGates } from '../store/standing.js'
 import { getStop, type StopRow } from '../store/stops.js'
 import type { World } from '../store/world.js'
@@ -24,11 +26,12 @@ export async function resumeStop(
   for (let tries = 0; tries < TRIES; tries++) {
     // Before the stop is read: whoever changes it meanwhile moves this gate, and this commit loses.
     const gate = await getGate(world.db, caller.tenant)
+    await standingUnder(world, gate, caller)
     const stop = await getStop(world.db, caller.tenant, stop_id)
     if (stop === null) throw new Problem('not_found')
-    await assertPerson(world, caller, stop)
+    const { standing, overlap } = await twoOf(world, caller, stop)
     const now = world.clock.now()
-    const step = resume(stop, caller.principal, asked, now)
+    const step = resume(standing, caller.principal, { ...asked, key_id: caller.key_id }, now, overlap)
     if (step.kind === 'refused') {
       if (step.code === 'self_approval') await onRecord(world, caller, stop, step.detail)
       throw new Problem(step.code, step.detail, { stop_id })
@@ -40,7 +43,10 @@ export async function resumeStop(
       ? await listGates(world.db)
       : [gate ?? { tenant: caller.tenant, snapshot: null, epoch: 0, file_digest: null }]
     const tenants = gates.map(({ tenant }) => tenant)
-    const more = { note: asked.note, ...(carried ? { asked_by: step.asked_by } : { wanted: asked.stage }) }
+    const more = {
+      ...{ note: asked.note, ...(carried ? { asked_by: step.asked_by } : { wanted: asked.stage }) },
+      ...(asked.stage === 'trial' ? trialOf(asked) : {}),
+    }
     const receipt = await world.ledger.commit({
       tenant: caller.tenant,
       gate: null,
@@ -62,7 +68,7 @@ export async function resumeStop(
         more,
       ),
     })
-    await gateMoved(world, caller)
+    await world.policies.refresh(caller.tenant)
     if (!receipt.ok) continue
     return { stop: { ...stop, ...step.stop }, carried_out: carried }
   }
@@ -77,17 +83,31 @@ function rowOf(stop: Stop & Partial<StopRow>): Stop {
   return row
 }
 
-/** People resume, never a program, whatever its key may do: two keys of one automation are no second pair of eyes. */
-async function assertPerson(world: World, caller: Caller, stop: Stop): Promise<void> {
-  const [self, agent] = await Promise.all([
-    getPrincipal(world.db, caller.tenant, caller.principal),
-    stop.scope === 'agent' ? getPrincipal(world.db, caller.tenant, stop.target ?? '') : null,
+/**
+ * The stop with the request that still counts, and why who asked and who asks now may be one; null where they are two. People resume,
+ * never a program, whatever its key may do. Throws Problem `forbidden`.
+ */
+async function twoOf(
+  world: World,
+  caller: Caller,
+  stop: StopRow,
+): Promise<{ standing: StopRow; overlap: string | null }> {
+  const { tenant, principal } = caller
+  const [self, first, agent] = await Promise.all([
+    partyOf(world.db, tenant, { by: principal }),
+    stop.resume === null ? null : partyOf(world.db, tenant, stop.resume),
+    stop.scope === 'agent' ? getPrincipal(world.db, tenant, stop.target ?? '') : null,
   ])
-  const lacks =
-    self !== null && self.kind !== 'person' ? 'a person' : lacksToStop(caller, stop, agent === null ? null : agent.team)
-  if (lacks === null) return
-  await onRecord(world, caller, stop, `resuming ${scopeText(stop)} needs ${lacks}`)
-  throw new Problem('forbidden', `To resume ${scopeText(stop)} needs ${lacks}`, { needs: lacks })
+  const owner = agent?.team ?? null
+  const lacks = isPerson(self) ? lacksToStop(caller, stop, owner) : 'a person'
+  if (lacks !== null) {
+    await onRecord(world, caller, stop, `resuming ${scopeText(stop)} needs ${lacks}`)
+    throw new Problem('forbidden', `To resume ${scopeText(stop)} needs ${lacks}`, { needs: lacks })
+  }
+  // Who was disabled since, or may no more, or whose key was revoked, asks for nothing: this call is the first then.
+  if (first === null || !stillCounts(first, (as) => lacksToStop(as, stop, owner) !== null))
+    return { standing: { ...stop, resume: null }, overlap: null }
+  return { standing: stop, overlap: mayBeOne(first, self) }
 }
 
 async function onRecord(world: World, { tenant, principal }: Caller, { stop_id }: Stop, reason: string): Promise<void> {

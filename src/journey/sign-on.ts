@@ -206,6 +206,7 @@ async function declared(
     team,
     name: known?.name ?? name,
     email: known?.email ?? email,
+    slack: known?.slack ?? null,
     terms: null,
     source: 'group',
     created_at: known?.created_at ?? now,

@@ -1,9 +1,14 @@
-import { covers, type Stop } from '../core/stop.js'
+import type { Caller } from '../core/access.js'
+import { covers, lacksToStop, type Stop } from '../core/stop.js'
 import { Problem } from '../errors.js'
+import { getPrincipal, listTeams } from '../store/directory.js'
 import {
   getStop,
+  type InDoubt,
+  jobsInDoubt,
   leasesOfStop,
   type NodeHeard,
+  namesOf,
   nodesOf,
   type OpenEffect,
   openEffects,
@@ -29,15 +34,21 @@ export interface StopStatus {
   leases: { total: number; ended: number; open: number; ended_ms: number | null }
   effects: OpenEffect[]
   effects_total: number
+  /** What somebody should look at twice, in words. */
+  warning: string | null
 }
 
-/** What came of it so far, measured from the call. */
-export async function statusOf(world: World, stop: StopRow): Promise<StopStatus> {
-  const [heard, found, effects] = await Promise.all([
+/**
+ * What came of it so far, measured from the call. Effects of other tenants are counted for everybody, and named only to who may stop
+ * everything: they say what those tenants do.
+ */
+async function statusOf(world: World, caller: Caller, stop: StopRow): Promise<Omit<StopStatus, 'warning'>> {
+  const [heard, found, doubted] = await Promise.all([
     nodesOf(world.db, stop),
     leasesOfStop(world.db, stop),
     inScope(world, stop),
   ])
+  const told = doubted.filter(({ tenant }) => tenant === caller.tenant || seesAll(caller))
   const now = world.clock.now()
   const since = (at: number | null) => (at === null ? null : Math.max(0, at - stop.raised_at))
   const nodes = heard
@@ -57,28 +68,45 @@ export async function statusOf(world: World, stop: StopRow): Promise<StopStatus>
     confirmed_ms: confirmed ? Math.max(last, ...nodes.map((each) => each.confirmed_ms ?? 0)) : null,
     nodes,
     leases,
-    effects: effects.slice(0, SHOWN),
-    effects_total: effects.length,
+    effects: await openEffects(world.db, told, SHOWN),
+    effects_total: doubted.reduce((sum, { open }) => sum + open, 0),
   }
 }
+
+const seesAll = (caller: Caller) => lacksToStop(caller, { scope: 'everything', target: null }, null) === null
 
 const isThere = ({ seen_at }: NodeHeard, { raised_at }: Stop) => seen_at !== null && seen_at > raised_at - NODE_GONE_MS
 
-async function inScope(world: World, stop: StopRow): Promise<OpenEffect[]> {
-  const open = await openEffects(world.db, stop)
-  const owner = stop.scope === 'team' ? await ownersOf(world.db, open) : () => null
-  return open.filter((each) => covers(stop, { ...each, owner: owner(each.tenant, each.agent) }))
+async function inScope(world: World, stop: StopRow): Promise<InDoubt[]> {
+  const doubted = await jobsInDoubt(world.db, stop)
+  const owner = stop.scope === 'team' ? await ownersOf(world.db, doubted) : () => null
+  return doubted.filter((each) =>
+    covers(stop, { ...each, owners: namesOf(each).map((name) => owner(each.tenant, name)) }),
+  )
 }
 
 /** The same once it is confirmed, or when `waitMs` are over; nothing is said to be done that is not. Throws Problem `not_found`. */
-export async function awaitStop(world: World, tenant: string, stop_id: string, waitMs: number): Promise<StopStatus> {
+export async function awaitStop(world: World, caller: Caller, stop_id: string, waitMs: number): Promise<StopStatus> {
   const until = world.clock.now() + waitMs
   for (;;) {
-    const stop = await getStop(world.db, tenant, stop_id)
+    const stop = await getStop(world.db, caller.tenant, stop_id)
     if (stop === null) throw new Problem('not_found')
-    const status = await statusOf(world, stop)
+    const status = await statusOf(world, caller, stop)
     const left = until - world.clock.now()
-    if (status.confirmed || left <= 0) return status
+    if (status.confirmed || left <= 0) return { ...status, warning: await warningOf(world, stop) }
     await new Promise<void>((go) => world.clock.after(Math.min(LOOK_MS, left), go))
   }
+}
+
+/**
+ * A misspelt name stops nothing, and is confirmed at once. It is no reason to refuse: of who acts under a name that only another's key
+ * says the directory knows nothing, and a stop that is argued with is none.
+ */
+async function warningOf(world: World, { tenant, scope, target }: Stop): Promise<string | null> {
+  if (target === null) return null
+  const isUnknown =
+    scope === 'agent'
+      ? (await getPrincipal(world.db, tenant, target)) === null
+      : scope === 'team' && (await listTeams(world.db, tenant)).every(({ team }) => team !== target)
+  return isUnknown ? `The directory knows no ${scope} ${target}: is that its name?` : null
 }

@@ -7,6 +7,8 @@ import type { Principal } from '../core/principal.js'
 import type { StopScope } from '../core/stop.js'
 import { getGate } from '../store/standing.js'
 import { getStop } from '../store/stops.js'
+import { applyDirectory, disablePrincipal } from './directory.js'
+import { createKey, revokeKey } from './keys.js'
 import { resumeStop } from './resume.js'
 import { confirm, enforceStops, raiseStop } from './stop.js'
 import { awaitStop } from './stop-status.js'
@@ -72,6 +74,16 @@ async function declare(at: Tenancy, principal: string, team: string, fallback: s
     facts: [],
   })
   await at.world.policies.refresh(at.tenant)
+}
+
+const known = (at: Tenancy, principal: string, kind: string, role: string) => {
+  const none = { team: null, name: null, email: null, terms: null }
+  return applyDirectory(
+    at.world,
+    at.admin,
+    { teams: [], principals: [{ principal, kind, role, ...none } as never] },
+    'api',
+  )
 }
 
 describe('a stop', () => {
@@ -190,13 +202,13 @@ describe('what is there already', () => {
     expect((await at.beat(theirs.lease)).answer).toBe('ok')
     expect(await codeOf(at.begin(leased.lease, 'more'))).toBe('effect_refused')
     expect(await codeOf(at.begin(theirs.lease, 'more'))).toBe('done')
-    const status = await awaitStop(at.world, at.tenant, stop.stop_id, 0)
+    const status = await awaitStop(at.world, at.operator, stop.stop_id, 0)
     expect(status).toMatchObject({ confirmed: false, confirmed_ms: null, leases: { total: 1, ended: 0, open: 1 } })
     const open = { job_id: leased.job.job_id, effect_key: 'paid', agent: 'agent:bot', topic: 'job.do.a' }
     expect(status.effects).toEqual([expect.objectContaining({ ...open, status: 'running' })])
     plane.clock.advance(700)
     await at.fail(leased.lease)
-    const after = await awaitStop(at.world, at.tenant, stop.stop_id, 0)
+    const after = await awaitStop(at.world, at.operator, stop.stop_id, 0)
     // No lease is open any more, and the effect still is.
     expect(after).toMatchObject({ confirmed: true, confirmed_ms: 700, leases: { ended: 1, open: 0, ended_ms: 700 } })
     expect(after.effects).toEqual([expect.objectContaining({ ...open, status: 'ambiguous' })])
@@ -241,6 +253,39 @@ describe('what is there already', () => {
   })
 })
 
+describe('whoever asks as another', () => {
+  const acting = (at: Tenancy, more: Partial<Caller> = {}) =>
+    at.caller('agent', 'agent:bot', { act_as: ['agent:free'], ...more })
+  const asFree = (at: Tenancy, topic = 'job.do.a') => at.submit({ topic, agent: 'agent:free' }, null, acting(at))
+
+  test.each<[StopScope, string]>([
+    ['agent', 'agent:bot'],
+    ['team', 'desk'],
+  ])(`${proves('A10')} is stopped with the %s %s, at every door and where it runs`, async (scope, target) => {
+    const at = await plane.tenant(POLICY)
+    await declare(at, 'agent:bot', 'desk')
+    await declare(at, 'agent:free', 'sales')
+    await asFree(at, 'job.do.b')
+    const [running] = await at.claim(['job.do.b'])
+    await at.begin(running?.lease ?? '', 'paid')
+    const [queued, asked] = [await asFree(at), await asFree(at, 'job.ask.it')]
+    const { stop_id } = await stopped(at, scope, target)
+    expect(await codeOf(asFree(at))).toBe('stopped')
+    expect(await at.claim(['job.do.a'])).toEqual([])
+    expect(await codeOf(at.approve(asked.approval_id ?? ''))).toBe('approval_frozen')
+    expect((await at.beat(running?.lease ?? '')).answer).toBe('cancel')
+    const status = await awaitStop(at.world, at.operator, stop_id, 0)
+    expect(status).toMatchObject({ leases: { total: 1, open: 1 }, effects_total: 1 })
+    plane.clock.advance(600_001)
+    await at.sweep()
+    expect(await at.job(queued.job_id)).toMatchObject({ status: 'expired', status_reason: 'stopped' })
+    // What nobody of them has a hand in goes on.
+    const own = at.caller('agent', 'agent:free')
+    expect((await at.submit({ topic: 'job.do.a' }, null, own)).status).toBe('queued')
+    expect(await violations(plane, at.tenant)).toEqual([])
+  })
+})
+
 describe('who may stop', () => {
   test(`${proves('A10')} leads their team and its agents, nobody else without the permission, and each try is on record`, async () => {
     const at = await plane.tenant(POLICY)
@@ -252,11 +297,37 @@ describe('who may stop', () => {
     expect(await codeOf(stopped(at, 'agent', 'agent:nobody', lead))).toBe('forbidden')
     expect(await codeOf(stopped(at, 'tenant', null, lead))).toBe('forbidden')
     expect(await codeOf(stopped(at, 'agent', 'agent:bot', at.agent))).toBe('forbidden')
-    expect((await at.kinds()).filter((kind) => kind === 'stop.refused')).toHaveLength(5)
+    expect((await at.kinds()).filter((kind) => kind === 'stop.refused')).toHaveLength(4)
     expect((await at.submit({ topic: 'job.do.a' })).status).toBe('queued')
     await stopped(at, 'agent', 'agent:bot', lead)
     await stopped(at, 'team', 'desk', lead)
     expect(await codeOf(at.submit({ topic: 'job.do.a' }))).toBe('stopped')
+  })
+
+  test('who tries many names is counted, not written once for each', async () => {
+    const at = await plane.tenant(POLICY)
+    const viewer = at.caller('viewer', 'person:vic')
+    for (let n = 0; n < 30; n++) expect(await codeOf(stopped(at, 'agent', `agent:${n}`, viewer))).toBe('forbidden')
+    expect((await at.facts()).filter(({ kind }) => kind === 'stop.refused')).toEqual([
+      expect.objectContaining({ reason: expect.stringContaining('agent agent:0 needs') }),
+    ])
+  })
+
+  test('a name that the directory does not know is said with the answer, and stopped all the same', async () => {
+    const at = await plane.tenant(POLICY)
+    await declare(at, 'agent:bot', 'desk')
+    const warned = async (scope: StopScope, target: string | null) => {
+      const { stop_id } = await stopped(at, scope, target)
+      return (await awaitStop(at.world, at.operator, stop_id, 0)).warning
+    }
+    expect(await warned('agent', 'agent:bto')).toContain('agent:bto')
+    expect(await warned('team', 'dsek')).toContain('dsek')
+    expect([
+      await warned('agent', 'agent:bot'),
+      await warned('topic', 'job.none'),
+      await warned('tenant', null),
+    ]).toEqual([null, null, null])
+    expect(await codeOf(at.submit({ topic: 'job.do.a' }, null, at.caller('agent', 'agent:bto')))).toBe('stopped')
   })
 
   test('a key that is narrowed may no more than it says', async () => {
@@ -300,7 +371,7 @@ describe('resuming', () => {
     const at = await plane.tenant(POLICY)
     const { stop_id } = await stopped(at, 'tenant')
     await resumed(at, at.operator, stop_id, 'trial', 5)
-    await resumed(at, at.admin, stop_id, 'trial')
+    await resumed(at, at.admin, stop_id, 'trial', 5)
     expect(await codeOf(at.submit({ topic: 'job.do.a', action_type: 'delete' }))).toBe('stopped')
     for (let n = 0; n < 5; n++) await at.submit({ topic: 'job.do.a' })
     expect(await codeOf(at.submit({ topic: 'job.do.a' }))).toBe('rate_limited')
@@ -312,13 +383,88 @@ describe('resuming', () => {
     expect(await violations(plane, at.tenant)).toEqual([])
   })
 
+  test(`${proves('A10')} a trial runs as many a minute as it says, also of what waited in the queue`, async () => {
+    const at = await plane.tenant(POLICY)
+    for (let n = 0; n < 12; n++) await at.submit({ topic: 'job.do.a' })
+    const { stop_id } = await stopped(at, 'tenant')
+    await resumed(at, at.operator, stop_id, 'trial', 2)
+    await resumed(at, at.admin, stop_id, 'trial', 2)
+    const node = at.on(plane.node())
+    const ranIn = async (ms: number) => {
+      let ran = 0
+      for (const until = plane.clock.now() + ms; plane.clock.now() < until; plane.clock.advance(1100)) {
+        const leases = await Promise.all([at.claim(['job.do.a'], { capacity: 5 }), node.claim(['job.do.a'])])
+        for (const { lease } of leases.flat()) {
+          ran++
+          await at.succeed(lease)
+        }
+      }
+      return ran
+    }
+    plane.clock.advance(60_000 - (plane.clock.now() % 60_000))
+    expect(await ranIn(50_000)).toBe(2)
+    plane.clock.advance(120_000)
+    expect(await ranIn(10_000)).toBe(2)
+    expect(await violations(plane, at.tenant)).toEqual([])
+  })
+
   test('is for people: not for a service with an admin’s key, nor for the agent', async () => {
     const at = await plane.tenant(POLICY)
     const { stop_id } = await stopped(at, 'agent', 'agent:bot')
     expect(await codeOf(resumed(at, at.agent, stop_id, 'trial'))).toBe('forbidden')
-    await declare(at, 'agent:root', 'desk')
-    const program = at.caller('admin', 'agent:root')
+    await known(at, 'service:root', 'service', 'admin')
+    const program = at.caller('admin', 'service:root')
     expect(await codeOf(resumed(at, program, stop_id, 'trial'))).toBe('forbidden')
+  })
+
+  test(`${proves('A10')} is no matter of one person with two names: who made a key of the other is no second`, async () => {
+    const at = await plane.tenant(POLICY)
+    const { stop_id } = await stopped(at, 'tenant')
+    const made = { role: 'operator', principal: 'person:puppet' } as const
+    const { row } = await createKey(at.world, at.tenant, at.admin.principal, made)
+    const puppet = at.caller('operator', 'person:puppet', { key_id: row.key_id })
+    await resumed(at, at.admin, stop_id, 'trial')
+    expect(await codeOf(resumed(at, puppet, stop_id, 'trial'))).toBe('self_approval')
+    await resumed(at, at.operator, stop_id, 'trial', 3)
+    await resumed(at, puppet, stop_id, 'trial', 4)
+    expect(await codeOf(resumed(at, at.admin, stop_id, 'trial', 4))).toBe('self_approval')
+    expect((await resumed(at, at.operator, stop_id, 'trial', 4)).carried_out).toBe(true)
+    expect((await at.kinds()).filter((kind) => kind === 'stop.refused')).toHaveLength(2)
+  })
+
+  test('is asked for by somebody who still may: of who was disabled or demoted since nothing is carried out', async () => {
+    const at = await plane.tenant(POLICY)
+    const olga = (role: string) => known(at, 'person:olga', 'person', role)
+    await olga('operator')
+    const { stop_id } = await stopped(at, 'tenant')
+    await resumed(at, at.operator, stop_id, 'trial')
+    await olga('viewer')
+    expect((await resumed(at, at.admin, stop_id, 'trial')).carried_out).toBe(false)
+    await olga('operator')
+    plane.clock.advance(3_600_000)
+    await resumed(at, at.operator, stop_id, 'trial')
+    await disablePrincipal(at.world, at.admin, 'person:olga')
+    const { stop, carried_out } = await resumed(at, at.admin, stop_id, 'trial')
+    expect([carried_out, stop.stage, stop.resume?.by]).toEqual([false, 'stopped', 'person:root'])
+    // Nor of a key that was revoked since, whoever had it.
+    plane.clock.advance(3_600_000)
+    const { row } = await createKey(at.world, at.tenant, 'test', { role: 'operator', principal: 'person:ada' })
+    await resumed(at, at.caller('operator', 'person:ada', { key_id: row.key_id }), stop_id, 'trial')
+    await revokeKey(at.world, at.tenant, 'person:root', row.key_id)
+    expect((await resumed(at, at.admin, stop_id, 'trial')).carried_out).toBe(false)
+  })
+
+  test('carries out what both said: who asks for a careful trial does not carry out a wild one', async () => {
+    const at = await plane.tenant(POLICY)
+    const { stop_id } = await stopped(at, 'tenant')
+    await resumed(at, at.operator, stop_id, 'trial', 10_000)
+    const careful = await resumed(at, at.admin, stop_id, 'trial', 1)
+    expect([careful.carried_out, careful.stop.stage]).toEqual([false, 'stopped'])
+    expect(careful.stop.resume).toMatchObject({ by: 'person:root', trial_limit: 1 })
+    const done = await resumed(at, at.operator, stop_id, 'trial', 1)
+    expect([done.carried_out, done.stop.trial_limit]).toEqual([true, 1])
+    const asked = (await at.facts()).filter(({ kind }) => kind === 'stop.resume_requested')
+    expect(asked.map(({ trial_limit }) => trial_limit)).toEqual([10_000, 1])
   })
 
   test('one request is good for an hour', async () => {
@@ -340,6 +486,50 @@ describe('resuming', () => {
   })
 })
 
+describe('what it says of open effects', () => {
+  test(`${proves('A10')} names those of other tenants to nobody but who may stop everything`, async () => {
+    const [home, other] = [await plane.tenant(POLICY), await plane.tenant(POLICY)]
+    const theirs = await other.lease({ topic: 'job.do.secret' })
+    await other.begin(theirs.lease, 'pay-customer-4711')
+    const admin = home.caller('admin', 'person:root', { tenant: 'default' })
+    const { stop_id } = await stopped(home, 'everything', null, admin)
+    const seen = (as: Caller) => awaitStop(home.world, as, stop_id, 0)
+    expect((await seen(admin)).effects).toContainEqual(expect.objectContaining({ effect_key: 'pay-customer-4711' }))
+    for (const as of [
+      { ...admin, role: 'viewer' as const },
+      { ...admin, permissions: ['stops:read' as const] },
+    ]) {
+      const { effects, effects_total } = await seen(as)
+      expect(effects.filter(({ tenant }) => tenant !== 'default')).toEqual([])
+      expect(effects_total).toBeGreaterThan(0)
+    }
+    await plane.db.query(`UPDATE stops SET stage = 'full', ended_at = 1 WHERE stop_id = $1`, [stop_id])
+    await plane.db.query('UPDATE gates SET epoch = epoch + 1')
+  })
+
+  test('is of those in its scope, however many others there are', async () => {
+    const at = await plane.tenant(POLICY)
+    const many = await at.lease({ topic: 'job.do.a' })
+    await at.begin(many.lease, 'first')
+    await at.submit({ topic: 'job.do.b' }, null, at.otherAgent)
+    const [mine] = await at.claim(['job.do.b'])
+    plane.clock.advance(1000)
+    await at.begin(mine?.lease ?? '', 'pay')
+    // As eleven jobs with a thousand each would: a job may have 1,000.
+    await plane.db.query(
+      `INSERT INTO effects SELECT (json_populate_record(e, json_build_object('effect_key', 'e' || g))).*
+       FROM effects e, generate_series(1, 10000) g WHERE e.tenant = $1 AND e.effect_key = 'first'`,
+      [at.tenant],
+    )
+    const one = await stopped(at, 'agent', 'agent:other')
+    const ofOne = await awaitStop(at.world, at.operator, one.stop_id, 0)
+    expect(ofOne).toMatchObject({ effects_total: 1, effects: [{ effect_key: 'pay', agent: 'agent:other' }] })
+    const all = await stopped(at, 'tenant')
+    const ofAll = await awaitStop(at.world, at.operator, all.stop_id, 0)
+    expect([ofAll.effects_total, ofAll.effects.length]).toEqual([10_002, 500])
+  })
+})
+
 describe('nodes', () => {
   const node = (name: string) => ({ node: `node_${name}`, name })
   test('confirm once they have read the gate, and one that is silent leaves it unconfirmed', async () => {
@@ -350,7 +540,7 @@ describe('nodes', () => {
       await plane.db.query('INSERT INTO nodes VALUES ($1, $2, $3, $3)', [node, name, now])
     const other = plane.node()
     const { stop_id } = await stopped(at, 'tenant')
-    const status = () => awaitStop(at.world, at.tenant, stop_id, 0)
+    const status = () => awaitStop(at.world, at.operator, stop_id, 0)
     plane.clock.advance(40)
     await confirm(at.world, node('a'))
     expect(await status()).toMatchObject({
@@ -376,7 +566,7 @@ describe('nodes', () => {
     }
     const { stop_id } = await stopped(at, 'tenant')
     plane.db.tap = null
-    const status = () => awaitStop(at.world, at.tenant, stop_id, 0)
+    const status = () => awaitStop(at.world, at.operator, stop_id, 0)
     expect(await status()).toMatchObject({ confirmed: false, leases: { total: 0 } })
     expect((await at.beat(leased.lease)).answer).toBe('ok')
     await enforceStops(plane.node())

@@ -3,6 +3,7 @@ import { cancelFor, covers, HOME, lacksToStop, type Stop, type StopScope, scopeT
 import { Problem } from '../errors.js'
 import { getPrincipal } from '../store/directory.js'
 import { getJobs } from '../store/jobs.js'
+import { standingUnder } from '../store/keys.js'
 import { type Gate, getGate, listGates } from '../store/standing.js'
 import {
   activeStops,
@@ -11,6 +12,7 @@ import {
   type Live,
   leasesFound,
   liveLeases,
+  namesOf,
   nodeGone,
   nodeSeen,
   ownersOf,
@@ -42,12 +44,13 @@ export interface Raising {
  */
 export async function raiseStop(world: World, caller: Caller, raising: Raising): Promise<StopRow> {
   const called = world.clock.now()
-  await assertMay(world, caller, raising)
-  const same = (await activeStops(world.db, caller.tenant)).find((stop) => isSame(stop, caller, raising, called))
-  if (same !== undefined) return same
   for (let tries = 0; tries < TRIES; tries++) {
     const gates = await gatesOf(world, caller, raising.scope)
     const own = gates.find(({ tenant }) => tenant === caller.tenant)
+    await standingUnder(world, own ?? null, caller)
+    await assertMay(world, caller, raising)
+    const same = (await activeStops(world.db, caller.tenant)).find((stop) => isSame(stop, caller, raising, called))
+    if (same !== undefined) return same
     const now = world.clock.now()
     const stop: Stop = {
       tenant: caller.tenant,
@@ -100,7 +103,8 @@ async function assertMay(world: World, caller: Caller, raising: Raising): Promis
   const reason = `${scopeText({ scope, target })} needs ${lacks}`
   const at = world.clock.now()
   const write = () => world.ledger.record(caller.tenant, [{ ...refused, at, reason }])
-  await world.refusals.onRecord({ ...refused, reason }, at, write)
+  // Counted by scope: whoever asks chooses the names, and could else fill the log with them.
+  await world.refusals.onRecord({ ...refused, reason: `${scope} needs ${lacks}` }, at, write)
   throw new Problem('forbidden', `To stop ${reason}`, { needs: lacks })
 }
 
@@ -153,7 +157,7 @@ async function enforce(world: World, stop: Stop): Promise<void> {
 
 async function inScope(world: World, stop: Stop, live: readonly Live[]): Promise<Live[]> {
   const owner = stop.scope === 'team' ? await ownersOf(world.db, live) : () => null
-  return live.filter((each) => covers(stop, { ...each, owner: owner(each.tenant, each.agent) }))
+  return live.filter((each) => covers(stop, { ...each, owners: namesOf(each).map((name) => owner(each.tenant, name)) }))
 }
 
 /** Who was quicker than this (a report, a heartbeat's end) is looked at again by the next pass. */

@@ -12,7 +12,10 @@ import {
   turns,
 } from '../../test/plane.js'
 import { proves } from '../../test/requirements.js'
+import { UNBOUND } from '../core/principal.js'
 import { DbError } from '../errors.js'
+import { applyDirectory } from './directory.js'
+import { declareAutonomy } from './promote.js'
 
 const rule = (body: string) => `version: v1\ndefault_decision: DENY\nrules:\n${body}`
 const ALLOW = rule(
@@ -247,5 +250,33 @@ describe('a store that fails', () => {
     const t = await plane.tenant(ALLOW)
     const nobody = t.caller('agent', 'agent:bot', { tenant: 'nobody' })
     expect(await codeOf(t.submit({ topic: 'job.do.it' }, null, nobody))).toBe('no_policy')
+  })
+})
+
+describe('an agent in the shadow', () => {
+  const FEW = rule(
+    '  - { id: few, match: { topic: job.do.* }, decision: ALLOW, limits: { rate: 5/hour, per: tenant } }\n',
+  )
+  async function shadowed(): Promise<Tenancy> {
+    const t = await plane.tenant(FEW)
+    const bot = { principal: 'agent:bot', kind: 'agent', role: 'agent', team: null, name: null, email: null } as const
+    await applyDirectory(t.world, t.admin, { teams: [], principals: [{ ...bot, terms: UNBOUND }] } as never, 'api')
+    await declareAutonomy(t.world, t.admin, 'agent:bot', { stage: 'shadow' })
+    return t
+  }
+
+  test('is bound by limits as it would be, and takes nothing of them from those whose work runs', async () => {
+    const t = await shadowed()
+    const node = t.on(plane.node())
+    const ask = (at: Tenancy) => codeOf(at.submit({ topic: 'job.do.it' }))
+    const codes: string[] = []
+    for (let n = 0; n < 12; n++) codes.push(...(await Promise.all([ask(t), ask(node)])))
+    expect(codes.filter((code) => code === 'done')).toHaveLength(5)
+    expect(new Set(codes)).toEqual(new Set(['done', 'rate_limited']))
+    expect((await t.kinds()).filter((kind) => kind === 'job.shadowed')).toHaveLength(5)
+    for (let n = 0; n < 5; n++)
+      expect((await t.submit({ topic: 'job.do.it' }, null, t.otherAgent)).status).toBe('queued')
+    expect(await codeOf(t.submit({ topic: 'job.do.it' }, null, t.otherAgent))).toBe('rate_limited')
+    await held(t)
   })
 })

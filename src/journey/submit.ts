@@ -2,6 +2,7 @@ import type { Accepted, Shadowed, SubmitJob } from '../contract/jobs.js'
 import type { Caller } from '../core/access.js'
 import { admit, claimFrom } from '../core/admit.js'
 import { joined } from '../core/audit.js'
+import { checkedId, isSpotCheck, owedKey, owesCheck } from '../core/autonomy.js'
 import { shortForm } from '../core/binding.js'
 import { canonical, digestOf, saltedHash } from '../core/canonical.js'
 import { type Decision, decide, limitKeys, refusal, type Standing, standingAt } from '../core/door.js'
@@ -9,7 +10,7 @@ import { NOBODY, type People } from '../core/flow.js'
 import { useKey } from '../core/grant.js'
 import { type Claim, decisionIdOf } from '../core/job.js'
 import type { Json } from '../core/json.js'
-import { windowStart } from '../core/limits.js'
+import { isOwn } from '../core/policy/change.js'
 import { validateInput } from '../core/policy/evaluate.js'
 import { topicMatches } from '../core/policy/topics.js'
 import { Problem } from '../errors.js'
@@ -17,7 +18,8 @@ import { decisionRow } from '../store/decisions.js'
 import { getIdempotent } from '../store/idempotency.js'
 import { activeFor, gateMoved } from '../store/keys.js'
 import type { Intent } from '../store/ledger/inbox.js'
-import type { Spend } from '../store/ledger/write.js'
+import { releases, type Spend } from '../store/ledger/write.js'
+import { rateSpends } from '../store/limits.js'
 import { type PayloadRow, pointerTo } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
 import { loadCounters } from '../store/standing.js'
@@ -35,6 +37,18 @@ export interface InShadow {
 }
 export type Submitted = Admitted | InShadow
 
+/** One submit, and what the door made of it. */
+interface Asked {
+  caller: Caller
+  body: SubmitJob
+  /** If it becomes a job. */
+  job_id: string
+  active: Active
+  claim: Claim
+  standing: Standing
+  decision: Decision
+}
+
 /** A node that loses this often against gate, limits or keys is told to come back rather than spin. */
 const TRIES = 8
 
@@ -50,6 +64,30 @@ export async function submit(
   idempotencyKey: string | null,
   beforeDenial: () => void = () => {},
 ): Promise<Submitted> {
+  if (isOwn(body.topic)) throw new Problem('topic_refused', `${body.topic} is submitted by the plane itself`)
+  return admitted(world, caller, body, idempotencyKey, beforeDenial)
+}
+
+/**
+ * What somebody asks of the plane itself, as the plane puts it: of its own topics nobody else writes the input, so what rules and reviewers
+ * read in it is so.
+ */
+export function submitOwn(
+  world: World,
+  caller: Caller,
+  body: SubmitJob,
+  idempotencyKey: string | null,
+): Promise<Submitted> {
+  return admitted(world, caller, body, idempotencyKey, () => {})
+}
+
+async function admitted(
+  world: World,
+  caller: Caller,
+  body: SubmitJob,
+  idempotencyKey: string | null,
+  beforeDenial: () => void,
+): Promise<Submitted> {
   permitted(caller, body)
   const request_hash = idempotencyKey === null ? '' : digestOf('request', body as Json)
   const earlier = async () => (idempotencyKey === null ? null : replayOf(world, caller, idempotencyKey, request_hash))
@@ -57,6 +95,7 @@ export async function submit(
     const active = await activeFor(world, caller)
     const { claim, standing, job_id } = await load(world, caller, active, body)
     const decision = decide(active.policy, claim, standing)
+    const asked: Asked = { caller, body, job_id, active, claim, standing, decision }
     if (decision.outcome !== 'pass' && decision.outcome !== 'park') {
       // A repeat is answered as the first time, whatever policy says by now.
       const first = await earlier()
@@ -73,11 +112,11 @@ export async function submit(
           faults: faults.map((f) => ({ path: `/input${f.path}`, message: f.message })),
         })
       beforeDenial()
-      await refuse(world, caller, claim, active, standing, decision, body.run_id ?? null)
+      await refuse(world, asked)
       continue
     }
     if (decision.outcome === 'shadow') {
-      const answer = await shadow(world, caller, claim, active, standing, decision, body.run_id ?? null)
+      const answer = await shadow(world, asked)
       if (answer !== null) return { answer, replayed: false }
       continue
     }
@@ -93,19 +132,7 @@ export async function submit(
     }
     const parks = decision.outcome === 'park'
     const people = parks ? await world.people.of(active.gate, [claim.agent, caller.principal]) : NOBODY
-    const { intent, answer } = accept(
-      world,
-      caller,
-      claim,
-      active,
-      standing,
-      decision,
-      body,
-      idempotencyKey,
-      request_hash,
-      people,
-      job_id,
-    )
+    const { intent, answer } = accept(world, asked, people, idempotencyKey, request_hash)
     const receipt = await world.ledger.commit(intent)
     if (receipt.ok) {
       if (answer.status === 'queued') world.bus.hint(claim.tenant, claim.topic)
@@ -144,13 +171,15 @@ async function load(
   const by = { tenant, agent, agent_version: known?.version ?? null, team: agent === principal ? team : null }
   const claim = claimFrom(by, body)
   const now = world.clock.now()
+  const halts = await world.halts.of(active.gate, { ...claim, requested_by: principal })
+  const keys = limitKeys(active.policy, claim, now, { ...halts, agent: known })
+  const check = known?.stage?.stage === 'assisted' ? known.stage.spot_check : null
+  if (check !== null) keys.push(owedKey(agent))
+  const counters = keys.length > 0 ? await loadCounters(world.db, tenant, keys) : {}
   // Before the door is asked: what it draws for the job, it draws from the id.
-  const job_id = world.ids.id('job', now)
-  const standing = standingAt('submit', now, known, job_id)
-  const halts = await world.halts.of(active.gate, claim)
-  Object.assign(standing, halts)
-  const keys = limitKeys(active.policy, claim, now, halts)
-  if (keys.length > 0) standing.counters = await loadCounters(world.db, tenant, keys)
+  const next = () => world.ids.id('job', now)
+  const job_id = check !== null && owesCheck(agent, counters) ? checkedId(next, check) : next()
+  const standing = { ...standingAt('submit', now, known, job_id), ...halts, counters }
   const grants = await world.grants.covering(active.gate, claim, principal, now)
   if (grants.length > 0) standing.grants = grants
   return { claim, standing, job_id }
@@ -164,31 +193,16 @@ async function replayOf(world: World, caller: Caller, key: string, request_hash:
 }
 
 /** Records the denial and throws it; returns only when the gate moved meanwhile, so that it is decided again. */
-async function refuse(
-  world: World,
-  caller: Caller,
-  claim: Claim,
-  active: Active,
-  standing: Standing,
-  decision: Decision,
-  run_id: string | null,
-): Promise<void> {
-  const decision_id = await keep('job.denied', world, caller, claim, active, standing, decision, run_id)
-  if (decision_id !== null) throw refusal(decision, { decision_id })
+async function refuse(world: World, asked: Asked): Promise<void> {
+  const decision_id = await keep('job.denied', world, asked)
+  if (decision_id !== null) throw refusal(asked.decision, { decision_id })
 }
 
 /** Records what would have been; null when the gate moved meanwhile. */
-async function shadow(
-  world: World,
-  caller: Caller,
-  claim: Claim,
-  active: Active,
-  standing: Standing,
-  decision: Decision,
-  run_id: string | null,
-): Promise<Shadowed | null> {
-  const decision_id = await keep('job.shadowed', world, caller, claim, active, standing, decision, run_id)
+async function shadow(world: World, asked: Asked): Promise<Shadowed | null> {
+  const decision_id = await keep('job.shadowed', world, asked)
   if (decision_id === null) return null
+  const { decision } = asked
   const { reason, rules, snapshot, job_hash } = decision
   return {
     status: 'shadowed',
@@ -203,17 +217,10 @@ async function shadow(
 }
 
 /** A decision that leaves no job, with its claim and entry. Its id, or null when the gate moved meanwhile. */
-async function keep(
-  kind: 'job.denied' | 'job.shadowed',
-  world: World,
-  caller: Caller,
-  claim: Claim,
-  active: Active,
-  standing: Standing,
-  decision: Decision,
-  run_id: string | null,
-): Promise<string | null> {
-  const now = standing.now
+async function keep(kind: 'job.denied' | 'job.shadowed', world: World, asked: Asked): Promise<string | null> {
+  const { caller, body, active, claim, standing, decision } = asked
+  const { now } = standing
+  const run_id = body.run_id ?? null
   const decision_id = world.ids.id('dec', now)
   const { payloads, input_ptr, context_ptr, input_hash } = payloadsOf(world, claim, null, now)
   const { input: _input, context: _context, ...said } = claim
@@ -228,6 +235,7 @@ async function keep(
         { ...decisionRow(claim, decision, standing, decision_id), claim: said, input_ptr, context_ptr, run_id },
       ],
     },
+    spends: kind === 'job.shadowed' ? rateSpends(claim.tenant, decision.evaluation.limits, 'submit', now) : [],
     facts: [
       {
         kind,
@@ -256,18 +264,12 @@ async function keep(
 
 function accept(
   world: World,
-  caller: Caller,
-  claim: Claim,
-  active: Active,
-  standing: Standing,
-  decision: Decision,
-  body: SubmitJob,
+  { caller, body, job_id, active, claim, standing, decision }: Asked,
+  people: People,
   idempotencyKey: string | null,
   request_hash: string,
-  people: People,
-  job_id: string,
 ): { intent: Intent; answer: Accepted } {
-  const now = standing.now
+  const { now } = standing
   const { payloads, input_ptr, context_ptr, input_hash } = payloadsOf(world, claim, job_id, now)
   const made = {
     job_id,
@@ -321,28 +323,20 @@ function accept(
               },
             ],
     },
-    spends: [...rateSpends(claim, decision, now), ...grantSpend(claim, decision, standing)],
+    spends: [
+      ...checkSpend(claim, decision, standing),
+      ...rateSpends(claim.tenant, decision.evaluation.limits, 'submit', now),
+      ...grantSpend(claim, decision, standing),
+    ],
     facts,
   }
   return { intent, answer }
 }
 
-function rateSpends(claim: Claim, decision: Decision, now: number): Spend[] {
-  return decision.evaluation.limits.flatMap((limit): Spend[] =>
-    limit.rate
-      ? [
-          {
-            tenant: claim.tenant,
-            key: limit.key,
-            kind: 'rate',
-            max: limit.rate.count,
-            window_start: windowStart(now, limit.rate.period_ms),
-            period_ms: limit.rate.period_ms,
-            at: now,
-          },
-        ]
-      : [],
-  )
+/** It is the check that was owed. */
+function checkSpend({ tenant, agent }: Claim, decision: Decision, { counters, now }: Standing): Spend[] {
+  const isOwed = owesCheck(agent, counters) && isSpotCheck({ ...decision, agent })
+  return isOwed ? releases(tenant, [owedKey(agent)], now) : []
 }
 
 /** The use of a grant that this job takes: racing nodes never take more than there are. */

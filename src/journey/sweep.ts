@@ -1,14 +1,16 @@
+import { unanswerableFacts } from '../core/admit.js'
 import type { Approval } from '../core/approval.js'
-import { type Fact, joined } from '../core/audit.js'
+import { type Fact, type FactKind, joined } from '../core/audit.js'
 import { jobFact } from '../core/facts.js'
-import { advance } from '../core/flow.js'
+import { advance, remind } from '../core/flow.js'
+import type { Halts } from '../core/halt.js'
 import { type Job, move, touch } from '../core/job.js'
 import { expiryAfterBeat } from '../core/lease.js'
 import { settle } from '../core/settle.js'
 import { dueApprovals, lookLater } from '../store/approvals.js'
 import { deadlines } from '../store/deadlines.js'
 import { pruneIdempotency } from '../store/idempotency.js'
-import { getJob, overdueInQueue } from '../store/jobs.js'
+import { getJob, overdueInQueue, unansweredDeadLetters } from '../store/jobs.js'
 import { effectsOfJob, leasesAhead, lostLeases } from '../store/leases.js'
 import { pruneBatches } from '../store/ledger/resolve.js'
 import { releases } from '../store/ledger/write.js'
@@ -19,13 +21,14 @@ import type { World } from '../store/world.js'
 /** A clock that went back by more than this was set, not disciplined. */
 export const CLOCK_STEP_MS = 1000
 
-/** What nobody reports: lost leases, queues without a worker, approvals nobody answered, expired texts. Safe to run anywhere, at any time. */
+/** What nobody reports: lost leases, queues without a worker, approvals and dead letters nobody answered, expired texts. Safe to run anywhere, at any time. */
 export async function sweep(world: World): Promise<void> {
   const due = await deadlines(world.db)
   const over = (at: number | null) => at !== null && at <= world.clock.now()
   if (over(due.lease)) await endLostLeases(world)
   if (over(due.queue)) await expireQueued(world)
   if (over(due.approval)) await climbOrExpire(world)
+  if (over(due.response)) await remindOfDeadLetters(world)
   if (over(due.payload)) await eraseExpired(world)
   if (over(due.idempotency)) await pruneIdempotency(world.db, world.clock.now())
   if (over(due.batch)) await pruneBatches(world.db, world.clock.now())
@@ -80,13 +83,13 @@ async function endLostLeases(world: World): Promise<void> {
 }
 
 async function expireQueued(world: World): Promise<void> {
+  const overdue = await overdueInQueue(world.db, world.clock.now())
+  const haltsOf = await haltsOfAll(world, overdue)
   await Promise.all(
-    (await overdueInQueue(world.db, world.clock.now())).map(async (job) => {
+    overdue.map(async (job) => {
       const now = world.clock.now()
       // The time runs on while work is stopped: what was asked for hours ago must not run in another world than it was meant for.
-      const gate = await getGate(world.db, job.tenant)
-      const { stops } = gate === null ? {} : await world.halts.of(gate, job)
-      const status_reason = stops === undefined ? 'no_worker' : 'stopped'
+      const status_reason = haltsOf(job).stops === undefined ? 'no_worker' : 'stopped'
       const moved = move(job, 'queue_timeout', now, { status_reason, queue_deadline: null })
       await world.ledger.commit({
         tenant: job.tenant,
@@ -99,7 +102,21 @@ async function expireQueued(world: World): Promise<void> {
   )
 }
 
-/** A timeout never allows: the next rung is asked too, and after the last the question has expired. */
+/** What keeps each of these back: one look at the gate of each tenant, however many of its jobs there are. */
+async function haltsOfAll(world: World, jobs: readonly Job[]): Promise<(job: Job) => Halts> {
+  const tenants = [...new Set(jobs.map(({ tenant }) => tenant))]
+  const known = await Promise.all(
+    tenants.map(async (tenant) => {
+      const gate = await getGate(world.db, tenant)
+      const own = jobs.filter((job) => job.tenant === tenant)
+      return [tenant, gate === null ? () => ({}) : await world.halts.ofAll(gate, own)] as const
+    }),
+  )
+  const byTenant = new Map(known)
+  return (job) => byTenant.get(job.tenant)?.(job) ?? {}
+}
+
+/** A timeout never allows: who has not answered is reminded, the next rung is asked too, and after the last the question has expired. */
 async function climbOrExpire(world: World): Promise<void> {
   await Promise.all(
     (await dueApprovals(world.db, world.clock.now())).map(async (approval) => {
@@ -116,19 +133,26 @@ async function climb(world: World, asked: Approval, job: Job, now: number): Prom
   const gate = await getGate(world.db, asked.tenant)
   if (gate === null) return
   const people = await world.people.of(gate, [job.agent, job.requested_by])
-  const { approval, climbed } = advance(asked, people, now)
+  const reminded = remind(asked, people, now)
+  const { approval, climbed, unanswerable } = advance(reminded?.approval ?? asked, people, now)
   const { approval_id, expires_at, asked_of } = approval
-  if (climbed.length === 0 && expires_at === asked.expires_at && asked_of.join() === asked.asked_of.join())
-    return lookLater(world.db, approval)
+  const isSame = expires_at === asked.expires_at && asked_of.join() === asked.asked_of.join()
+  const isQuiet = climbed.length === 0 && isSame && unanswerable.length === 0
+  if (isQuiet && reminded === null) return lookLater(world.db, approval)
   const moved = touch(job, now)
-  const kind = climbed.length > 0 ? 'approval.escalated' : 'approval.rerouted'
-  const told = { approval_id, asked_of: joined(asked_of), expires_at }
+  const said = (kind: FactKind, names: readonly string[]) =>
+    jobFact(kind, moved.job, now, 'system:sweeper', { approval_id, asked_of: joined(names), expires_at })
+  const facts: Fact[] = []
+  if (climbed.length > 0) facts.push(said('approval.escalated', asked_of))
+  else if (!isSame) facts.push(said('approval.rerouted', asked_of))
+  if (reminded !== null) facts.push(said('approval.reminded', reminded.asked_of))
+  facts.push(...unanswerableFacts(approval, unanswerable, moved.job, now, 'system:sweeper'))
   await world.ledger.commit({
     tenant: job.tenant,
     gate,
     alone: [job.job_id],
     rows: { updateJobs: [moved.job], updateApprovals: [{ ...approval, version: approval.version + 1 }] },
-    facts: [jobFact(kind, moved.job, now, 'system:sweeper', told)],
+    facts,
   })
 }
 
@@ -147,6 +171,32 @@ async function expireApproval(world: World, approval: Approval, job: Job, now: n
       jobFact('job.expired', moved.job, now, 'system:sweeper', moved.changed),
     ],
   })
+}
+
+/** Once for each: `owner` did not answer in the time that its class of job gives them. */
+async function remindOfDeadLetters(world: World): Promise<void> {
+  await Promise.all(
+    (await unansweredDeadLetters(world.db, world.clock.now())).map(async (job) => {
+      const now = world.clock.now()
+      const moved = touch(job, now, { reminded_at: now })
+      const { agent, owner, respond_by } = job
+      const told = { ...moved.changed, agent, owner, respond_by, ...ownerAs(owner) }
+      await world.ledger.commit({
+        tenant: job.tenant,
+        gate: null,
+        alone: [job.job_id],
+        rows: { updateJobs: [moved.job] },
+        facts: [jobFact('job.overdue', moved.job, now, 'system:sweeper', told)],
+      })
+    }),
+  )
+}
+
+/** As entries name whom they concern: a team's leads are told, or a person. Of a role, or without an owner, who leads the agent's team. */
+function ownerAs(owner: string | null): { team?: string; principal?: string } {
+  const [kind, name] = owner === null ? [] : [owner.slice(0, owner.indexOf(':')), owner.slice(owner.indexOf(':') + 1)]
+  if (kind === 'team') return { team: name as string }
+  return kind === 'principal' ? { principal: name as string } : {}
 }
 
 async function eraseExpired(world: World): Promise<void> {

@@ -3,7 +3,11 @@ import { codeOf, openPlane, problemOf, type Tenancy, type TestPlane } from '../.
 import { proves } from '../../test/requirements.js'
 import type { Caller } from '../core/access.js'
 import { readToken } from '../core/token.js'
-import { createKey, revokeKey } from './keys.js'
+import { putAbsence } from './absences.js'
+import { invite } from './accounts.js'
+import { applyDirectory } from './directory.js'
+import { createGrant } from './grants.js'
+import { createKey, makeKey, revokeKey } from './keys.js'
 import { mintToken } from './tokens.js'
 
 let plane: TestPlane
@@ -59,6 +63,29 @@ describe(`${proves('S3')} a token`, () => {
     await revokeKey(plane.node(), t.tenant, 'person:root', row.key_id)
     const caller = t.caller('agent', 'agent:gone', { key_id: row.key_id })
     expect(await codeOf(mintToken(plane.world, caller, { minutes: 1 }))).toBe('unauthenticated')
+  })
+
+  test('makes nothing that outlasts it: no key, no way in, no office, no approval beforehand', async () => {
+    const root = t.caller('admin', 'person:root', { jti: 'tok_1' })
+    const boss = { principal: 'person:boss', kind: 'person', role: 'admin' } as const
+    const document = { teams: [], principals: [{ ...boss, team: null, name: null, email: null, terms: null }] }
+    await applyDirectory(plane.world, t.admin, document, 'api')
+    const now = plane.clock.now()
+    const grant = { agent: 'agent:bot', topic: 'job.>', uses: 1, expires_at: now + 1000, reason: 'x' }
+    const away = { from: now, until: now + 1000 }
+    const asked = (as: Caller): [string, () => Promise<unknown>][] => [
+      ['key', () => makeKey(plane.world, as, { role: 'admin' })],
+      ['invitation', () => invite(plane.world, as, 'person:boss')],
+      ['office', () => applyDirectory(plane.world, as, document, 'api')],
+      ['approvals', () => createGrant(plane.world, as, grant)],
+      ['delegate', () => putAbsence(plane.world, as, 'person:boss', { ...away, delegate: 'person:root' })],
+    ]
+    for (const [what, step] of asked(root)) expect(await problemOf(step()), what).toMatchObject({ code: 'forbidden' })
+    expect((await named('key.refused')).at(-1)).toMatchObject({ actor: 'person:root', missing: 'a key' })
+    // That somebody is away for so long is not one of these.
+    await putAbsence(plane.world, root, 'person:boss', away)
+    for (const [what, step] of asked(t.caller('admin', 'person:root')).slice(0, 4))
+      expect(await codeOf(step()), what).toBe('done')
   })
 
   test('of a run submits into that run and no other', async () => {

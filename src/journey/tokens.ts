@@ -4,7 +4,8 @@ import { joined } from '../core/audit.js'
 import { beyond } from '../core/key.js'
 import { signToken, type TokenClaims } from '../core/token.js'
 import { Problem } from '../errors.js'
-import { assertStanding, recordBeyond } from '../store/keys.js'
+import { recordBeyond, standingUnder } from '../store/keys.js'
+import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 /**
@@ -27,7 +28,7 @@ export async function mintToken(world: World, caller: Caller, body: CreateToken)
     throw new Problem('forbidden', why, { needs: missing })
   }
   // Minted from a key that was revoked elsewhere it would open nothing, but the log would say that it was minted.
-  await assertStanding(world.db, caller)
+  await standingUnder(world, await getGate(world.db, caller.tenant), caller)
   const now = world.clock.now()
   // A token has whole seconds. Down, so that it is good at once on every node and never outlives its key.
   const issued_at = Math.floor(now / 1000) * 1000

@@ -5,6 +5,7 @@ import { proves } from '../../test/requirements.js'
 import type { JsonObject } from '../core/json.js'
 import { parsePolicy } from '../core/policy/parse.js'
 import { isStable, onTrial } from '../core/workflow.js'
+import { applyDirectory } from './directory.js'
 import { createKey } from './keys.js'
 import { closeWorkflow, openWorkflow, proveWorkflows, workflowReports } from './workflows.js'
 
@@ -54,6 +55,17 @@ const ran = async (t: Tenancy, workflow: string, times: number, badly = 0) => {
 const open = (t: Tenancy, workflow: string) => openWorkflow(t.world, t.operator, workflow)
 
 describe(`${proves('A11')} a bounded workflow`, () => {
+  test('is opened by people: a program with the permission closes it, and its try to open it is on record', async () => {
+    const t = await tenant()
+    const service = { principal: 'service:ops', kind: 'service', role: 'operator', team: null, name: null, email: null }
+    await applyDirectory(t.world, t.admin, { teams: [], principals: [{ ...service, terms: null } as never] }, 'api')
+    const program = t.caller('operator', 'service:ops')
+    expect(await codeOf(openWorkflow(t.world, program, 'one'))).toBe('forbidden')
+    expect((await t.kinds()).filter((kind) => kind === 'autonomy.refused')).toHaveLength(1)
+    await open(t, 'one')
+    expect(await codeOf(closeWorkflow(t.world, program, 'one'))).toBe('done')
+  })
+
   test('lets nothing through before a person opened it, and nothing after it was closed', async () => {
     const t = await tenant()
     const shut = await problemOf(t.submit(job('one')))

@@ -1,9 +1,11 @@
 import { type Caller, may } from '../core/access.js'
 import type { Fact } from '../core/audit.js'
+import { isPerson } from '../core/four-eyes.js'
 import type { BoundedWorkflow } from '../core/policy/document.js'
 import { isStable, type OpenedWorkflow, onTrial, type WorkflowEnds } from '../core/workflow.js'
 import { Problem } from '../errors.js'
-import { gateMoved } from '../store/keys.js'
+import { partyOf } from '../store/four-eyes.js'
+import { standingUnder } from '../store/keys.js'
 import { type Gate, getGate } from '../store/standing.js'
 import { listWorkflows, tenantsOnTrial, workflowEnds } from '../store/workflows.js'
 import type { World } from '../store/world.js'
@@ -35,6 +37,7 @@ export async function workflowReports(world: World, tenant: string): Promise<Wor
  */
 export function openWorkflow(world: World, caller: Caller, workflow: string): Promise<OpenedWorkflow> {
   return change(world, caller, workflow, async (rows, now) => {
+    await assertPerson(world, caller, workflow)
     const found = rows.find((row) => row.workflow === workflow)
     if (found !== undefined && found.closed_at === null)
       throw new Problem('illegal_transition', `Workflow ${workflow} is open`)
@@ -63,6 +66,16 @@ export function closeWorkflow(world: World, caller: Caller, workflow: string): P
       throw new Problem('illegal_transition', `Workflow ${workflow} is not open`)
     return { ...found, closed_at: now, closed_by: caller.principal }
   })
+}
+
+/** A program lets nothing begin by itself, whatever its key may do. Throws Problem `forbidden`, on record. */
+async function assertPerson(world: World, { tenant, principal }: Caller, workflow: string): Promise<void> {
+  if (isPerson(await partyOf(world.db, tenant, { by: principal }))) return
+  const at = world.clock.now()
+  const reason = `opening workflow ${workflow} needs a person`
+  const refused = { kind: 'autonomy.refused', tenant, actor: principal, reason } as const
+  await world.refusals.onRecord(refused, at, () => world.ledger.record(tenant, [{ ...refused, at }]))
+  throw new Problem('forbidden', 'A person opens a workflow', { needs: ['a person'] })
 }
 
 /** Notes which workflows on trial ran well for a week. Returns them. */
@@ -100,15 +113,14 @@ async function change(
   for (let tries = 0; tries < TRIES; tries++) {
     const gate = await getGate(world.db, tenant)
     if (gate === null || gate.snapshot === null) throw new Problem('no_policy')
+    await standingUnder(world, gate, caller)
     const policy = await world.policies.compiled(tenant, gate.snapshot)
     if (!policy.workflows.has(workflow))
       throw new Problem('not_found', `The active policy bounds no workflow ${workflow}`)
     const now = world.clock.now()
     const next = await step(await listWorkflows(world.db, tenant), now)
     const kind = next.closed_at === null ? 'workflow.opened' : 'workflow.closed'
-    const done = await commit(world, gate, next, factOf(kind, next, principal, now))
-    await gateMoved(world, caller)
-    if (done) return next
+    if (await commit(world, gate, next, factOf(kind, next, principal, now))) return next
   }
   throw new Problem('overloaded', 'The gate moved faster than this could be written', { retry_after_ms: 200 })
 }

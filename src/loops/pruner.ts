@@ -1,4 +1,4 @@
-import { type DenialPlaces, type Places, prune, pruneDenials } from '../journey/prune.js'
+import { type DenialPlaces, forget, type Places, prune, pruneDenials, pruneRecords } from '../journey/prune.js'
 import type { Clock } from '../platform/clock.js'
 import type { Log } from '../platform/log.js'
 import { vacuum } from '../store/vacuum.js'
@@ -12,7 +12,7 @@ const PAUSE_MS = 60_000
 const BREATH_MS = 50
 
 /**
- * Removes finished jobs that are old, and denied submits, in small rounds, and makes room in the tables of an engine that does not do so itself.
+ * Removes finished jobs that are old, denied submits, and what else is over, in small rounds, and makes room in the tables of an engine that does not do so itself.
  * @param keepMs how long they are kept; null: for ever
  * @param removed is told how many jobs went
  */
@@ -26,12 +26,13 @@ export function pruner(
   const places: Places = new Map()
   const denials: DenialPlaces = new Map()
   const it = seated(world, 'pruner', PAUSE_MS, clock, log, async () => {
+    await forget(world)
     let more = false
     if (keepMs !== null) {
-      const denied = await pruneDenials(world, keepMs, denials)
+      const [denied, records] = [await pruneDenials(world, keepMs, denials), await pruneRecords(world, keepMs)]
       const pruned = await prune(world, keepMs, places)
       for (const [tenant, count] of pruned.removed) removed(tenant, count)
-      more = pruned.more || denied
+      more = pruned.more || denied || records
     }
     if (more) clock.after(BREATH_MS, it.wake)
     else await vacuum(world.db)

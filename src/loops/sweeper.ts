@@ -1,10 +1,10 @@
 import { closeWriters, WRITER_GRACE_MS } from '../journey/integrate.js'
-import { rebindPending } from '../journey/rebind.js'
+import { rebindPending, rebindStaged } from '../journey/rebind.js'
 import { CLOCK_STEP_MS, rebaseLeases, sweep, writeRefusals } from '../journey/sweep.js'
 import type { Clock } from '../platform/clock.js'
 import type { Log } from '../platform/log.js'
 import { Seat } from '../store/seat.js'
-import { listGates } from '../store/standing.js'
+import { type Gate, listGates } from '../store/standing.js'
 import type { World } from '../store/world.js'
 import { type Loop, loop } from './loop.js'
 
@@ -50,13 +50,16 @@ export function sweeper(world: World, clock: Clock, log: Log): Loop {
 
 /** A loop of its own: after an activation thousands of questions may have to be put again, and no lost lease should wait for that. */
 export function rebinder(world: World, clock: Clock, log: Log): Loop {
-  /** Under which snapshot a tenant's pending approvals were last looked at: they are looked at again only after an activation. */
-  const seen = new Map<string, string>()
+  /** Under which gate a tenant's pending approvals were last looked at: all again only after an activation, those of a stage after any move. */
+  const seen = new Map<string, Gate>()
   return seated(world, 'rebinder', PAUSE_MS, clock, log, async () => {
-    for (const { tenant, snapshot } of await listGates(world.db)) {
-      if (snapshot === null || seen.get(tenant) === snapshot) continue
-      const done = await rebindPending(world, tenant)
-      if (done.complete) seen.set(tenant, done.snapshot)
+    for (const gate of await listGates(world.db)) {
+      const { tenant, snapshot, epoch } = gate
+      const last = seen.get(tenant)
+      if (snapshot === null || last?.epoch === epoch) continue
+      const done = last?.snapshot === snapshot ? [] : [await rebindPending(world, tenant)]
+      done.push(await rebindStaged(world, tenant))
+      if (done.every((each) => each.complete && each.gate.epoch === epoch)) seen.set(tenant, gate)
       else await world.policies.refresh(tenant)
     }
   })

@@ -90,7 +90,7 @@ export function oidcProvider(settings: OidcSettings): OidcProvider {
         const tokens = await client.authorizationCodeGrant(config, answer, checks)
         const claims = tokens.claims() as client.IDToken
         const more = await userInfo(config, tokens.access_token, claims, settings)
-        return vouched(settings, claims, { ...more, ...claims })
+        return vouched(settings, claims, { ...more, ...claims, ...addressOf(claims, more) })
       } catch (error) {
         throw faultOf(error)
       }
@@ -118,6 +118,13 @@ async function userInfo(
   if (config.serverMetadata().userinfo_endpoint === undefined) return {}
   if (claims.email !== undefined && claims[groupsClaim] !== undefined) return {}
   return client.fetchUserInfo(config, accessToken, claims.sub)
+}
+
+/** An address and whether it is verified are of one source, or of two that say the same address: else one would vouch for the other's. */
+function addressOf(token: Record<string, unknown>, info: Record<string, unknown>): Record<string, unknown> {
+  const { email, email_verified } = token.email === undefined ? info : token
+  const alsoSaid = info.email === email ? info.email_verified : undefined
+  return { email, email_verified: email_verified ?? alsoSaid }
 }
 
 /** The issuer is the token's: one address may serve many, each with subjects of its own. */

@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs'
-import type { CourierAccess, Couriers, Sent } from './courier.js'
+import { type CourierAccess, type Couriers, channelFault, type Sent } from './courier.js'
 import { openMail } from './mail.js'
-import { postWebhook, type Resolve } from './webhook.js'
+import type { Resolve } from './outbound.js'
+import { callPagerDuty } from './pagerduty.js'
+import { callSlack } from './slack.js'
+import { postWebhook } from './webhook.js'
 
 const MOST_SECRET = 4096
 
@@ -26,10 +29,11 @@ export function openCouriers(access: CourierAccess, resolve?: Resolve): Couriers
     try {
       value = secret(name)
     } catch (error) {
-      return { ok: false, fault: 'channel', final: false, why: (error as Error).message }
+      return channelFault((error as Error).message)
     }
     return send(value)
   }
+  const way = { privateHosts: access.privateHosts, resolve }
   return {
     publicUrl: access.publicUrl,
     missing(variable) {
@@ -41,6 +45,15 @@ export function openCouriers(access: CourierAccess, resolve?: Resolve): Couriers
       }
     },
     mail: (mail) => withSecret(mail.url_env, (url) => openMail(url, mail)),
-    post: (post) => withSecret(post.secret_env, (key) => postWebhook(post, key, access.privateHosts, resolve)),
+    post: (post) => withSecret(post.secret_env, (key) => postWebhook(post, key, way)),
+    slack: (call) => withSecret(call.token_env, (token) => callSlack(call, token, way)),
+    page: (call) => withSecret(call.routing_key_env, (key) => callPagerDuty(call, key, way)),
+    isSigned(variable, check) {
+      try {
+        return check(secret(variable))
+      } catch {
+        return false
+      }
+    },
   }
 }

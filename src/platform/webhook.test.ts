@@ -3,7 +3,8 @@ import { createServer as createTcp } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Receiver, startReceiver } from '../../test/support/post-office.js'
 import type { Post, Sent } from './courier.js'
-import { addressFault, postWebhook, type Resolve, signatureOf } from './webhook.js'
+import { addressFault, type Resolve } from './outbound.js'
+import { postWebhook, signatureOf } from './webhook.js'
 
 let receiver: Receiver
 beforeAll(async () => {
@@ -26,7 +27,7 @@ const post = (url: string, more: Partial<Post> = {}): Post => ({
   ...more,
 })
 const send = (more: Partial<Post> = {}, hosts = [receiver.host], resolve?: Resolve, wholeMs?: number) =>
-  postWebhook(post(receiver.url, more), 'key', hosts, resolve, wholeMs)
+  postWebhook(post(receiver.url, more), 'key', { privateHosts: hosts, resolve, wholeMs })
 const fault = (sent: Sent) => (sent.ok ? 'ok' : `${sent.fault}${sent.final ? ' for good' : ''}: ${sent.why}`)
 
 test('is signed over the second it was sent and the bytes of its body', async () => {

@@ -11,6 +11,7 @@ import type {
 } from '../contract/audit.js'
 import type {
   Autonomy,
+  AutonomyList,
   Demote,
   Promote,
   PutAutonomy,
@@ -48,6 +49,7 @@ import type {
   Evaluated,
   Impact,
   ImpactQuery,
+  PolicyChange,
   Snapshot,
   SnapshotPage,
 } from '../contract/policy.js'
@@ -112,10 +114,11 @@ export interface Client {
     /** `id` as people write it (`v1:7f93d2c`) or the whole digest; with its files. */
     snapshot(id: string): Promise<Snapshot>
     /** Takes files as a new snapshot; 422 `policy_invalid` with every fault. Active only with `activate: true`. */
-    create(snapshot: CreateSnapshot): Promise<Snapshot>
-    activate(id: string): Promise<Snapshot>
+    create(snapshot: CreateSnapshot): Promise<PolicyChange>
+    /** Not `active` in the answer where rules of the active policy have a say: `asked` names the job and its approval. */
+    activate(id: string): Promise<PolicyChange>
     /** Activates what was active before the active one. */
-    rollBack(): Promise<Snapshot>
+    rollBack(): Promise<PolicyChange>
     /** Which recorded decisions a policy would have made otherwise. */
     impact(query: ImpactQuery): Promise<Impact>
     /** What would be decided and why, without doing or recording it. */
@@ -134,6 +137,8 @@ export interface Client {
     put(principal: string, body: PutPrincipal): Promise<Principal>
     /** From the answer on no key of it opens anything. */
     disable(principal: string): Promise<Principal>
+    /** It may act again, whoever disabled it. */
+    enable(principal: string): Promise<Principal>
   }
   readonly teams: {
     list(): Promise<TeamPage>
@@ -164,8 +169,10 @@ export interface Client {
   }
   /** How far agents are trusted to act by themselves. */
   readonly autonomy: {
+    /** Agents under management. */
+    list(): Promise<AutonomyList>
     get(agent: string): Promise<Autonomy>
-    /** Puts it under management, or changes its spot check, bounds and who is asked. */
+    /** Puts it under management, or changes its spot check, bounds and who is asked; less of these is proposed, and holds once another says the same. */
     put(agent: string, body: PutAutonomy): Promise<Autonomy>
     /** Proposes the stage above; 409 `stage_not_earned` with every criterion. */
     promote(agent: string, body: Promote): Promise<Autonomy>
@@ -289,6 +296,7 @@ export function createClient(options: ConnectionOptions): Client {
       get: (id) => http.request('GET', `/api/v1/principals/${segment(id)}`),
       put: (id, body) => http.request('PUT', `/api/v1/principals/${segment(id)}`, { body, repeatable: true }),
       disable: (id) => http.request('DELETE', `/api/v1/principals/${segment(id)}`, { repeatable: true }),
+      enable: (id) => http.request('POST', `/api/v1/principals/${segment(id)}/enable`, { repeatable: true }),
     },
     teams: {
       list: () => http.request('GET', '/api/v1/teams'),
@@ -301,6 +309,7 @@ export function createClient(options: ConnectionOptions): Client {
     channels: channelsOf(http),
     deliveries: deliveriesOf(http),
     autonomy: {
+      list: () => http.request('GET', '/api/v1/autonomy'),
       get: (agent) => http.request('GET', `/api/v1/agents/${segment(agent)}/autonomy`),
       put: (agent, body) =>
         http.request('PUT', `/api/v1/agents/${segment(agent)}/autonomy`, { body, repeatable: true }),

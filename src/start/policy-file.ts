@@ -3,7 +3,6 @@ import { join, relative } from 'node:path'
 import { type Config, DEFAULT_TENANT } from '../config.js'
 import { shortForm } from '../core/binding.js'
 import { Problem } from '../errors.js'
-import { activateFile } from '../journey/activate.js'
 import type { Log } from '../platform/log.js'
 import { getSnapshot } from '../store/snapshots.js'
 import { getGate } from '../store/standing.js'
@@ -18,15 +17,36 @@ export function policyFiles(path: string): { path: string; text: string }[] {
     .map((name) => ({ path: relative(path, join(path, name)), text: readFileSync(join(path, name), 'utf8') }))
 }
 
-/** Makes the policy on disk the active one if it changed. A broken one is logged, changes nothing and is thrown. */
-export async function loadPolicy(world: World, config: Config, log: Log): Promise<{ activated: boolean }> {
+export interface PolicyLoaded {
+  activated: boolean
+  /** Of the approval that its activation waits for. */
+  approval_id: string | null
+}
+
+/** What brings a policy of the disk into force, or asks for it; null where it is the one of the last time. */
+type TakeFile = (
+  tenant: string,
+  files: ReturnType<typeof policyFiles>,
+  forced: boolean,
+) => Promise<{ activated: boolean; asked: object | null } | null>
+
+/**
+ * Makes the policy on disk the active one if it changed, or asks for it where rules of the active one have a say. A broken one, and one
+ * that is denied, is logged, changes nothing and is thrown.
+ */
+export async function loadPolicy(take: TakeFile, config: Config, log: Log): Promise<PolicyLoaded> {
+  const { policy: file, forcePolicy } = config
   try {
-    const activated = (await activateFile(world, DEFAULT_TENANT, policyFiles(config.policy))) !== null
-    if (activated) log.info({ file: config.policy }, 'the policy on disk is active')
-    return { activated }
+    const changed = await take(DEFAULT_TENANT, policyFiles(file), forcePolicy)
+    if (changed === null) return { activated: false, approval_id: null }
+    const { activated, asked } = changed
+    const approval_id = asked !== null && 'approval_id' in asked ? String(asked.approval_id) : null
+    if (activated) log.info({ file, forced: forcePolicy }, 'the policy on disk is active')
+    else log.warn({ file, asked }, 'the policy on disk is not active: rules of the active one want to be asked first')
+    return { activated, approval_id }
   } catch (error) {
     const faults = error instanceof Problem ? error.extra.faults : undefined
-    log.error({ err: error, file: config.policy, faults }, 'the policy on disk is broken; the active one stays')
+    log.error({ err: error, file, faults }, 'the policy on disk is broken, or denied; the active one stays')
     throw error
   }
 }

@@ -23,6 +23,9 @@ const LAST = '~'
 const DUE = `SELECT * FROM approvals WHERE status = 'pending' AND coalesce(due_at, expires_at) <= $1
   ORDER BY coalesce(due_at, expires_at) LIMIT 200`
 const UNDER_OTHER = `SELECT * FROM approvals WHERE tenant = $1 AND status = 'pending' AND snapshot <> $2 AND approval_id > $3 ORDER BY approval_id LIMIT 200`
+/** By the index of pending ones: of those few whose agent is at another stage since. */
+const OF_OTHER_STAGE = `SELECT a.* FROM approvals a JOIN autonomy m ON m.tenant = a.tenant AND m.agent = a.agent
+  WHERE a.tenant = $1 AND a.status = 'pending' AND a.requested_at <= m.since + $2::bigint AND a.approval_id > $3 ORDER BY a.approval_id LIMIT 200`
 const PENDING_HASHES = `SELECT grant_hash FROM approvals
   WHERE tenant = $1 AND status = 'pending' AND substr(grant_hash, 1, 7) = ANY($2::text[])`
 
@@ -99,6 +102,14 @@ export async function whoMadeKeys(db: Db, tenant: string, principals: readonly s
 /** Pending ones that were asked under another snapshot than the active one, in pages by id. */
 export function approvalsUnderOther(db: Db, tenant: string, snapshot: string, after: string): Promise<Approval[]> {
   return db.query<Approval>(UNDER_OTHER, [tenant, snapshot, after])
+}
+
+/** Of two nodes: what one asked before the other moved the gate may be dated after it. */
+const CLOCKS_MS = 1000
+
+/** Pending ones that were asked, or may have been, before their agent came to the stage it is at, in pages by id. */
+export function approvalsOfOtherStage(db: Db, tenant: string, after: string): Promise<Approval[]> {
+  return db.query<Approval>(OF_OTHER_STAGE, [tenant, CLOCKS_MS, after])
 }
 
 /** Hashes that short forms of these must stay apart from: the pending ones that begin with the same 7 characters. */

@@ -10,6 +10,7 @@ const SOME = `SELECT b.* FROM json_to_recordset($1::json) AS w(tenant text, agen
   JOIN breakers b ON b.tenant = w.tenant AND b.agent = w.agent`
 /** Who failed since, and who is watched for having failed before. */
 const WATCHED = `SELECT tenant, agent FROM jobs WHERE status IN ('dead_letter', 'quarantined') AND finished_at >= $1
+  UNION SELECT tenant, agent FROM jobs WHERE status = 'cancelled' AND state ->> 'error_code' IS NOT NULL AND finished_at >= $1
   UNION SELECT tenant, agent FROM breaker_counts`
 /**
  * Of each agent its newest ends in the window, by the index of all ends: one walk over the window of a tenant that has such agents,
@@ -20,7 +21,7 @@ const ENDED = `SELECT tenant, agent, job_id, status, finished_at, error_code FRO
     FROM (SELECT DISTINCT tenant FROM json_to_recordset($1::json) AS w(tenant text)) t CROSS JOIN LATERAL (
       SELECT tenant, agent, job_id, status, finished_at, state ->> 'error_code' AS error_code FROM jobs
       WHERE tenant = t.tenant AND finished_at >= $2 AND agent = ANY($4::text[])
-        AND status IN ('succeeded', 'quarantined', 'dead_letter') OFFSET 0) e) ranked WHERE place <= $3`
+        AND (status IN ('succeeded', 'quarantined', 'dead_letter') OR (status = 'cancelled' AND state ->> 'error_code' NOT IN ('lease_lost', 'cancelled'))) OFFSET 0) e) ranked WHERE place <= $3`
 const COUNTS = `SELECT c.tenant, c.agent, c.recent FROM json_to_recordset($1::json) AS w(tenant text, agent text)
   JOIN breaker_counts c ON c.tenant = w.tenant AND c.agent = w.agent`
 const COUNT = `INSERT INTO breaker_counts (tenant, agent, recent) SELECT x.tenant, x.agent, x.recent

@@ -11,7 +11,7 @@ export interface Delivery {
   channel: string
   /** Of the entry that is told. */
   tree_index: number
-  /** `principal:…` by name, `mailto:…`, or `endpoint`. */
+  /** `principal:…` by name, `mailto:…`, `endpoint`, `conversation`, `update:…` by the message it changes, `trigger` or `resolve`. */
   recipient: string
   /** It puts the approval's question; else it only tells. */
   asks: boolean
@@ -28,6 +28,16 @@ export interface Delivery {
   error: string | null
   created_at: number
   finished_at: number | null
+  /** Of a question in a conversation that was put: where it stands, and the hash it shows. */
+  posted: Posted | null
+  /** What an incident is of; null for all else. */
+  about: string | null
+}
+
+export interface Posted {
+  conversation: string
+  ts: string
+  grant_hash: string
 }
 
 /** How far a tenant's log was looked at. */
@@ -43,22 +53,27 @@ const NOTIFIED = `SELECT g.tenant, h.size, n.next FROM gates g
   CROSS JOIN LATERAL (SELECT size FROM audit_heads a WHERE a.tenant = g.tenant ORDER BY a.size DESC LIMIT 1) h
   LEFT JOIN notified n ON n.tenant = g.tenant WHERE n.next IS NULL OR n.next < h.size ORDER BY g.tenant`
 const COLUMNS = `tenant, delivery_id, channel, tree_index, recipient, asks, event, entry, approval_id, status, attempts, next_at, since_at,
-  error, created_at, finished_at`
+  error, created_at, finished_at, posted, about`
 const ASKED =
   'SELECT DISTINCT recipient FROM deliveries WHERE approval_id = $2 AND tenant = $1 AND channel = $3 AND asks'
+/** Messages that put this question, and were not given up. In no order: asked for one, the planner walks the tenant by its primary key. */
+const QUESTIONS = `SELECT delivery_id FROM deliveries WHERE approval_id = $2 AND tenant = $1 AND channel = $3 AND asks AND status IN ('pending', 'sent')`
+const RAISED = `SELECT 1 FROM deliveries WHERE about = $2 AND tenant = $1 AND channel = $3 AND recipient = 'trigger' AND status <> 'dropped' LIMIT 1`
 /** What is told and how far was looked, together: a crash leaves neither, and whoever was slow moves nothing back. */
 const ENQUEUE = `WITH made AS (INSERT INTO deliveries (${COLUMNS})
     SELECT ${COLUMNS} FROM json_populate_recordset(NULL::deliveries, $1::json)
     ON CONFLICT (tenant, tree_index, channel, recipient) DO NOTHING RETURNING 1)
   INSERT INTO notified AS n (tenant, next) VALUES ($2, $3)
   ON CONFLICT (tenant) DO UPDATE SET next = greatest(n.next, excluded.next) RETURNING (SELECT count(*)::int FROM made) AS made`
-const DUE = `SELECT * FROM deliveries WHERE channel = $1 AND tenant = $2 AND status = 'pending' AND next_at <= $3 ORDER BY delivery_id LIMIT $4`
+const DUE = `SELECT * FROM deliveries WHERE channel = $1 AND tenant = $2 AND status = 'pending' AND next_at <= $3
+  ORDER BY tree_index, delivery_id LIMIT $4`
 /** Only what was read: a node that was frozen while another went on says nothing. */
-const FINISH = `UPDATE deliveries SET status = $3, attempts = $4, error = $5, finished_at = $6
+const FINISH = `UPDATE deliveries SET status = $3, attempts = $4, error = $5, finished_at = $6, posted = coalesce($7::text::jsonb, posted)
   WHERE tenant = $1 AND delivery_id = $2 AND status = 'pending'`
 const PUT_OFF = `UPDATE deliveries SET attempts = $3, next_at = $4, error = $5
   WHERE tenant = $1 AND delivery_id = $2 AND status = 'pending'`
-const TOO_OLD = `SELECT * FROM deliveries WHERE channel = $1 AND tenant = $2 AND status = 'pending' AND since_at <= $3 ORDER BY delivery_id LIMIT $4`
+const TOO_OLD = `SELECT * FROM deliveries WHERE channel = $1 AND tenant = $2 AND status = 'pending' AND since_at <= $3
+  ORDER BY tree_index, delivery_id LIMIT $4`
 const RETRY = `UPDATE deliveries SET status = 'pending', attempts = 0, next_at = $3, since_at = $3, error = NULL, finished_at = NULL
   WHERE tenant = $1 AND delivery_id = $2 AND status = 'dead' RETURNING *`
 const GET = 'SELECT * FROM deliveries WHERE tenant = $1 AND delivery_id = $2'
@@ -90,11 +105,24 @@ export async function askedByMail(
 ): Promise<string[]> {
   return (await db.query<{ recipient: string }>(ASKED, [tenant, approval_id, channel])).map((row) => row.recipient)
 }
+/** Ids of the messages of a conversation that put this question. */
+export async function questionsIn(
+  db: Db,
+  { tenant, approval_id }: { tenant: string; approval_id: string },
+  channel: string,
+): Promise<string[]> {
+  const rows = await db.query<{ delivery_id: string }>(QUESTIONS, [tenant, approval_id, channel])
+  return rows.map((row) => row.delivery_id).sort()
+}
+/** Whether an incident of this was raised by the channel. */
+export async function wasRaised(db: Db, tenant: string, channel: string, about: string): Promise<boolean> {
+  return (await db.query(RAISED, [tenant, about, channel])).length > 0
+}
 /** How many were new. */
 export async function enqueue(db: Db, tenant: string, next: number, rows: readonly Delivery[]): Promise<number> {
   return (await db.query<{ made: number }>(ENQUEUE, [JSON.stringify(rows), tenant, next]))[0]?.made ?? 0
 }
-/** In order of age. */
+/** In the order of the log. Ids of one millisecond have none, and an incident must not be ended before it was raised. */
 export function dueDeliveries(
   db: Db,
   tenant: string,
@@ -109,8 +137,10 @@ export async function finishDelivery(
   { tenant, delivery_id }: Delivery,
   end: Pick<Delivery, 'attempts' | 'error'> & { status: Exclude<DeliveryStatus, 'pending'> },
   at: number,
+  posted: Posted | null = null,
 ): Promise<void> {
-  await db.query(FINISH, [tenant, delivery_id, end.status, end.attempts, end.error, at])
+  const where = posted === null ? null : JSON.stringify(posted)
+  await db.query(FINISH, [tenant, delivery_id, end.status, end.attempts, end.error, at, where])
 }
 export async function putOff(
   db: Db,

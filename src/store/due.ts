@@ -42,6 +42,13 @@ const PASS_OVER = `UPDATE jobs t SET needs = x.needs, limit_keys = x.limit_keys
 const NEXT_DUE = `SELECT min(due_at) AS at FROM jobs
   WHERE status IN ('queued', 'retrying') AND (status = 'retrying' OR not_before IS NOT NULL) AND due_at > $1`
 
+/** One look into the index for each tenant and topic: of a few topics that few ever use. */
+const WITH_DUE = `SELECT g.tenant FROM gates g WHERE EXISTS (
+    SELECT 1 FROM json_array_elements_text($1::json) AS topics(topic) CROSS JOIN LATERAL (
+      SELECT 1 FROM jobs q WHERE q.tenant = g.tenant AND q.topic = topics.topic AND q.status IN ('queued', 'retrying') AND q.due_at <= $2
+      LIMIT 1) due)
+  ORDER BY g.tenant`
+
 /** A job of the queue with its payloads as JSON texts; null is what was not sent along, or is not there. */
 export interface DueJob {
   job: Job
@@ -128,4 +135,9 @@ export async function passOver(db: Db, tenant: string, notes: readonly Note[]): 
 /** When the next waiting job becomes due, or null. */
 export async function nextDue(db: Db, now: number): Promise<number | null> {
   return (await db.query<{ at: number | null }>(NEXT_DUE, [now]))[0]?.at ?? null
+}
+
+/** Tenants that have due jobs of these topics. */
+export async function tenantsWithDue(db: Db, topics: readonly string[], now: number): Promise<string[]> {
+  return (await db.query<{ tenant: string }>(WITH_DUE, [JSON.stringify(topics), now])).map(({ tenant }) => tenant)
 }

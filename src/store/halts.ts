@@ -4,11 +4,13 @@ import { covers, type Stop, stopStanding } from '../core/stop.js'
 import type { Db } from '../platform/db/seam.js'
 import { openBreakers } from './breakers.js'
 import type { Gate } from './standing.js'
-import { activeStops, ownersOf } from './stops.js'
+import { activeStops, namesOf, ownersOf } from './stops.js'
 
 /** Whose work it is. */
 export interface Worked {
   agent: string
+  /** Somebody else where they may act as the agent. */
+  requested_by: string
   topic: string
   team: string | null
 }
@@ -18,7 +20,7 @@ interface Known {
   epoch: number
   stops: readonly Stop[]
   breakers: ReadonlyMap<string, BreakerStanding>
-  /** Teams of agents, where a stop asks for them. */
+  /** Teams of agents and of who asks for work, where a stop asks for them. */
   owners: Map<string, string | null>
 }
 
@@ -38,22 +40,26 @@ export class Halts {
   }
 
   async of(gate: Gate, work: Worked): Promise<Halting> {
-    return (await this.ofAll(gate, [work.agent]))(work)
+    return (await this.ofAll(gate, [work]))(work)
   }
 
-  /** For work of these agents. Where nothing is stopped this costs a look into a map. */
-  async ofAll(gate: Gate, agents: readonly string[]): Promise<HaltsOf> {
+  /** For all of this work. Where nothing is stopped this costs a look into a map. */
+  async ofAll(gate: Gate, all: readonly Pick<Worked, 'agent' | 'requested_by'>[]): Promise<HaltsOf> {
     const { stops, breakers, owners } = await this.#under(gate)
     if (stops.length === 0 && breakers.size === 0) return nothing
     if (stops.some(({ scope }) => scope === 'team')) {
-      const unread = agents.filter((agent) => !owners.has(agent)).map((agent) => ({ tenant: gate.tenant, agent }))
-      const owner = await ownersOf(this.#db, unread)
-      for (const { tenant, agent } of unread) owners.set(agent, owner(tenant, agent))
+      const unread = all.filter(({ agent, requested_by }) => !owners.has(agent) || !owners.has(requested_by))
+      const owner = await ownersOf(
+        this.#db,
+        unread.map((work) => ({ ...work, tenant: gate.tenant })),
+      )
+      for (const name of unread.flatMap(namesOf)) owners.set(name, owner(gate.tenant, name))
     }
-    return ({ agent, topic, team }) => {
-      const work = { tenant: gate.tenant, agent, topic, team, owner: owners.get(agent) ?? null }
+    return ({ agent, requested_by, topic, team }) => {
+      const named = namesOf({ agent, requested_by }).map((name) => owners.get(name) ?? null)
+      const work = { tenant: gate.tenant, agent, requested_by, topic, team, owners: named }
       const binding = stops.filter((stop) => covers(stop, work)).map(stopStanding)
-      const breaker = breakers.get(agent)
+      const breaker = breakerOf(breakers, agent, requested_by)
       return {
         ...(binding.length === 0 ? {} : { stops: binding }),
         ...(breaker === undefined ? {} : { breaker }),
@@ -68,6 +74,7 @@ export class Halts {
     return [
       ...stops.filter(({ stage }) => stage === 'stopped').map(({ stop_id }) => stopKey(stop_id)),
       ...open.map(([agent, breaker]) => breakerKey(agent, breaker)),
+      ...[...breakers].map(([agent, breaker]) => breakerKey(agent, { ...breaker, of: agent })),
     ]
   }
 
@@ -91,4 +98,14 @@ export class Halts {
     const breakers = new Map(open.map((breaker) => [breaker.agent, breakerStanding(breaker)]))
     return { epoch, stops, breakers, owners: new Map() }
   }
+}
+
+/** Of who asks first: while it is out it does nothing as anybody else. */
+function breakerOf(
+  breakers: ReadonlyMap<string, BreakerStanding>,
+  agent: string,
+  requested_by: string,
+): BreakerStanding | undefined {
+  const asking = requested_by === agent ? undefined : breakers.get(requested_by)
+  return asking === undefined ? breakers.get(agent) : { ...asking, of: requested_by }
 }

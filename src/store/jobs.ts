@@ -86,6 +86,8 @@ const STATE = {
   owner: null,
   respond_within_ms: null,
   respond_by: null,
+  reminded_at: null,
+  replayed_by: null,
 } satisfies Partial<Job>
 
 type Rest<Of> = { [name in keyof Of & keyof Job]?: Job[name] }
@@ -188,6 +190,8 @@ export function jobOf(row: JobRow): Job {
     owner: state.owner ?? null,
     respond_within_ms: state.respond_within_ms ?? null,
     respond_by: state.respond_by ?? null,
+    reminded_at: state.reminded_at ?? null,
+    replayed_by: state.replayed_by ?? null,
   }
 }
 
@@ -279,6 +283,9 @@ const LAST = '~'
 const OF_AGENTS = `SELECT j.job_id FROM unnest($2::text[]) AS wanted(id)
   CROSS JOIN LATERAL (SELECT job_id, agent FROM jobs WHERE tenant = $1 AND job_id = wanted.id) j WHERE j.agent = ANY($3::text[])`
 const OVERDUE = `SELECT ${J} FROM jobs WHERE status IN ('queued', 'retrying') AND queue_deadline <= $1 ORDER BY queue_deadline LIMIT 200`
+/** By an index of these alone. */
+const UNANSWERED = `SELECT ${J} FROM jobs WHERE status = 'dead_letter' AND state->>'respond_by' IS NOT NULL AND state->>'reminded_at' IS NULL
+  AND (state->>'respond_by')::bigint <= $1 ORDER BY (state->>'respond_by')::bigint LIMIT 200`
 const BY_STATUS =
   'SELECT status, count(*)::int AS n FROM jobs WHERE tenant = $1 AND run_id = $2 AND ($3::text IS NULL OR requested_by = $3) GROUP BY status'
 
@@ -348,6 +355,11 @@ export async function listJobs(db: Db, tenant: string, filter: JobFilter): Promi
 
 export async function overdueInQueue(db: Db, now: number): Promise<Job[]> {
   return jobs(await db.query<JobRow>(OVERDUE, [now]))
+}
+
+/** Dead letters whose answer was due by now, and of which nobody was told that. */
+export async function unansweredDeadLetters(db: Db, now: number): Promise<Job[]> {
+  return jobs(await db.query<JobRow>(UNANSWERED, [now]))
 }
 
 /** @param requested_by only this principal's jobs: run ids are chosen by callers, so two may share one; null = all */

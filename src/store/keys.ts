@@ -1,6 +1,6 @@
 import type { Caller, Permission, Role } from '../core/access.js'
 import { type Fact, joined } from '../core/audit.js'
-import { type DueStage, NOTICE_MS, ROTATE_MS } from '../core/key.js'
+import { type DueStage, type KnownNow, LAPSED, type Lapse, lapseOf, NOTICE_MS, ROTATE_MS } from '../core/key.js'
 import type { SignOnWay } from '../core/sign-on.js'
 import { Problem } from '../errors.js'
 import type { Clock } from '../platform/clock.js'
@@ -8,7 +8,7 @@ import type { Db } from '../platform/db/seam.js'
 import { decodeCursor, type Page, page } from './cursor.js'
 import type { Active, Policies } from './policies.js'
 import type { Refusals } from './refusals.js'
-import { textArray } from './text-array.js'
+import type { Gate } from './standing.js'
 
 export interface KeyRow {
   tenant: string
@@ -43,8 +43,17 @@ const GET = `SELECT ${COLUMNS}, (SELECT coalesce(json_agg(t.team ORDER BY t.team
 const GET_LINK = `SELECT l.tenant, l.link_id AS key_id, l.hash, p.role, l.principal, p.team, NULL AS topics, '[]'::json AS act_as, NULL AS permissions,
     NULL AS note, l.created_at, '' AS created_by, l.expires_at, NULL AS revoked_at, NULL AS rotated_to, NULL AS last_used_at, p.disabled_at, '[]'::json AS leads
   FROM links l LEFT JOIN principals p ON p.tenant = l.tenant AND p.principal = l.principal WHERE l.link_id = $1`
-const ENDED = `SELECT k.key_id FROM ${FROM} WHERE k.key_id = ANY($1::text[]) 
-  AND (k.revoked_at IS NOT NULL OR p.disabled_at IS NOT NULL OR k.expires_at <= $2::bigint)`
+/** Of callers, in their order: what is known now of their key or link, and of who they are. */
+const KNOWN = `SELECT own.key_id IS NOT NULL OR link.link_id IS NOT NULL AS has_row, own.revoked_at, p.disabled_at,
+    coalesce(own.expires_at, link.expires_at) AS expires_at, coalesce(p.role, own.role) AS role,
+    CASE WHEN p.principal IS NULL THEN own.team ELSE p.team END AS team,
+    CASE WHEN p.kind = 'person' THEN
+      (SELECT coalesce(json_agg(t.team ORDER BY t.team), '[]'::json) FROM teams t WHERE t.tenant = k.tenant AND t.leads ? k.principal) ELSE '[]'::json END AS leads
+  FROM json_to_recordset($1::json) AS k(n int, tenant text, principal text, key_id text)
+  LEFT JOIN LATERAL (SELECT key_id, role, team, revoked_at, expires_at FROM keys WHERE key_id = k.key_id OFFSET 0) own ON true
+  LEFT JOIN LATERAL (SELECT link_id, expires_at FROM links WHERE link_id = k.key_id OFFSET 0) link ON true
+  LEFT JOIN LATERAL (SELECT principal, kind, role, team, disabled_at FROM principals WHERE tenant = k.tenant AND principal = k.principal OFFSET 0) p ON true
+  ORDER BY k.n`
 const LIST = `SELECT ${COLUMNS} FROM ${FROM} WHERE k.tenant = $1 ORDER BY k.created_at, k.key_id`
 /** $1: now, $2: made by then is old, $3: what expires by then expires soon. The stages themselves are `dueOf`'s. */
 const IS_DUE = `k.session IS NULL AND k.revoked_at IS NULL AND k.rotated_to IS NULL AND p.disabled_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $1::bigint)
@@ -76,65 +85,80 @@ export async function findKey(db: Db, key_id: string): Promise<FoundKey | null> 
   return (await db.query<FoundKey>(key_id.startsWith('link_') ? GET_LINK : GET, [key_id]))[0] ?? null
 }
 
-/** Whether it opens nothing any more, whenever it would have expired. */
-export const isEnded = ({ revoked_at, disabled_at }: Pick<FoundKey, 'revoked_at' | 'disabled_at'>) =>
-  revoked_at !== null || disabled_at !== null
+/** Who asks, as their key or token said when it was presented; of the plane's own steps the name they go by alone. */
+export type Presented = Pick<Caller, 'tenant' | 'key_id' | 'checked'> &
+  Partial<Pick<Caller, 'principal' | 'role' | 'team' | 'leads' | 'expires_at'>>
 
-/** Which of these keys were revoked, have expired (a rotation may have said when), or are of principals that were disabled. */
-export async function endedOf(db: Db, key_ids: readonly string[], now: number): Promise<string[]> {
-  return (await db.query<{ key_id: string }>(ENDED, [textArray(key_ids), now])).map((row) => row.key_id)
-}
-
-/** Throws Problem `unauthenticated` for a key that was revoked since it was presented, or whose principal was disabled. */
-export async function assertStanding(db: Db, { key_id }: Pick<Caller, 'key_id'>): Promise<void> {
-  const row = await findKey(db, key_id)
-  if (row !== null && isEnded(row)) throw new Problem('unauthenticated', 'The key was revoked')
+/**
+ * Of these callers those who may not go on, and why: with every key that was revoked, has expired or is gone, and everybody who was
+ * disabled or has another role than was looked at when they came. Team and teams led are read from the caller only after this, so they
+ * are brought up to date instead: who moves to another team must not be turned away for it.
+ */
+export async function lapsedOf<Who extends Presented>(
+  { db, clock }: { db: Db; clock: Clock },
+  callers: readonly Who[],
+): Promise<Map<Who, Lapse>> {
+  if (callers.length === 0) return new Map()
+  const asked = callers.map(({ tenant, principal, key_id }, n) => ({ n, tenant, principal, key_id }))
+  const known = await db.query<KnownNow & Pick<Caller, 'team' | 'leads'>>(KNOWN, [JSON.stringify(asked)])
+  const now = clock.now()
+  const lapsed = new Map<Who, Lapse>()
+  for (const [n, caller] of callers.entries()) {
+    const { team, leads, ...of } = known[n] as (typeof known)[number]
+    const why = lapseOf(caller, of, now)
+    if (why !== null) lapsed.set(caller, why)
+    else if (of.role !== null) Object.assign(caller, { team, leads })
+  }
+  return lapsed
 }
 
 /**
- * What a step of this caller decides under. The gate carries a revocation into every commit, but only to who still holds the gate
- * of before: one that was read anew since the key was presented lets the revoked key through. So under another epoch than it was
- * last seen to stand, the key is looked at again, after the gate was. Throws Problem `unauthenticated`, `no_policy`.
+ * Every step on somebody's behalf asks this between reading its gate and deciding. A request is authorised when its head is read; by the
+ * time its body is there (30 s), or on another node that read the key a second ago, who asks may be no admin any more. What takes that
+ * from them moves the gate, so one of two holds: it is seen here, or the commit that carries this gate is refused. (What ends by its
+ * time, and a session that its own person leaves, is seen here alone.)
+ * Throws Problem `unauthenticated`.
  */
+export async function standingUnder(
+  world: { db: Db; clock: Clock },
+  gate: Pick<Gate, 'epoch'> | null,
+  caller: Presented,
+): Promise<void> {
+  const why = (await lapsedOf(world, [caller])).get(caller)
+  if (why !== undefined) throw new Problem('unauthenticated', LAPSED[why])
+  caller.checked = gate?.epoch ?? 0
+}
+
+/** For who submits and works, a thousand times a second: looked at once under each epoch. Throws Problem `unauthenticated`, `no_policy`. */
 export async function activeFor(
-  world: { db: Db; policies: Policies },
-  caller: Pick<Caller, 'tenant' | 'key_id' | 'checked'>,
+  world: { db: Db; policies: Policies; clock: Clock },
+  caller: Presented,
 ): Promise<Active> {
   const active = await world.policies.active(caller.tenant)
-  if (caller.checked !== active.gate.epoch) {
-    await assertStanding(world.db, caller)
-    caller.checked = active.gate.epoch
-  }
+  const isOver = (caller.expires_at ?? Number.POSITIVE_INFINITY) <= world.clock.now()
+  if (isOver || caller.checked !== active.gate.epoch) await standingUnder(world, active.gate, caller)
   return active
 }
 
 /**
- * As `activeFor`, for several callers of one tenant at once; which of their keys have ended. Throws Problem `no_policy`.
+ * As `activeFor`, for several callers of one tenant at once; which of their keys may not go on. Throws Problem `no_policy`.
  */
 export async function activeForAll(
   world: { db: Db; policies: Policies; clock: Clock },
   tenant: string,
-  callers: readonly Pick<Caller, 'key_id' | 'checked'>[],
+  callers: readonly Presented[],
 ): Promise<{ active: Active; revoked: ReadonlySet<string> }> {
   const active = await world.policies.active(tenant)
   const { epoch } = active.gate
   const unseen = callers.filter(({ checked }) => checked !== epoch)
-  const ids = [...new Set(unseen.map(({ key_id }) => key_id))]
-  const revoked = new Set(ids.length === 0 ? [] : await endedOf(world.db, ids, world.clock.now()))
-  for (const caller of unseen) if (!revoked.has(caller.key_id)) caller.checked = epoch
-  return { active, revoked }
+  const lapsed = await lapsedOf(world, unseen)
+  for (const caller of unseen) if (!lapsed.has(caller)) caller.checked = epoch
+  return { active, revoked: new Set([...lapsed.keys()].map(({ key_id }) => key_id)) }
 }
 
-/**
- * What the gate sent back is decided again: under its new values, and only while the key still stands, because revoking one
- * moves the gate. Throws Problem `unauthenticated`.
- */
-export async function gateMoved(
-  world: { db: Db; policies: Policies },
-  caller: Pick<Caller, 'tenant' | 'key_id'>,
-): Promise<void> {
-  await world.policies.refresh(caller.tenant)
-  await assertStanding(world.db, caller)
+/** What the gate sent back is decided again under its new values, by who still stands. Throws Problem `unauthenticated`. */
+export async function gateMoved(world: { db: Db; policies: Policies; clock: Clock }, caller: Presented): Promise<void> {
+  await standingUnder(world, await world.policies.refresh(caller.tenant), caller)
 }
 
 export function listKeys(db: Db, tenant: string): Promise<ListedKey[]> {
@@ -182,20 +206,32 @@ export async function keepUses(db: Db, used: ReadonlyMap<string, number>): Promi
   if (rows.length > 0) await db.query(USED, [JSON.stringify(rows)])
 }
 
+interface Recording {
+  clock: Clock
+  ledger: { record(tenant: string, facts: Fact[]): Promise<void> }
+  refusals: Refusals
+}
+
 /**
  * Somebody asked to hand on more than they have, as a key or as a token: in the log before they hear of it, repeats counted.
  * Throws what `record` throws.
  */
 export async function recordBeyond(
-  {
-    clock,
-    ledger,
-    refusals,
-  }: { clock: Clock; ledger: { record(tenant: string, facts: Fact[]): Promise<void> }; refusals: Refusals },
+  { clock, ledger, refusals }: Recording,
   { tenant, principal: actor, key_id }: Pick<Caller, 'tenant' | 'principal' | 'key_id'>,
   missing: readonly string[],
 ): Promise<void> {
   const at = clock.now()
   const refused = { kind: 'key.refused', tenant, actor, key_id, error_code: 'forbidden', reason: 'beyond' } as const
   await refusals.onRecord(refused, at, () => ledger.record(tenant, [{ ...refused, at, missing: joined(missing) }]))
+}
+
+/**
+ * What lasts minutes makes nothing that lasts: no way in, no office, no approval beforehand. Who found a token in a log would else be
+ * there when it has long expired. Throws Problem `forbidden`, on record.
+ */
+export async function assertNoToken(world: Recording, caller: Caller): Promise<void> {
+  if (caller.jti === undefined) return
+  await recordBeyond(world, caller, ['a key'])
+  throw new Problem('forbidden', 'A token makes nothing that outlasts it', { needs: ['a key'] })
 }

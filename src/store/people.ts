@@ -37,16 +37,26 @@ export class Directories {
   async of(gate: Gate, principals: readonly string[]): Promise<People> {
     const { people, teamsOf } = this.#under(gate)
     if (teamsOf.size > KEPT) teamsOf.clear()
-    const unread = [...new Set(principals)].filter((name) => !teamsOf.has(name))
+    // A map of its own, as in store/agents.ts: whose team were forgotten meanwhile would have no lead.
+    const asked = new Map<string, string | null>()
+    const unread: string[] = []
+    for (const name of new Set(principals)) {
+      const team = teamsOf.get(name)
+      if (team === undefined) unread.push(name)
+      else asked.set(name, team)
+    }
     if (unread.length > 0) {
       const rows = await this.#db.query<{ principal: string; team: string | null }>(TEAMS_OF, [
         gate.tenant,
         textArray(unread),
       ])
       const found = new Map(rows.map(({ principal, team }) => [principal, team]))
-      for (const name of unread) teamsOf.set(name, found.get(name) ?? null)
+      for (const name of unread) {
+        teamsOf.set(name, found.get(name) ?? null)
+        asked.set(name, found.get(name) ?? null)
+      }
     }
-    return { ...(await people), teamsOf }
+    return { ...(await people), teamsOf: asked }
   }
 
   #under(gate: Gate): Known {

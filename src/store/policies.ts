@@ -29,9 +29,14 @@ export class Policies {
 
   /** Throws Problem `no_policy`: without a snapshot nothing is let through. */
   async active(tenant: string): Promise<Active> {
-    const gate = this.#gates.get(tenant) ?? (await this.refresh(tenant))
+    const gate = await this.gate(tenant)
     if (gate === null || gate.snapshot === null) throw new Problem('no_policy')
     return { gate, policy: await this.compiled(tenant, gate.snapshot) }
+  }
+
+  /** From memory; null where the tenant has none yet. */
+  async gate(tenant: string): Promise<Gate | null> {
+    return this.#gates.get(tenant) ?? this.refresh(tenant)
   }
 
   async refresh(tenant: string): Promise<Gate | null> {

@@ -1,3 +1,4 @@
+import type { Fact } from '../core/audit.js'
 import type { Principal } from '../core/principal.js'
 import type { GroupRule, Identity, Subject } from '../core/sign-on.js'
 import type { Db } from '../platform/db/seam.js'
@@ -55,6 +56,20 @@ export function listGroupRules(db: Db, tenant: string): Promise<GroupRule[]> {
 /** Sessions of a person that open something, oldest first. */
 export function sessionsOf(db: Db, tenant: string, principal: string, now: number): Promise<KeyRow[]> {
   return db.query<KeyRow>(SESSIONS, [tenant, principal, now])
+}
+
+/** What ends these sessions: they expire and are not revoked, so that what was answered with them goes on counting. */
+export async function endingSessions(
+  db: Db,
+  { tenant, principal }: Pick<Principal, 'tenant' | 'principal'>,
+  reason: string,
+  now: number,
+): Promise<{ keys: KeyRow[]; facts: Fact[] }> {
+  const open = await sessionsOf(db, tenant, principal, now)
+  const facts = open.map(
+    ({ key_id }): Fact => ({ kind: 'session.closed', tenant, at: now, actor: principal, key_id, reason }),
+  )
+  return { keys: open.map((row) => ({ ...row, expires_at: now })), facts }
 }
 
 /** Removes sessions that ended before then. Revoked ones stay: what was answered with them must go on counting for nothing. */

@@ -16,12 +16,14 @@ export interface SnapshotRow {
   created_by: string
   created_at: number
   activated_at: number | null
+  /** What was active when this became so, by a change and not by a rollback. */
+  replaced: string | null
 }
 
 const GET = 'SELECT * FROM policy_snapshots WHERE tenant = $1 AND digest = $2'
 const LIKE = 'SELECT * FROM policy_snapshots WHERE tenant = $1 AND digest LIKE $2 ORDER BY digest LIMIT 2'
-const BEFORE_IT = `SELECT * FROM policy_snapshots WHERE tenant = $1 AND digest <> $2 AND activated_at IS NOT NULL
-  ORDER BY activated_at DESC, digest LIMIT 1`
+const BEFORE_IT = `SELECT b.* FROM policy_snapshots s JOIN policy_snapshots b ON b.tenant = s.tenant AND b.digest = s.replaced
+  WHERE s.tenant = $1 AND s.digest = $2`
 const LIST = 'SELECT * FROM policy_snapshots WHERE tenant = $1 ORDER BY created_at DESC, digest LIMIT 500'
 
 export async function getSnapshot(db: Db, tenant: string, digest: string): Promise<SnapshotRow | null> {
@@ -36,7 +38,7 @@ export async function findSnapshot(db: Db, tenant: string, id: string): Promise<
   return rows.length === 1 ? (rows[0] as SnapshotRow) : null
 }
 
-/** What was active before this one became so; null where nothing was. */
+/** What was active before this one became so, and it is gone back to step by step; null where nothing was. */
 export async function snapshotBefore(db: Db, tenant: string, digest: string): Promise<SnapshotRow | null> {
   return (await db.query<SnapshotRow>(BEFORE_IT, [tenant, digest]))[0] ?? null
 }

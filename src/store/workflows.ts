@@ -7,7 +7,8 @@ const TENANTS = 'SELECT DISTINCT tenant FROM workflows WHERE closed_at IS NULL A
 /** By the index of ends, for people and a loop of minutes. A lost worker is not the workflow's failure. */
 const ENDED = `SELECT count(*) FILTER (WHERE status = 'succeeded')::int AS succeeded, count(*) FILTER (WHERE status <> 'succeeded')::int AS failed
   FROM jobs WHERE tenant = $1 AND finished_at >= $3 AND claim ->> 'workflow' = $2
-    AND (status IN ('succeeded', 'quarantined') OR (status = 'dead_letter' AND (state ->> 'error_code') IS DISTINCT FROM 'lease_lost'))`
+    AND (status IN ('succeeded', 'quarantined') OR (status = 'dead_letter' AND (state ->> 'error_code') IS DISTINCT FROM 'lease_lost')
+      OR (status = 'cancelled' AND (state ->> 'error_code') NOT IN ('lease_lost', 'cancelled')))`
 
 export function listWorkflows(db: Db, tenant: string): Promise<OpenedWorkflow[]> {
   return db.query<OpenedWorkflow>(ALL, [tenant])

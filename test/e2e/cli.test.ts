@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { proves } from '../requirements.js'
+import { until } from '../support/server.js'
 
 /** The built command line as people run it: a process of its own, its exit code, and what it wrote where. */
 const CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
@@ -290,7 +291,59 @@ describe(`${proves('W5')} keys`, () => {
   })
 })
 
+describe(`${proves('O2')} runs`, () => {
+  test('shows everything of a run in order, each entry proven here, and drafts its postmortem', async () => {
+    const one = [
+      'jobs',
+      'submit',
+      '--topic',
+      'job.repo.read',
+      '--input',
+      '{"op":"log"}',
+      '--run',
+      'run-of-two',
+      '--json',
+    ]
+    const first = await cli(one)
+    const second = await cli(one)
+    await cli(['jobs', 'cancel', second.json.job_id])
+    const shown = await cli(['runs', 'show', 'run-of-two', '--json'])
+    expect(shown.json).toMatchObject({ jobs: 2, by_status: { cancelled: 1 } })
+    // 3 until the newest entries are under a head.
+    const proven = await until('all is proven', async () => {
+      const ran = await cli(['runs', 'timeline', 'run-of-two', '--prove', '--json'])
+      return ran.exit === 0 && ran
+    })
+    const items = proven.json.items as { kind: string; proven: boolean; facts: { job_id: string } }[]
+    expect(items.map(({ kind, facts }) => [kind, facts.job_id])).toEqual([
+      ['job.submitted', first.json.job_id],
+      ['job.submitted', second.json.job_id],
+      ['job.cancelled', second.json.job_id],
+    ])
+    expect(items.every((item) => item.proven)).toBe(true)
+    const draft = await cli(['runs', 'postmortem', 'run-of-two', '--prove', '--out', at('postmortem.md')])
+    expect(draft.exit).toBe(0)
+    expect(readFileSync(at('postmortem.md'), 'utf8')).toMatch(/3 entries, each proven to stand under the signed head/)
+    expect((await cli(['runs', 'show', 'no-such-run'])).exit).toBe(4)
+  })
+})
+
 describe(`${proves('W5')} policy`, () => {
+  test('replay puts the shipped scenarios to a file and to the active snapshot, and ends with 1 on a finding', async () => {
+    const loose = at('loose.yaml')
+    const rule = '{ id: refunds, match: { topic: job.payments.refund }, decision: ALLOW }'
+    writeFileSync(loose, `version: v1\ndefault_decision: DENY\nrules:\n  - ${rule}\n`)
+    const found = await cli(['policy', 'replay', loose])
+    expect(found.exit).toBe(1)
+    expect(found.out).toMatch(/critical bypass {2}small-refund +written \+ \d+ +ALLOW +>= REQUIRE_APPROVAL +refunds/)
+    const clean = await cli(['policy', 'replay', 'active', '--log', at('replay.jsonl'), '--json'])
+    expect(clean).toMatchObject({ exit: 0, json: { critical_bypasses: 0, unsafe_duplicates: 0, findings: [] } })
+    const entries = readFileSync(at('replay.jsonl'), 'utf8').trim().split('\n')
+    expect(entries).toHaveLength(clean.json.decided.DENY)
+    writeFileSync(at('none.yaml'), 'version: v1\nscenarios: []\n')
+    expect((await cli(['policy', 'replay', loose, '--scenarios', at('none.yaml')])).exit).toBe(1)
+  })
+
   test('check names every fault with its place; strict makes warnings fail', async () => {
     const bad = at('bad.yaml')
     writeFileSync(bad, 'version: v1\nrules:\n  - id: a\n    match: { topc: job.x }\n    decision: ALOW\n')

@@ -48,7 +48,7 @@ const submit = (key: string, topic: string) => run(['jobs', 'submit', '--topic',
 describe('sallyport stop', () => {
   test(`${proves('A10')} stops an agent, says what was measured, and two people resume it`, async () => {
     const agent = await keyOf('agent', 'agent:halted')
-    const second = await keyOf('admin', 'person:second')
+    const [first, second] = [await keyOf('admin', 'person:first'), await keyOf('admin', 'person:second')]
     const stop = ['stop', 'agent', 'agent:halted', '--reason', 'pays twice']
     const raised = await run([...stop, '--json'])
     expect([raised.exit, raised.json.state, raised.json.leases.open, raised.json.open_effects_total]).toEqual([
@@ -61,18 +61,27 @@ describe('sallyport stop', () => {
     const { stop_id } = raised.json
     const refused = await submit(agent, 'job.e2e.works')
     expect([refused.exit, refused.json.error?.code ?? refused.json.code]).toEqual([1, 'stopped'])
+    const dry = (more: string[] = []) =>
+      run(['policy', 'evaluate', '--topic', 'job.e2e.works', '--agent', 'agent:halted', ...more])
+    const asked = await dry()
+    expect([asked.exit, asked.out]).toEqual([1, expect.stringMatching(`submit now +refused, stopped, by ${stop_id}`)])
+    expect((await dry(['--json'])).json).toMatchObject({ decision: 'DENY', submit: { status: null, stop_id } })
     const shown = await run(['stops', 'show', stop_id])
     for (const line of [/what +agent agent:halted/, /state +confirmed after/, /nodes +1 of 1/, /effects +none open/])
       expect(shown.out).toMatch(line)
     expect((await run(['stops', 'list', '--active'])).out).toContain(stop_id)
-    const resume = (stage: string, key?: string) =>
+    const resume = (stage: string, key: string) =>
       run(['resume', stop_id, '--stage', stage, '--note', 'looked', '--for', '1ms'], key)
-    expect((await resume('trial')).out).toContain('another person')
-    expect((await resume('trial')).exit).toBe(5)
+    const told = `another person does it: sallyport resume ${stop_id} --stage trial --for 1ms --limit 10`
+    expect((await resume('trial', first)).out).toContain(told)
+    expect((await resume('trial', first)).exit).toBe(5)
+    // The admin made the keys of both, and so could have asked as the first.
+    expect((await resume('trial', server.key('admin'))).exit).toBe(5)
     expect((await resume('trial', second)).out).toMatch(/stage +trial/)
     expect((await submit(agent, 'job.e2e.works')).exit).toBe(0)
     await resume('full', second)
-    expect((await resume('full')).out).toMatch(/stage +ended/)
+    expect((await resume('full', first)).out).toMatch(/stage +ended/)
+    expect([(await dry()).exit, (await dry()).out]).toEqual([0, expect.stringMatching(/submit now +queued/)])
     expect((await run(['stops', 'list', '--active'])).out).toContain('nothing is stopped')
   })
 

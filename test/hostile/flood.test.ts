@@ -53,6 +53,22 @@ test('the key that was denied too often is told when to come back', async () => 
   if (answer.status === 429) expect(Number(answer.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
 })
 
+test('one key that mints tokens for ever, an entry of the log each, is told to wait; another mints, and it submits', {
+  timeout: 60_000,
+}, async () => {
+  const minter = await makeKey(plane, 'agent', { principal: 'agent:minter' })
+  const mint = (key: string) => call(plane, key, 'POST', `${API}/tokens`, { minutes: 1 })
+  const began = performance.now()
+  const answers = await Promise.all(Array.from({ length: 1000 }, () => mint(minter)))
+  const refused = answers.filter(({ status }) => status !== 201)
+  for (const answer of refused) expectProblem(answer, 'rate_limited')
+  // The burst, and what was won back meanwhile.
+  const most = 201 + (20 * (performance.now() - began)) / 1000
+  expect(answers.length - refused.length).toBeLessThanOrEqual(most)
+  expect((await mint(other)).status).toBe(201)
+  expect((await call(plane, minter, 'POST', `${API}/jobs`, { topic: 'job.repo.read' })).status).toBe(202)
+})
+
 test('a batch of a thousand that are allowed is not held against anyone', async () => {
   const jobs = Array.from({ length: 1000 }, () => ({ topic: 'job.repo.read' }))
   const { items } = (await call(plane, other, 'POST', `${API}/jobs/batch`, { jobs })).body

@@ -45,6 +45,20 @@ test('a long poll opened before the revocation is given no job submitted after i
   expect((await call(worker.key, 'POST', '/workers/claim', { ...claim, claim_id: 'revoked-again' })).status).toBe(401)
 })
 
+test('a stream of events ends when its auditor has another role', async () => {
+  const { key } = (await call(plane.keys.admin, 'POST', '/keys', { role: 'auditor', principal: 'person:aud' })).body
+  const stream = await fetch(`${plane.url}/api/v1/events`, { headers: { 'x-api-key': key as string } })
+  const reader = (stream.body as ReadableStream<Uint8Array>).getReader()
+  await reader.read()
+  await call(plane.keys.admin, 'PUT', '/principals/person:aud', { kind: 'person', role: 'viewer' })
+  for (;;) {
+    const { done } = await reader.read()
+    if (done) break
+  }
+  expect((await call(key as string, 'GET', '/audit/head')).status).toBe(403)
+  expect((await call(key as string, 'GET', '/principals')).status).toBe(200)
+})
+
 test('a stream of events opened before the revocation ends', async () => {
   const auditor = await key('auditor')
   const stream = await fetch(`${plane.url}/api/v1/events`, { headers: { 'x-api-key': auditor.key } })

@@ -167,7 +167,9 @@ async function told(tenant: string, admin: string): Promise<Pick<Estate, 'channe
   const delivery_id = ids.id('dlv', clock.now())
   const dead = { recipient: 'endpoint', asks: false, event: 'key.due', entry: '{}', status: 'dead' } as const
   const counts = { tree_index: 0, attempts: 12, next_at: 0, since_at: 0, created_at: 0, finished_at: 1 }
-  await enqueue(db, tenant, 0, [{ tenant, delivery_id, channel, ...dead, ...counts, error: 'x', approval_id: null }])
+  await enqueue(db, tenant, 0, [
+    { tenant, delivery_id, channel, ...dead, ...counts, error: 'x', approval_id: null, posted: null, about: null },
+  ])
   return { channel, delivery: delivery_id }
 }
 
@@ -227,6 +229,7 @@ const ROUTES: Record<string, { by: keyof Estate['keys']; id: keyof Estate; body?
   'POST /deliveries/{delivery_id}/retry': { by: 'admin', id: 'delivery' },
   'GET /principals/{principal}': { by: 'admin', id: 'principal' },
   'DELETE /principals/{principal}': { by: 'admin', id: 'principal' },
+  'POST /principals/{principal}/enable': { by: 'admin', id: 'principal' },
 }
 
 /** The answer without what is its own in every answer. */
@@ -237,6 +240,7 @@ describe('ids of another tenant', () => {
     const routes = allRoutes({
       world: plane.world,
       auth: new Authenticator(plane.world),
+      changer: {} as never,
       dispatcher: {} as never,
       publicKey: new Uint8Array(32),
       events: {} as never,

@@ -194,7 +194,7 @@ describe(`${proves('S3')} a token opens what it was minted for`, () => {
       url: plane.url,
       apiKey: (await worker.tokens.create({ minutes: 5, topics: ['job.sdk.*'] })).token,
     })
-    const claim = { worker_id: 'w', claim_id: 'claim-by-token', topics: ['job.sdk.x'], capacity: 1 }
+    const claim = { worker_id: 'worker-1', claim_id: 'claim-by-token', topics: ['job.sdk.x'], capacity: 1 }
     const [lease] = (await narrow.worker.claim(claim)).leases
     expect(lease?.job.job_id).toBe(job_id)
     await expect(narrow.worker.claim({ ...claim, claim_id: 'claim-more', topics: ['job.a.x'] })).rejects.toMatchObject({
@@ -275,5 +275,56 @@ describe(`${proves('S2', 'S3')} two nodes on one database`, () => {
     const next = answers.find((answer) => answer.status === 201)?.body.key as string
     for (const node of [here, there])
       for (const text of [key, next]) expect((await call(node, text, 'GET', `${API}/jobs`)).status).toBe(200)
+  })
+})
+
+describe(`${proves('A10', 'S3')} a stop`, () => {
+  const stop = async (scope: string, target: string | null) => {
+    const at = { [scope]: target ?? true }
+    const body = { scope: at, reason: 'it went wrong', wait_ms: 0 }
+    const answer = await call(plane, plane.keys.admin, 'POST', `${API}/stops`, body)
+    expect(answer.status).toBe(201)
+    return answer.body.stop_id as string
+  }
+  /** As two people do it. */
+  async function resume(stop_id: string) {
+    for (const stage of ['trial', 'full'])
+      for (const role of ['admin', 'operator']) {
+        const key = await makeKey(plane, role as 'admin', { principal: `person:${role}` })
+        await call(plane, key, 'POST', `${API}/stops/${stop_id}/resume`, { stage, note: 'looked', trial_ms: 0 })
+      }
+  }
+
+  test('ends the tokens of the agent, for good; another agent’s, and those of who works, go on', async () => {
+    const stopped = await makeKey(plane, 'agent', { principal: 'agent:stopped' })
+    const [own, other, works] = [await mint(stopped), await mint(), await mint(plane.keys.worker)]
+    for (const { token } of [own, other]) expect((await ask(token)).status).toBe(200)
+    clock.advance(1000)
+    const stop_id = await stop('agent', 'agent:stopped')
+    expect((await ask(own.token)).status).toBe(401)
+    expect((await ask(other.token)).status).toBe(200)
+    expect((await ask(stopped)).status).toBe(200)
+    const claims = (token: string) =>
+      call(plane, token, 'POST', `${API}/workers/claim`, {
+        worker_id: 'worker-1',
+        claim_id: 'claim-000000000001',
+        topics: ['job.a'],
+        capacity: 1,
+      })
+    expect((await claims(works.token)).status).toBe(200)
+    await resume(stop_id)
+    expect((await ask(own.token)).status).toBe(401)
+    clock.advance(1000)
+    expect((await ask((await mint(stopped)).token)).status).toBe(200)
+  })
+
+  test('of the tenant ends every agent’s, and no person’s; of a topic it ends none', async () => {
+    const [agent, person] = [await mint(), await mint(plane.keys.admin)]
+    clock.advance(1000)
+    await stop('topic', 'job.nothing')
+    expect((await ask(agent.token)).status).toBe(200)
+    const stop_id = await stop('tenant', null)
+    expect([(await ask(agent.token)).status, (await ask(person.token)).status]).toEqual([401, 200])
+    await resume(stop_id)
   })
 })

@@ -136,6 +136,7 @@ async function directory(driver: Driver): Promise<void> {
   await driver.call(`GET ${V1}/principals`, { query: { limit: '2' } })
   await driver.call(`GET ${V1}/principals/{principal}`, { params })
   await driver.call(`DELETE ${V1}/principals/{principal}`, { params })
+  await driver.call(`POST ${V1}/principals/{principal}/enable`, { params })
   await driver.call(`GET ${V1}/principals/{principal}`, { params: { principal: 'person:none' } })
   const text = 'version: v1\nrules: [{ id: all, match: { topic: job.> }, decision: ALLOW }]'
   await driver.call(`POST ${V1}/policy/impact`, { body: { files: [{ path: 'policy.yaml', text }], most: 50 } })
@@ -221,6 +222,12 @@ async function channels(driver: Driver): Promise<void> {
   await driver.call(`GET ${V1}/deliveries/{delivery_id}`, { params })
   await driver.call(`POST ${V1}/deliveries/{delivery_id}/retry`, { params })
   await driver.call(`DELETE ${V1}/channels/{channel}`, { params })
+  await driver.call('POST /slack/{tenant}/{channel}', {
+    as: null,
+    params: { tenant: 'default', channel: 'siem' },
+    raw: 'payload={}',
+    headers: { 'content-type': 'application/x-www-form-urlencoded' },
+  })
   await driver.call('GET /links/{token}', { as: null, params })
   await driver.call('POST /links/{token}', { as: null, params, body: { answer: 'approve' } })
 }
@@ -430,10 +437,12 @@ async function autonomy(driver: Driver): Promise<void> {
     body: { kind: 'agent' },
   })
   await driver.call(`PUT ${of}`, { params, body: { stage: 'supervised', spot_check: 5, least: 2, most: 20 } })
+  await driver.call(`PUT ${of}`, { params, body: { stage: 'supervised', spot_check: 3 } })
   await driver.call(`POST ${of}/promote`, { params, body: { to: 'assisted' } })
   await driver.call(`POST ${of}/confirm`, { params, body: {} })
   await driver.call(`POST ${of}/demote`, { params, body: { to: 'shadow', note: 'wrong orders' } })
   await driver.call(`GET ${of}`, { params })
+  await driver.call(`GET ${V1}/autonomy`)
   await driver.call(`GET ${V1}/workflows`)
   for (const step of ['open', 'close'])
     await driver.call(`POST ${V1}/workflows/{workflow}/${step}`, { params: { workflow: 'none' } })

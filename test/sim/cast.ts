@@ -5,12 +5,15 @@ import type { Approval } from '../../src/core/approval.js'
 import type { Job } from '../../src/core/job.js'
 import type { Json } from '../../src/core/json.js'
 import { EFFECT_FLOOR_MS, type Effect } from '../../src/core/lease.js'
+import { isOwn } from '../../src/core/policy/change.js'
 import type { Stop } from '../../src/core/stop.js'
 import { isAbsent, Problem } from '../../src/errors.js'
 import { closeWriters, integrate, WRITER_GRACE_MS } from '../../src/journey/integrate.js'
 import { createKey, revokeKey } from '../../src/journey/keys.js'
 import { resumeStop } from '../../src/journey/resume.js'
 import { raiseStop } from '../../src/journey/stop.js'
+import { changer } from '../../src/loops/changer.js'
+import { silentLog } from '../../src/platform/log.js'
 import { leasesFor } from '../../src/store/claim-answers.js'
 import { CHECKERS, type Checker, everyJobEnded, violations } from '../invariants.js'
 import { Tenancy, type TestPlane } from '../plane.js'
@@ -217,8 +220,10 @@ export class Cast {
 
   async activate(policy: keyof typeof POLICIES): Promise<void> {
     const stored = await this.ask((t) => t.activate(POLICIES[policy]))
-    if (done(stored))
-      this.history.expects(`activation of ${policy}`, { kind: 'policy.activated', snapshot: stored.snapshot.digest })
+    if (!done(stored)) return
+    const { snapshot, activated } = stored
+    const kind = activated ? 'policy.activated' : 'policy.stored'
+    this.history.expects(`activation of ${policy}`, { kind, snapshot: snapshot.digest })
   }
 
   async createKey(of: Caller): Promise<Caller> {
@@ -283,6 +288,13 @@ export class Cast {
       if (failed !== null && !isAbsent(failed)) this.history.strange.push(`integration of ${tenant}: ${failed.message}`)
     }
   }
+  /** As the loop of a node does it. */
+  async change(): Promise<void> {
+    await this.ask(async (t) => {
+      const node = changer(t.world, t.world.clock, silentLog)
+      await node.turn(this.tenant).finally(() => node.stop())
+    })
+  }
   closeWriters() {
     return this.ask((t) => closeWriters(t.world, t.world.clock.now() - WRITER_GRACE_MS))
   }
@@ -305,6 +317,7 @@ export class Cast {
         for (const attempt of await this.claim(this.seen.otherWorker, 50))
           await this.work(attempt, { keys: ['pay', 'ship'], result: null })
       if (open.some((job) => job.status === 'pending_approval')) await this.rebind()
+      if (open.some((job) => isOwn(job.topic))) await this.change()
     }
     await this.closeWriters()
   }

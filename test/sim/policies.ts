@@ -35,6 +35,9 @@ export const CLIMBS = policy(
   `${DO}  - { id: ask, match: { topic: job.ask.* }, decision: REQUIRE_APPROVAL, approval: { from: [role:approver], within: 10m, then: escalate, ladder: [ { from: [principal:person:olga], after: 10m } ] } }`,
 )
 
+/** Has a say in what comes after it. */
+export const GOVERNED = policy(`${DO}${ASK}  - { id: own, match: { topic: 'sallyport.policy.*' }, decision: ALLOW }`)
+
 /** Another one of its own: a workflow that a person opens and closes. */
 export const BOUNDED = `
 version: v1

@@ -7,6 +7,7 @@ import {
   proposePromotion,
   watchAutonomy,
 } from '../../src/journey/promote.js'
+import { rebindStaged } from '../../src/journey/rebind.js'
 import { rebalanceReviews } from '../../src/journey/review-load.js'
 import { submit } from '../../src/journey/submit.js'
 import { closeWorkflow, openWorkflow } from '../../src/journey/workflows.js'
@@ -135,6 +136,18 @@ export const AGENTS: Scene[] = [
     },
   },
   {
+    name: 'rebind: what an earlier stage asked',
+    arrange: async (on) => {
+      await managed(on, 'autonomous')
+      await on.asked()
+      const made = await on.cast.ask((t) => demote(t.world, t.operator, AGENT, { to: 'shadow', note: 'odd' }))
+      if (done(made)) on.cast.history.expects('demotion', { kind: 'autonomy.demoted', agent: AGENT, stage: 'shadow' })
+    },
+    act: async (on) => {
+      await on.cast.ask((t) => rebindStaged(t.world, t.tenant))
+    },
+  },
+  {
     name: 'review-load: the spot check moved',
     arrange: async (on) => {
       await managed(on, 'assisted')
@@ -179,6 +192,21 @@ export const AGENTS: Scene[] = [
       const closed = await on.cast.ask((t) => closeBreaker(t.world, t.operator, AGENT))
       if (done(closed)) on.cast.history.expects('a closed breaker', { kind: 'breaker.closed', agent: AGENT })
       await on.submit()
+    },
+  },
+  {
+    name: 'cancel: a spot check, which falls on the next job',
+    arrange: async (on) => {
+      await managed(on, 'assisted')
+      const every = { stage: 'assisted', spot_check: 100, most: 100 } as const
+      await on.cast.ask((t) => declareAutonomy(t.world, t.operator, AGENT, every))
+      await on.submit()
+    },
+    act: async (on) => {
+      await on.cast.cancel(on.job)
+      await on.submit()
+      await on.answer()
+      await on.claim()
     },
   },
 ]

@@ -3,18 +3,23 @@ import type { DeclaredChannel } from '../../src/core/channel.js'
 import type { DeclaredPrincipal } from '../../src/core/directory/document.js'
 import { hashLink, linkToken, pageNonce } from '../../src/core/link.js'
 import type { GroupRule, Identity } from '../../src/core/sign-on.js'
+import { APPROVE, buttonValue } from '../../src/core/slack.js'
 import { acceptInvitation, changePassword, closeAccount, invite } from '../../src/journey/accounts.js'
 import { approve } from '../../src/journey/approve.js'
 import { putChannel, removeChannel } from '../../src/journey/channels.js'
+import { openClick } from '../../src/journey/chat.js'
 import { applyDirectory, disablePrincipal } from '../../src/journey/directory.js'
 import { createKey, makeKey, rotateKey } from '../../src/journey/keys.js'
 import { openAnswer } from '../../src/journey/links.js'
 import { remindOfKeys } from '../../src/journey/reminders.js'
 import { type Opened, signOff, signOnByPassword, signOnByProvider } from '../../src/journey/sign-on.js'
 import { mintToken } from '../../src/journey/tokens.js'
+import type { Couriers } from '../../src/platform/courier.js'
 import type { Passwords } from '../../src/platform/passwords.js'
+import { enqueue } from '../../src/store/deliveries.js'
 import { getPrincipal } from '../../src/store/directory.js'
 import { insertLink } from '../../src/store/links.js'
+import { clickOn, SIGNING } from '../support/chat.js'
 import { done } from './cast.js'
 import type { Scene } from './scenes.js'
 import type { Stage } from './stage.js'
@@ -101,10 +106,14 @@ const byProvider = (on: Stage) =>
     return done(opened) ? opened : null
   })
 
-/** What was open before is closed by it, and the log says of each why. */
+/** What was open before is closed by it, or was by disabling the person, and the log says of each why. */
 function expectClosed(on: Stage, opened: readonly string[], ...reason: string[]): void {
   for (const key_id of opened)
-    on.cast.history.expects(`end of session ${key_id}`, { kind: 'session.closed', key_id, reason })
+    on.cast.history.expects(`end of session ${key_id}`, {
+      kind: 'session.closed',
+      key_id,
+      reason: [...reason, 'disabled'],
+    })
 }
 const openSessions = async (on: Stage) =>
   (await on.cast.rows<{ key_id: string; session: string | null }>('keys'))
@@ -157,6 +166,83 @@ async function answerByLinks(on: Stage): Promise<void> {
       },
       ['forbidden'],
     )
+    if (!done(answered)) continue
+    const { approval_id } = answered
+    on.cast.history.expects(`answer to ${approval_id}`, { kind: 'approval.approved', approval_id, actor: ADA })
+  }
+}
+
+/** In place of Slack and its secrets: sockets are no seam. */
+const couriers = {
+  isSigned: (_: string, check: (secret: string) => boolean) => check(SIGNING),
+  slack: async () => ({ ok: true }),
+} as unknown as Couriers
+
+/** Each open question stands in Slack, where Ada has an account. */
+async function inSlack(on: Stage): Promise<void> {
+  await declare(on, [person(ADA, { slack: 'U0ADA' })])
+  await on.asked()
+  const start = `SALLYPORT_CHANNEL_${on.cast.tenant.toUpperCase()}__`
+  const room: DeclaredChannel = {
+    channel: 'room',
+    kind: 'slack',
+    settings: {
+      conversation: 'C0ROOM',
+      workspace: 'T0HOUSE',
+      token_env: `${start}TOKEN`,
+      signing_env: `${start}SIGNING`,
+      api_url: 'https://slack.com/api',
+      allow_private: false,
+    },
+    events: ['approval.requested'],
+    topics: null,
+    teams: null,
+  }
+  await on.cast.ask((t) => putChannel(t.world, t.admin, room))
+  const { db, ids } = on.cast.seen.world
+  const now = on.cast.sim.now()
+  const { tenant } = on.cast
+  for (const [n, { approval_id, grant_hash }] of (await on.pending()).entries()) {
+    const delivery_id = ids.id('dlv', now)
+    const told = { channel: 'room', recipient: 'conversation', asks: true, event: 'approval.requested', entry: '{}' }
+    const end = {
+      status: 'sent',
+      attempts: 1,
+      next_at: now,
+      since_at: now,
+      error: null,
+      created_at: now,
+      finished_at: now,
+    } as const
+    await enqueue(db, tenant, 0, [
+      { tenant, delivery_id, tree_index: n, approval_id, ...told, ...end, posted: null, about: null },
+    ])
+    on.buttons.push(buttonValue(approval_id, grant_hash, delivery_id))
+  }
+}
+
+/** Whoever is not answered clicks again, and that is another request. */
+async function answerInSlack(on: Stage): Promise<void> {
+  for (const value of on.buttons) {
+    const message = {
+      channel: 'C0ROOM',
+      text: 'x',
+      blocks: [{ type: 'actions', elements: [{ action_id: APPROVE, value }] }],
+    }
+    let clicks = 0
+    const answered = await on.cast.ask(async (t) => {
+      const again = (payload: object) => ({ ...payload, trigger_id: String(++clicks) })
+      const { body, headers } = clickOn(message, APPROVE, { user: 'U0ADA', at: t.world.clock.now(), change: again })
+      const open = await openClick(t.world, couriers, {
+        tenant: t.tenant,
+        channel: 'room',
+        timestamp: headers['x-slack-request-timestamp'] as string,
+        signature: headers['x-slack-signature'] as string,
+        body,
+      })
+      const { approval_id, grant_hash } = open.click
+      return approve(t.world, open.caller, approval_id, { grant_hash }, { via: 'slack' })
+    })
     if (!done(answered)) continue
     const { approval_id } = answered
     on.cast.history.expects(`answer to ${approval_id}`, { kind: 'approval.approved', approval_id, actor: ADA })
@@ -320,4 +406,5 @@ export const PEOPLE: Scene[] = [
     },
     act: answerByLinks,
   },
+  { name: 'chat: answered in Slack', arrange: inSlack, act: answerInSlack },
 ]

@@ -1,6 +1,5 @@
 import type { Job } from '../../src/core/job.js'
 import { putAbsence } from '../../src/journey/absences.js'
-import { activate } from '../../src/journey/activate.js'
 import { edit, requestChanges } from '../../src/journey/approve.js'
 import { decisionWithWhy, evaluateDry } from '../../src/journey/explain.js'
 import { createGrant, revokeGrant } from '../../src/journey/grants.js'
@@ -10,6 +9,7 @@ import { done, type Plan } from './cast.js'
 import { CLIMBS, MAIL, SECRET } from './policies.js'
 import { AGENTS } from './scenes-agents.js'
 import { PEOPLE } from './scenes-people.js'
+import { POLICY } from './scenes-policy.js'
 import type { Stage } from './stage.js'
 
 /** One use case in one situation: what was there before, and the request whose every point is tried. */
@@ -349,36 +349,6 @@ export const SCENES: Scene[] = [
       act: (on) => on.cast.judge(on.job, policy === 'discard' ? 'discard' : 'replay'),
     }),
   ),
-  { name: 'activate: a new policy', arrange: (on) => on.asked(), act: (on) => on.cast.activate('closed') },
-  {
-    name: 'activate: a stored one',
-    arrange: async (on) => {
-      await on.submit()
-      await on.cast.activate('same')
-    },
-    act: async (on) => {
-      const [old] = await on.cast.rows<{ digest: string }>('policy_snapshots')
-      const stored = await on.cast.ask((t) => activate(t.world, on.cast.tenant, 'person:root', old?.digest ?? ''))
-      if (done(stored)) on.cast.history.expects('activation', { kind: 'policy.activated', snapshot: old?.digest })
-    },
-  },
-  {
-    name: 'rebind: two that wait',
-    arrange: async (on) => {
-      await on.asked()
-      await on.asked()
-      await on.cast.activate('same')
-    },
-    act: (on) => on.cast.rebind(),
-  },
-  {
-    name: 'rebind: what is asked otherwise by now',
-    arrange: async (on) => {
-      await on.asked()
-      await on.cast.activate('tight')
-    },
-    act: (on) => on.cast.rebind(),
-  },
   ...sweeps(),
   {
     name: 'sweep: leases of a later time',
@@ -425,6 +395,7 @@ export const SCENES: Scene[] = [
           )
     },
   },
+  ...POLICY,
   ...PEOPLE,
   ...AGENTS,
 ]
@@ -448,7 +419,12 @@ function sweeps(): Scene[] {
       await on.lease('job.do.it', 'none')
     }),
     after(61_000, 'a queue without a worker', (on) => on.submit()),
+    after(301_000, 'who has not answered is reminded', (on) => on.asked()),
     after(601_000, 'an unanswered question', (on) => on.asked()),
+    after(3_601_000, 'a dead letter nobody answered for', async (on) => {
+      await on.lease()
+      await on.work({ fails: 'terminal' })
+    }),
     after(8 * 86_400_000, 'an expired text', async (on) => {
       await on.lease()
       await on.work({ result: SECRET })

@@ -17,6 +17,8 @@ export class Stage {
   attempts: Attempt[] = []
   /** Secrets that people were mailed. */
   links: { token: string; nonce: string }[] = []
+  /** What the buttons say that stand in Slack. */
+  buttons: string[] = []
   invitation = ''
 
   constructor(cast: Cast, scene: string) {

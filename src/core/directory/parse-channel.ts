@@ -1,4 +1,12 @@
-import { CHANNEL_KINDS, type Channel, DEFAULT_SMTP, type DeclaredChannel } from '../channel.js'
+import {
+  CHANNEL_KINDS,
+  type Channel,
+  DEFAULT_SMTP,
+  type DeclaredChannel,
+  PAGERDUTY_API,
+  SEVERITIES,
+  SLACK_API,
+} from '../channel.js'
 import { readStrings, readTopics, readWord } from '../policy/parse-value.js'
 import type { Field, Source } from '../policy/reader.js'
 
@@ -6,12 +14,14 @@ const SHARED = ['channel', 'kind', 'events', 'topics', 'teams']
 const OWN: Record<Channel['kind'], string[]> = {
   email: ['from', 'to', 'url_env'],
   webhook: ['url', 'secret_env', 'allow_private'],
+  slack: ['conversation', 'workspace', 'token_env', 'signing_env', 'api_url', 'allow_private'],
+  pagerduty: ['routing_key_env', 'severity', 'api_url', 'allow_private'],
 }
 const NAME = /^[a-z0-9][a-z0-9_-]{0,59}$/
 
 /** One channel of `sallyport.yaml`; what its values may be is judged when the whole is planned. */
 export function readChannel(source: Source, field: Field): DeclaredChannel | null {
-  const loose = source.map(field, [...SHARED, ...OWN.email, ...OWN.webhook])
+  const loose = source.map(field, [...new Set([...SHARED, ...Object.values(OWN).flat()])])
   if (loose === null) return null
   const missing = (key: string, hint?: string) =>
     source.error('missing_key', `a channel needs '${key}'`, field.at, hint)
@@ -50,5 +60,21 @@ export function readChannel(source: Source, field: Field): DeclaredChannel | nul
   }
   const inside = loose.get('allow_private')
   const allow_private = inside === undefined ? false : (source.boolean(inside) ?? false)
-  return { ...shared, kind, settings: { url: text('url'), secret_env: text('secret_env'), allow_private } }
+  const orElse = (key: string, usual: string) => (loose.has(key) ? text(key) : usual)
+  if (kind === 'webhook')
+    return { ...shared, kind, settings: { url: text('url'), secret_env: text('secret_env'), allow_private } }
+  if (kind === 'slack') {
+    const [conversation, workspace, token_env, signing_env] = [
+      text('conversation'),
+      text('workspace'),
+      text('token_env'),
+      text('signing_env'),
+    ]
+    const api_url = orElse('api_url', SLACK_API)
+    return { ...shared, kind, settings: { conversation, workspace, token_env, signing_env, api_url, allow_private } }
+  }
+  const word = loose.get('severity')
+  const severity = word === undefined ? 'error' : (readWord(source, word, SEVERITIES) ?? 'error')
+  const api_url = orElse('api_url', PAGERDUTY_API)
+  return { ...shared, kind, settings: { routing_key_env: text('routing_key_env'), severity, api_url, allow_private } }
 }

@@ -19,17 +19,20 @@ export function readSignOn(
     source.error('wrong_type', 'needs a list', groups.at)
     return []
   }
-  const rules: GroupRule[] = []
-  for (const item of source.items(groups)) {
+  const items = source.items(groups)
+  if (items.length > MOST) source.error('too_large', `at most ${MOST} groups`, groups.at)
+  const rules = new Map<string, GroupRule>()
+  for (const item of items.slice(0, MOST)) {
     const rule = readRule(source, item, roles, nameAt)
     if (rule === null) continue
-    if (rules.some(({ group }) => group === rule.group))
-      source.error('duplicate_id', `group '${rule.group}' is declared twice`, item.at)
-    else rules.push(rule)
+    if (rules.has(rule.group)) source.error('duplicate_id', `group '${rule.group}' is declared twice`, item.at)
+    else rules.set(rule.group, rule)
   }
-  return rules
+  return [...rules.values()]
 }
 
+/** As many as are followed of what a provider says of one person. */
+const MOST = 1000
 const LONGEST = 500
 
 function readRule(

@@ -6,7 +6,7 @@ version: v1
 teams:
   - { team: support, name: Customer support, leads: [person:lead], on_call: [person:deputy, person:lead] }
 people:
-  - { principal: person:lead, role: approver, team: support, email: lead@example.com }
+  - { principal: person:lead, role: approver, team: support, email: lead@example.com, slack: U0LEAD }
   - { principal: person:deputy, role: viewer, team: support }
 agents:
   - principal: agent:refunds
@@ -43,6 +43,7 @@ test('reads everybody, with what bounds an agent', () => {
     team: 'support',
     name: null,
     email: 'lead@example.com',
+    slack: 'U0LEAD',
     terms: null,
   })
   expect(refunds?.terms).toEqual({
@@ -93,12 +94,40 @@ describe('every fault has its place', () => {
       'version: v1\npeople:\n  - { principal: p, role: viewer, email: nobody }',
       "3 people[0].email bad_value: 'nobody' is no address",
     ],
+    [
+      'version: v1\npeople:\n  - { principal: p, role: viewer, slack: "@ann" }',
+      "3 people[0].slack bad_value: '@ann' is no id of somebody in Slack",
+    ],
+    ['version: v1\nworkers:\n  - { principal: w, slack: U012 }', "3 workers[0].slack unknown_key: unknown key 'slack'"],
   ])('%j', (text, fault) => {
     expect(faultsOf(text)).toEqual([fault])
     expect(read(text).document).toBeNull()
   })
 })
 
+test('takes as many leads as a call does, and every name once', () => {
+  const names = (count: number) => Array.from({ length: count }, (_, n) => `p${n}`)
+  const team = (leads: string[]) => `version: v1\nteams:\n  - { team: a, leads: [${leads.join(', ')}] }\n`
+  expect(read(team(names(50))).document?.teams[0]?.leads).toEqual(names(50))
+  expect(faultsOf(team(names(60_000)))).toEqual(['3 teams[0].leads too_large: at most 50 names'])
+  expect(faultsOf(team(['a', 'a']))).toEqual(["3 teams[0].leads duplicate_id: 'a' is named twice"])
+  const both = 'version: v1\npeople:\n  - { principal: a, role: viewer }\nagents:\n  - { principal: a }\n'
+  expect(faultsOf(both)).toEqual(["5 agents[0] duplicate_id: principal 'a' is declared twice"])
+  expect(faultsOf(both.replace('agents', 'teams').replace('{ principal: a }', '{ team: a }'))).toEqual([])
+})
+
 test('a file that is no YAML, or is empty, is a fault and no exception', () => {
   for (const text of ['', '[', '&a [*a]', 'x', `${'['.repeat(10_000)}`]) expect(read(text).document).toBeNull()
+})
+
+test('only that somebody may act again is said: `disabled: false`', () => {
+  const file = (said: string) => ({
+    path: 's.yaml',
+    text: `version: v1\npeople:\n  - { principal: person:a, role: viewer${said} }\n`,
+  })
+  const read = (said: string) => parseDirectory(file(said))
+  expect(read('').document?.principals[0]).not.toHaveProperty('disabled')
+  expect(read(', disabled: false').document?.principals[0]).toMatchObject({ disabled: false })
+  for (const other of [', disabled: true', ', disabled: no', ', disabled: null'])
+    expect([read(other).document, read(other).faults[0]?.severity]).toEqual([null, 'error'])
 })

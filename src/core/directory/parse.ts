@@ -1,22 +1,21 @@
 import type { Role } from '../access.js'
+import { SLACK_USER } from '../channel.js'
 import { readNames, readStrings, readTopics, readWord } from '../policy/parse-value.js'
 import { type Fault, type Field, Source } from '../policy/reader.js'
 import { type AgentTerms, type DataScope, type Kind, RISK_TIERS } from '../principal.js'
-import type { DeclaredPrincipal, DeclaredTeam, DirectoryDocument } from './document.js'
+import { type DeclaredPrincipal, type DeclaredTeam, type DirectoryDocument, MOST_IN_OFFICE, NAME } from './document.js'
 import { readBreaker } from './parse-breaker.js'
 import { readChannel } from './parse-channel.js'
 import { readSignOn } from './parse-sign-on.js'
 
 const FILE_KEYS = ['version', 'teams', 'people', 'agents', 'workers', 'services', 'channels', 'sign_on']
 const TEAM_KEYS = ['team', 'name', 'leads', 'on_call']
-const PRINCIPAL_KEYS = ['principal', 'team', 'name']
+const PRINCIPAL_KEYS = ['principal', 'team', 'name', 'disabled']
 const TERM_KEYS = ['version', 'topics', 'actions', 'data', 'risk_tier', 'fallback', 'breaker']
 
 /** Roles that a person or service may have: those of agents and workers say what a program may do. */
 export const OFFICES = ['admin', 'operator', 'approver', 'auditor', 'viewer'] as const satisfies Role[]
 
-/** As `Name` of the contract: printable ASCII without space at the ends, so that no look-alike passes for another. */
-const NAME = /^[!-~]([ -~]{0,198}[!-~])?$/
 const EMAIL = /^[!-?A-~]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){1,8}$/
 const MOST_TEXT = 2000
 
@@ -37,9 +36,10 @@ export function parseDirectory(file: { path: string; text: string }): {
   if (version === undefined) source.error('missing_key', 'a version is needed', root.at, 'version: v1')
   else readWord(source, version, ['v1'])
   const document: DirectoryDocument = { teams: [], principals: [] }
+  const isNew = once(source)
   for (const item of list(source, fields.get('teams'))) {
     const team = readTeam(source, item)
-    if (team !== null && isNew(source, item, team.team, document.teams, 'team')) document.teams.push(team)
+    if (team !== null && isNew(item, 'team', team.team)) document.teams.push(team)
   }
   for (const [key, kind] of [
     ['people', 'person'],
@@ -49,8 +49,7 @@ export function parseDirectory(file: { path: string; text: string }): {
   ] as const)
     for (const item of list(source, fields.get(key))) {
       const declared = readPrincipal(source, item, kind)
-      if (declared !== null && isNew(source, item, declared.principal, document.principals, 'principal'))
-        document.principals.push(declared)
+      if (declared !== null && isNew(item, 'principal', declared.principal)) document.principals.push(declared)
     }
   const signOn = fields.get('sign_on')
   if (signOn !== undefined) document.groups = readSignOn(source, signOn, OFFICES, (field) => nameAt(source, field))
@@ -58,8 +57,7 @@ export function parseDirectory(file: { path: string; text: string }): {
   if (channels !== undefined) document.channels = []
   for (const item of list(source, channels)) {
     const channel = readChannel(source, item)
-    if (channel !== null && isNew(source, item, channel.channel, document.channels ?? [], 'channel'))
-      document.channels?.push(channel)
+    if (channel !== null && isNew(item, 'channel', channel.channel)) document.channels?.push(channel)
   }
   return { document: faults.some(({ severity }) => severity === 'error') ? null : document, faults }
 }
@@ -71,16 +69,15 @@ function list(source: Source, field: Field | undefined): Field[] {
   return []
 }
 
-function isNew<Key extends string>(
-  source: Source,
-  at: Field,
-  name: string,
-  known: readonly Record<Key, string>[],
-  key: Key,
-): boolean {
-  if (!known.some((each) => each[key] === name)) return true
-  source.error('duplicate_id', `${key} '${name}' is declared twice`, at.at)
-  return false
+/** Whether nothing of this kind had this name before. A file may declare 20,000 people, so nobody is compared with all before them. */
+function once(source: Source): (at: Field, kind: string, name: string) => boolean {
+  const known = new Set<string>()
+  return (at, kind, name) => {
+    const before = known.size
+    if (known.add(`${kind} ${name}`).size > before) return true
+    source.error('duplicate_id', `${kind} '${name}' is declared twice`, at.at)
+    return false
+  }
 }
 
 function readTeam(source: Source, field: Field): DeclaredTeam | null {
@@ -97,13 +94,14 @@ function readTeam(source: Source, field: Field): DeclaredTeam | null {
 }
 
 function readPrincipal(source: Source, field: Field, kind: Kind): DeclaredPrincipal | null {
-  const more = { person: ['role', 'email'], service: ['role'], agent: TERM_KEYS, worker: [] }[kind]
+  const more = { person: ['role', 'email', 'slack'], service: ['role'], agent: TERM_KEYS, worker: [] }[kind]
   const fields = source.map(field, [...PRINCIPAL_KEYS, ...more])
   if (fields === null) return null
   const principal = required(source, fields, field, 'principal')
   const role = readRole(source, fields, field, kind)
   const team = fields.get('team')
   const email = fields.get('email')
+  const slack = fields.get('slack')
   if (principal === null || role === null) return null
   return {
     principal,
@@ -112,8 +110,23 @@ function readPrincipal(source: Source, field: Field, kind: Kind): DeclaredPrinci
     team: team === undefined ? null : nameAt(source, team),
     name: text(source, fields.get('name')),
     email: email === undefined ? null : emailAt(source, email),
+    slack: slack === undefined ? null : slackAt(source, slack),
     terms: kind === 'agent' ? readTerms(source, fields) : null,
+    ...(isEnabled(source, fields.get('disabled')) ? { disabled: false } : {}),
   }
+}
+
+/** Only that somebody may act again is said here: who is to be disabled is left out. */
+function isEnabled(source: Source, field: Field | undefined): boolean {
+  if (field === undefined) return false
+  if (source.boolean(field) === false) return true
+  source.error(
+    'bad_value',
+    'only `disabled: false` is said here',
+    field.at,
+    'leave out of the file who is to be disabled',
+  )
+  return false
 }
 
 function readRole(source: Source, fields: Map<string, Field>, owner: Field, kind: Kind): Role | null {
@@ -179,9 +192,23 @@ function emailAt(source: Source, field: Field): string | null {
   return null
 }
 
+function slackAt(source: Source, field: Field): string | null {
+  const id = source.string(field)
+  if (id === null || SLACK_USER.test(id)) return id
+  source.error(
+    'bad_value',
+    `'${id.slice(0, 60)}' is no id of somebody in Slack`,
+    field.at,
+    'U012ABCDEF: in their profile, Copy member ID',
+  )
+  return null
+}
+
 /** Names in the order they are given, which is the order they are asked in. */
 function inOrder(source: Source, field: Field): string[] {
-  const names = source.items(field).flatMap((item) => nameAt(source, item) ?? [])
+  const items = source.items(field)
+  if (items.length > MOST_IN_OFFICE) source.error('too_large', `at most ${MOST_IN_OFFICE} names`, field.at)
+  const names = items.slice(0, MOST_IN_OFFICE).flatMap((item) => nameAt(source, item) ?? [])
   for (const [n, name] of names.entries())
     if (names.indexOf(name) !== n) source.error('duplicate_id', `'${name}' is named twice`, field.at)
   return names

@@ -12,7 +12,7 @@ export interface SignOnPlan {
     id: string
     fields: { path: string; before: Json; after: Json }[]
   } | null
-  faults: { path: string; message: string }[]
+  faults: { path: string; message: string; beyond?: true }[]
   /** All that there are from then on; null: as before. */
   groups: GroupRule[] | null
   removed: string[]
@@ -43,11 +43,13 @@ export function planSignOn(
     if (team !== null && !teams.has(team))
       plan.faults.push({ path: `sign_on.groups.${group}.team`, message: `there is no team '${team}'` })
   if (fields.length === 0) return plan
+  const kept = keptOf(standing, wanted)
   for (const { group, role } of [...standing, ...wanted])
-    if (!ROLES[role].every((permission) => may(caller, permission)) && !isKept(group, standing, wanted))
+    if (!kept.has(group) && !ROLES[role].every((permission) => may(caller, permission)))
       plan.faults.push({
         path: `sign_on.groups.${group}.role`,
         message: `${caller.principal} may not hand out or take away what a ${role} may do without having it`,
+        beyond: true,
       })
   plan.groups = [...wanted]
   const named = new Set(wanted.map(({ group }) => group))
@@ -65,16 +67,12 @@ export function planSignOn(
 }
 
 /** Same rule before and after, and nothing of another role passed it: its rank decides what members of several groups are. */
-function isKept(group: string, before: readonly GroupRule[], after: readonly GroupRule[]): boolean {
-  const above = (rules: readonly GroupRule[]) => {
-    const place = rules.findIndex((rule) => rule.group === group)
-    return place < 0 ? null : JSON.stringify(rules.slice(0, place + 1).map(({ group, role }) => [group, role]))
+function keptOf(before: readonly GroupRule[], after: readonly GroupRule[]): ReadonlySet<string> {
+  const kept = new Set<string>()
+  for (const [rank, { group, role, team }] of before.entries()) {
+    const now = after[rank]
+    if (now?.group !== group || now.role !== role) break
+    if (now.team === team) kept.add(group)
   }
-  const [was, is] = [above(before), above(after)]
-  return was !== null && was === is && sameTeam(group, before, after)
-}
-
-function sameTeam(group: string, before: readonly GroupRule[], after: readonly GroupRule[]): boolean {
-  const team = (rules: readonly GroupRule[]) => rules.find((rule) => rule.group === group)?.team
-  return team(before) === team(after)
+  return kept
 }

@@ -4,9 +4,11 @@ import { digestOf } from '../canonical.js'
 import type { Channel } from '../channel.js'
 import type { Json, JsonObject } from '../json.js'
 import { fieldChanges } from '../policy/diff.js'
+import type { Rule } from '../policy/document.js'
 import type { Principal, Source, Team } from '../principal.js'
 import type { GroupRule } from '../sign-on.js'
-import type { DeclaredPrincipal, DeclaredTeam, DirectoryDocument } from './document.js'
+import { type DeclaredPrincipal, type DeclaredTeam, type DirectoryDocument, NAME } from './document.js'
+import { notesOn } from './notes.js'
 import { planChannels } from './plan-channels.js'
 import { planSignOn } from './plan-sign-on.js'
 
@@ -29,6 +31,8 @@ export interface DirectoryChange {
 export interface DirectoryFault {
   path: string
   message: string
+  /** Somebody reached for more than they may hand out or take away. */
+  beyond?: true
 }
 
 export interface DirectoryPlan {
@@ -42,6 +46,8 @@ export interface DirectoryPlan {
   /** Null: as before. */
   groups: GroupRule[] | null
   removedGroups: string[]
+  /** What whoever asks should know, and may want all the same. */
+  notes: string[]
   facts: Fact[]
 }
 
@@ -52,6 +58,8 @@ export interface Asking {
   source: Source
   /** What an earlier file declared and this document does not name is disabled (principals) or removed (teams). */
   whole: boolean
+  /** Of the active policy: whose people must not be lost unnoticed. */
+  rules?: readonly Rule[]
 }
 
 /**
@@ -83,8 +91,13 @@ export function planDirectory(standing: Directory, document: DirectoryDocument, 
   if (asking.whole) planAbsent(plan, standing, document, asking)
   const after = new Map(principals)
   for (const each of plan.principals) after.set(each.principal, each)
-  refuseStrangers(plan, document.teams, after)
+  refuseStrangers(plan, document, after)
+  refuseDoubles(plan, [...after.values()])
   refuseLockout(plan, standing.principals, [...after.values()])
+  for (const { team } of plan.teams) teams.delete(team)
+  for (const team of plan.removedTeams) teams.delete(team)
+  const made = { teams: [...teams.values(), ...plan.teams], principals: [...after.values()] }
+  plan.notes.push(...notesOn(standing, made, asking.rules ?? []))
   return plan
 }
 
@@ -92,7 +105,12 @@ function fault(plan: DirectoryPlan, path: string, message: string): void {
   plan.faults.push({ path, message })
 }
 
-const PRINCIPAL_FIELDS = ['kind', 'role', 'team', 'name', 'email', 'terms'] as const
+/** A fault of rank: not a mistake in a file but a reach for more. */
+function reach(plan: DirectoryPlan, path: string, message: string): void {
+  plan.faults.push({ path, message, beyond: true })
+}
+
+const PRINCIPAL_FIELDS = ['kind', 'role', 'team', 'name', 'email', 'slack', 'terms'] as const
 const TEAM_FIELDS = ['name', 'leads', 'on_call'] as const
 
 function planPrincipal(
@@ -102,33 +120,47 @@ function planPrincipal(
   { caller, now, source }: Asking,
 ): void {
   const path = `principals.${declared.principal}`
+  const { disabled, ...wanted } = declared
+  const was = found?.disabled_at ?? null
+  // Whom a file left out is back when a file names them. Whoever was disabled by a call was so for a reason that no file knows of.
+  const stays = was !== null && disabled !== false && !(found?.source === 'file' && source === 'file')
   const next: Principal = {
     tenant: caller.tenant,
-    ...declared,
-    source,
+    ...wanted,
+    slack: wanted.slack ?? null,
+    source: stays ? (found?.source ?? source) : source,
     created_at: found?.created_at ?? now,
     updated_at: now,
     updated_by: caller.principal,
-    disabled_at: null,
+    disabled_at: stays ? was : null,
   }
+  if (stays) plan.notes.push(staysDisabled(declared.principal))
   if (found === undefined) {
-    if (!mayGrant(caller, declared)) fault(plan, `${path}.role`, beyond(caller, declared.role))
+    if (!NAME.test(declared.principal)) fault(plan, path, NO_NAME)
+    if (!mayGrant(caller, declared)) reach(plan, `${path}.role`, beyond(caller, declared.role))
     record(plan, { change: 'added', what: 'principal', id: declared.principal, fields: [] }, next, asked(next))
     return
   }
   const fields = fieldChanges(picked(found, PRINCIPAL_FIELDS), picked(next, PRINCIPAL_FIELDS))
-  const enabled = found.disabled_at !== null
-  if (fields.length === 0 && !enabled && found.source === source) return
+  const enabled = was !== null && !stays
+  if (fields.length === 0 && !enabled && found.source === next.source) return
   if (found.kind !== next.kind) fault(plan, `${path}.kind`, `is a ${found.kind}; declare another principal`)
   if (found.principal === caller.principal && (found.role !== next.role || found.team !== next.team))
-    fault(plan, path, 'nobody changes their own role or team')
-  // Also of who has more: to bring an admin down one must be able to make one. Who has the e-mail address of somebody can sign on as them.
-  const isOther = found.role !== next.role || found.email !== next.email || enabled
+    reach(plan, path, 'nobody changes their own role or team')
+  // Also of who has more: to bring an admin down one must be able to make one. Who has the e-mail address of somebody can sign on as them, who has their Slack account answers as them.
+  const isOther =
+    found.role !== next.role || found.email !== next.email || (found.slack ?? null) !== next.slack || enabled
   if (isOther && !(mayGrant(caller, next) && mayGrant(caller, found)))
-    fault(plan, `${path}.role`, beyond(caller, mayGrant(caller, next) ? found.role : next.role))
+    reach(plan, `${path}.role`, beyond(caller, mayGrant(caller, next) ? found.role : next.role))
   const change = enabled ? 'enabled' : 'changed'
-  record(plan, { change, what: 'principal', id: declared.principal, fields }, next, asked(next))
+  const fact = enabled ? { ...asked(next), enabled } : asked(next)
+  record(plan, { change, what: 'principal', id: declared.principal, fields }, next, fact)
 }
+
+const NO_NAME = 'is no name: printable ASCII, at most 200 characters'
+
+const staysDisabled = (principal: string) =>
+  `${principal} stays disabled: say \`disabled: false\`, or \`sallyport principals enable ${principal}\``
 
 function planTeam(
   plan: DirectoryPlan,
@@ -139,6 +171,11 @@ function planTeam(
   const next: Team = { tenant: caller.tenant, ...declared, source, updated_at: now, updated_by: caller.principal }
   const fields = found === undefined ? [] : fieldChanges(picked(found, TEAM_FIELDS), picked(next, TEAM_FIELDS))
   if (found !== undefined && fields.length === 0 && found.source === source) return
+  if (found === undefined && !NAME.test(declared.team)) fault(plan, `teams.${declared.team}`, NO_NAME)
+  // A question to `lead:` or `oncall:` is for who was made so: an admin stands in for a role, and makes themselves no office.
+  for (const office of ['leads', 'on_call'] as const)
+    if (next[office].includes(caller.principal) && !found?.[office].includes(caller.principal))
+      reach(plan, `teams.${declared.team}.${office}`, 'nobody names themselves: another person does')
   plan.teams.push(next)
   plan.changes.push({ change: found === undefined ? 'added' : 'changed', what: 'team', id: declared.team, fields })
   plan.facts.push({
@@ -161,13 +198,19 @@ function planAbsent(plan: DirectoryPlan, standing: Directory, document: Director
     planDisabled(plan, found, asking)
   }
   const teams = new Set(document.teams.map(({ team }) => team))
+  const planned = new Set(plan.principals.map(({ principal }) => principal))
+  const members = new Map<string, string[]>()
+  for (const { principal, team, disabled_at } of standing.principals) {
+    if (team === null || disabled_at !== null || planned.has(principal)) continue
+    const those = members.get(team)
+    if (those === undefined) members.set(team, [principal])
+    else those.push(principal)
+  }
   for (const found of standing.teams) {
     if (found.source !== 'file' || teams.has(found.team)) continue
-    const members = standing.principals.filter(({ team, disabled_at }) => team === found.team && disabled_at === null)
-    const staying = members.filter(({ principal }) => !plan.principals.some((each) => each.principal === principal))
+    const staying = members.get(found.team) ?? []
     if (staying.length > 0) {
-      const names = staying.slice(0, 3).map(({ principal }) => principal)
-      fault(plan, `teams.${found.team}`, `is left out, but ${names.join(', ')} would still be in it`)
+      fault(plan, `teams.${found.team}`, `is left out, but ${staying.slice(0, 3).join(', ')} would still be in it`)
     }
     plan.removedTeams.push(found.team)
     plan.changes.push({ change: 'removed', what: 'team', id: found.team, fields: [] })
@@ -178,8 +221,9 @@ function planAbsent(plan: DirectoryPlan, standing: Directory, document: Director
 /** From the commit on this principal may do nothing. */
 export function planDisabled(plan: DirectoryPlan, found: Principal, { caller, now, source }: Asking): void {
   if (found.principal === caller.principal) fault(plan, `principals.${found.principal}`, 'nobody disables themselves')
-  if (!mayGrant(caller, found)) fault(plan, `principals.${found.principal}`, beyond(caller, found.role))
-  const next = { ...found, source, disabled_at: now, updated_at: now, updated_by: caller.principal }
+  if (!mayGrant(caller, found)) reach(plan, `principals.${found.principal}`, beyond(caller, found.role))
+  const disabled_at = found.disabled_at ?? now
+  const next = { ...found, source, disabled_at, updated_at: now, updated_by: caller.principal }
   record(plan, { change: 'disabled', what: 'principal', id: found.principal, fields: [] }, next, {
     kind: 'principal.disabled',
     tenant: caller.tenant,
@@ -187,6 +231,14 @@ export function planDisabled(plan: DirectoryPlan, found: Principal, { caller, no
     actor: caller.principal,
     principal: found.principal,
   })
+}
+
+/** From the commit on this principal may act again, as what they were. Only who may make one of their kind says so. */
+export function planEnabled(plan: DirectoryPlan, found: Principal, { caller, now, source }: Asking): void {
+  if (!mayGrant(caller, found)) reach(plan, `principals.${found.principal}`, beyond(caller, found.role))
+  const next = { ...found, source, disabled_at: null, updated_at: now, updated_by: caller.principal }
+  const change: DirectoryChange = { change: 'enabled', what: 'principal', id: found.principal, fields: [] }
+  record(plan, change, next, { ...asked(next), enabled: true })
 }
 
 /** A plan of nothing, to be filled. */
@@ -200,6 +252,7 @@ export const emptyPlan = (): DirectoryPlan => ({
   removedChannels: [],
   groups: null,
   removedGroups: [],
+  notes: [],
   facts: [],
 })
 
@@ -209,12 +262,13 @@ export function refuseLockout(plan: DirectoryPlan, before: readonly Principal[],
   if (before.some(isAdmin) && !after.some(isAdmin)) fault(plan, 'principals', 'no admin would be left')
 }
 
-/** Leads and those on call are people that there are. */
+/** Leads and those on call are people that there are. Of whom the same file declares, one whom somebody disabled by a call may be named. */
 function refuseStrangers(
   plan: DirectoryPlan,
-  teams: readonly DeclaredTeam[],
+  { teams, principals }: DirectoryDocument,
   after: ReadonlyMap<string, Principal>,
 ): void {
+  const declared = new Set(principals.map(({ principal }) => principal))
   for (const { team, leads, on_call } of teams)
     for (const [key, names] of [
       ['leads', leads],
@@ -222,9 +276,37 @@ function refuseStrangers(
     ] as const)
       for (const name of names) {
         const found = after.get(name)
-        if (found?.kind !== 'person' || found.disabled_at !== null)
+        if (found?.kind !== 'person' || (found.disabled_at !== null && !declared.has(name)))
           fault(plan, `teams.${team}.${key}`, `'${name}' is no person that is declared and not disabled`)
       }
+}
+
+/** A click in Slack is of one person, or it is nobody's; and who reads one mailbox is one person, with one link to answer by. */
+export function refuseDoubles(plan: DirectoryPlan, after: readonly Principal[]): void {
+  const known = new Map<string, string>()
+  for (const { principal, kind, slack, disabled_at } of after) {
+    if (slack == null || disabled_at !== null) continue
+    const other = known.get(slack)
+    if (kind !== 'person') fault(plan, `principals.${principal}.slack`, 'only a person has one')
+    else if (other !== undefined) fault(plan, `principals.${principal}.slack`, `${slack} is ${other} already`)
+    known.set(slack, principal)
+  }
+  refuseSharedMailboxes(plan, after)
+}
+
+/** Of those whom this plan changes: two who share one since before may still be changed one by one. */
+function refuseSharedMailboxes(plan: DirectoryPlan, after: readonly Principal[]): void {
+  const changed = new Set(plan.principals.map(({ principal }) => principal))
+  const known = new Map<string, string>()
+  for (const { principal, kind, email, disabled_at } of after) {
+    if (email === null || kind !== 'person' || disabled_at !== null) continue
+    const mailbox = email.toLowerCase()
+    const other = known.get(mailbox)
+    known.set(mailbox, principal)
+    if (other === undefined) continue
+    const [mine, theirs] = changed.has(principal) ? [principal, other] : [other, principal]
+    if (changed.has(mine)) fault(plan, `principals.${mine}.email`, `is the address of ${theirs} already`)
+  }
 }
 
 /** Nobody hands out a permission that they do not have. What agents and workers may do is nobody's office. */
@@ -256,6 +338,7 @@ function asked(next: Principal): Fact {
     principal_kind: next.kind,
     role: next.role,
     team: next.team,
+    ...(next.slack == null ? {} : { slack: next.slack }),
     ...(next.terms === null ? {} : { terms_hash: digestOf('terms', next.terms as unknown as Json) }),
   }
 }

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { parseDirectory } from './parse.js'
 import { planSignOn } from './plan-sign-on.js'
@@ -28,6 +29,13 @@ describe('groups in the file', () => {
     const { document, faults } = parse(text)
     expect([document, faults.map((fault) => fault.code)]).toEqual([null, expect.arrayContaining([code])])
   })
+})
+
+test('there are at most a thousand', () => {
+  const groups = (count: number) =>
+    `  groups:\n${Array.from({ length: count }, (_, n) => `    - { group: g${n}, role: viewer }`).join('\n')}\n`
+  expect(parse(groups(1000)).document?.groups).toHaveLength(1000)
+  expect(parse(groups(1001)).faults.map(({ message }) => message)).toEqual(['at most 1000 groups'])
 })
 
 describe('who may map groups', () => {
@@ -61,6 +69,32 @@ describe('who may map groups', () => {
       'sign_on.groups.a.role',
     )
     expect(faults(admins, admins)).toEqual([])
+  })
+
+  test('may be told by each rule for itself: what stood above it, and what it was', () => {
+    const rules = fc.uniqueArray(
+      fc.record({
+        group: fc.constantFrom('a', 'b', 'c', 'd'),
+        role: fc.constantFrom('admin' as const, 'viewer' as const),
+        team: fc.constantFrom(null, 'finance'),
+      }),
+      { selector: ({ group }) => group, maxLength: 4 },
+    )
+    const above = (group: string, all: typeof admins) => {
+      const place = all.findIndex((each) => each.group === group)
+      return place < 0 ? null : [all.slice(0, place + 1).map(({ group, role }) => [group, role]), all[place]?.team]
+    }
+    fc.assert(
+      fc.property(rules, rules, (before, after) => {
+        const touched = [...before, ...after].filter(
+          ({ group }) => JSON.stringify(above(group, before)) !== JSON.stringify(above(group, after)),
+        )
+        const isSame = JSON.stringify(before) === JSON.stringify(after)
+        expect(plan(before, after, ['directory:write']).faults.map(({ path }) => path)).toEqual(
+          isSame ? [] : touched.map(({ group }) => `sign_on.groups.${group}.role`),
+        )
+      }),
+    )
   })
 
   test('a rule into a team that is not there is refused', () => {

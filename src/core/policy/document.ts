@@ -46,6 +46,8 @@ export interface ApprovalLevel {
   need: number
   /** From when the level is asked. */
   within_ms: number
+  /** From when the level is asked: who has not answered by then is reminded, once. Absent: `remindAfter` in core/approval.ts. */
+  remind_after_ms?: number
 }
 
 /** Who is asked in addition once those before them let their time pass. */

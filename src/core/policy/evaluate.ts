@@ -17,6 +17,8 @@ export interface AppliedLimit {
   key: string
   rule: string
   rate?: { count: number; period_ms: number }
+  /** The door that spends the rate where that is not the first. */
+  spent_at?: 'dispatch'
   concurrent?: number
 }
 

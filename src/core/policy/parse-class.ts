@@ -197,7 +197,7 @@ const JOB_KEYS = [
 ]
 
 /** Fixture jobs are checked for shape here, so that the runner can build claims without asking again. */
-function readJob(source: Source, field: Field): JsonObject | null {
+export function readJob(source: Source, field: Field): JsonObject | null {
   const fields = source.map(field, JOB_KEYS)
   if (!fields) return null
   if (!fields.has('topic')) source.error('missing_key', 'a job needs a topic', field.at)
@@ -251,7 +251,7 @@ export function readFixture(source: Source, field: Field): Fixture | null {
   return body && expected && title !== null ? { name: title, job: body, now: time, expect: expected } : null
 }
 
-function readInstant(source: Source, field: Field): number | null {
+export function readInstant(source: Source, field: Field): number | null {
   const text = source.string(field)
   if (text === null) return null
   const at = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?(Z|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : Number.NaN

@@ -72,6 +72,15 @@ describe('levels', () => {
     expect(spec(`{ ${TWO}, order: sequence, kind: four_eyes }`)).toEqual(spec(`{ ${TWO} }`))
   })
 
+  test('when who has not answered is reminded; what says nothing of it hashes to what it hashed to before', () => {
+    const remind_after_ms = 600_000
+    expect(spec('{ within: 1h, remind_after: 10m }')).toEqual({ ...DEFAULT_APPROVAL, within_ms: HOUR, remind_after_ms })
+    expect(spec('{ levels: [ { from: team:x, within: 1h, remind_after: 10m } ] }')).toMatchObject({ remind_after_ms })
+    const two = spec('{ levels: [ { from: team:x, within: 1h, remind_after: 10m }, { from: team:y } ] }')
+    expect(two.levels?.map((level) => level.remind_after_ms)).toEqual([remind_after_ms, undefined])
+    expect('remind_after_ms' in two).toBe(false)
+  })
+
   test('a ladder, whose rungs have the time of the flow unless they say their own', () => {
     const { ladder } = spec(
       '{ within: 1h, then: escalate, ladder: [ { from: oncall:x }, { from: role:admin, after: 5m } ] }',
@@ -92,6 +101,9 @@ test.each([
   ['{ levels: [ { from: team:x, need: 51 } ] }', 'bad_value rules[0].approval.levels[0]'],
   ['{ from: team:x, levels: [ { from: team:y } ] }', 'bad_value rules[0].approval.from'],
   ['{ within: 1h, levels: [ { from: team:y } ] }', 'bad_value rules[0].approval.within'],
+  ['{ within: 1h, remind_after: 1h }', 'bad_value rules[0].approval.remind_after'],
+  ['{ remind_after: soon }', 'bad_value rules[0].approval.remind_after'],
+  ['{ remind_after: 1h, levels: [ { from: team:y } ] }', 'bad_value rules[0].approval.remind_after'],
   ['{ order: parallel }', 'bad_value rules[0].approval.order'],
   ['{ levels: [ { from: team:x } ], order: any }', 'bad_value rules[0].approval.order'],
   ['{ kind: two_eyes }', 'bad_value rules[0].approval.kind'],

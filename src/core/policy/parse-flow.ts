@@ -2,7 +2,8 @@ import { type ApprovalLevel, type ApprovalRung, type ApprovalSpec, DEFAULT_APPRO
 import { readDuration, readWord, someItems, sorted } from './parse-value.js'
 import type { Field, Source } from './reader.js'
 
-const FLOW_KEYS = ['from', 'need', 'within', 'then', 'valid_for', 'levels', 'order', 'kind', 'ladder']
+const LEVEL_KEYS = ['from', 'need', 'within', 'remind_after']
+const FLOW_KEYS = [...LEVEL_KEYS, 'then', 'valid_for', 'levels', 'order', 'kind', 'ladder']
 /** Who may be asked. */
 const ASKED = /^(team|role|principal|lead|oncall):[^\s]{1,128}$/
 /** More levels, rungs or people than that are a mistake, and every answer is counted against all of them. */
@@ -45,18 +46,25 @@ function readLevel(source: Source, fields: Map<string, Field>): ApprovalLevel {
   if (people) level.need = source.whole(people, 1) ?? 1
   const within = fields.get('within')
   if (within) level.within_ms = readDuration(source, within) ?? level.within_ms
+  const remind = fields.get('remind_after')
+  const remind_after_ms = remind ? readDuration(source, remind) : null
+  if (remind && remind_after_ms !== null) {
+    if (remind_after_ms >= level.within_ms)
+      source.error('bad_value', 'nobody is reminded of what is over: remind_after is less than within', remind.at)
+    level.remind_after_ms = remind_after_ms
+  }
   return level
 }
 
 function readLevels(source: Source, flow: Map<string, Field>, field: Field): ApprovalLevel[] {
-  for (const key of ['from', 'need', 'within']) {
+  for (const key of LEVEL_KEYS) {
     const beside = flow.get(key)
     if (beside) source.error('bad_value', `'${key}' belongs to each of the levels`, beside.at)
   }
   const items = someItems(source, field)
   if (items.length > MAX_STEPS) source.error('bad_value', `more than ${MAX_STEPS} levels`, field.at)
   const levels = items.slice(0, MAX_STEPS).flatMap((item) => {
-    const fields = source.map(item, ['from', 'need', 'within'])
+    const fields = source.map(item, LEVEL_KEYS)
     if (!fields) return []
     const asked = fields.get('from')
     if (!asked) source.error('missing_key', 'a level needs from', item.at)
@@ -85,11 +93,13 @@ function readLadder(source: Source, field: Field, within_ms: number): ApprovalRu
 function summed(levels: readonly ApprovalLevel[], isParallel: boolean, confirms: boolean): ApprovalLevel {
   const needs = levels.map(({ need }) => need)
   const times = levels.map(({ within_ms }) => within_ms)
+  const only = levels.length === 1 ? (levels[0] as ApprovalLevel) : null
   const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0)
   return {
-    from: levels.length === 1 ? (levels[0] as ApprovalLevel).from : sorted(levels.flatMap(({ from }) => from)),
+    from: only?.from ?? sorted(levels.flatMap(({ from }) => from)),
     need: confirms ? Math.max(...needs) : sum(needs),
     within_ms: isParallel ? Math.max(...times) : sum(times),
+    ...(only?.remind_after_ms === undefined ? {} : { remind_after_ms: only.remind_after_ms }),
   }
 }
 

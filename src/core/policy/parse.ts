@@ -54,6 +54,8 @@ interface Draft {
 export function parsePolicy(files: readonly { path: string; text: string }[]): {
   document: PolicyDocument | null
   faults: Fault[]
+  /** Where each rule stands, as `rule:<id>`, each class as `class:<topic>` and so on: for what can only be said later. */
+  places: ReadonlyMap<string, Position>
 } {
   const faults: Fault[] = []
   const draft: Draft = {
@@ -72,7 +74,8 @@ export function parsePolicy(files: readonly { path: string; text: string }[]): {
   }
   checkCalendars(draft, faults)
   if (files.length === 0) faults.push(whole('missing_file', 'there is no policy file'))
-  if (faults.some((fault) => fault.severity === 'error')) return { document: null, faults: inOrder(faults) }
+  if (faults.some((fault) => fault.severity === 'error'))
+    return { document: null, faults: inOrder(faults), places: draft.places }
   const document = finish(draft)
   const findings = lint(document)
   for (const finding of findings.slice(0, MAX_WARNINGS)) {
@@ -82,7 +85,7 @@ export function parsePolicy(files: readonly { path: string; text: string }[]): {
   }
   const more = findings.length - MAX_WARNINGS
   if (more > 0) faults.push({ ...whole('more_warnings', `and ${more} more warnings`), severity: 'warning' })
-  return { document, faults: inOrder(faults) }
+  return { document, faults: inOrder(faults), places: draft.places }
 }
 
 const whole = (code: string, message: string): Fault => ({

@@ -27,6 +27,13 @@ export interface Fault {
   path: string
 }
 
+/** A fault as answers show it: `path` is where to look in which file, `at` the key inside it. */
+export const placed = (fault: Fault) => ({
+  ...fault,
+  path: `${fault.file}:${fault.line}:${fault.column}`,
+  at: fault.path,
+})
+
 export interface Position {
   file: string
   line: number

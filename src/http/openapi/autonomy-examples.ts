@@ -8,7 +8,7 @@ export const SHADOWED = {
   job_hash: JOB_HASH,
 }
 
-const AUTONOMY = {
+const STANDS = {
   agent: 'agent:support-bot',
   stage: 'supervised',
   since: AT - 1_814_400_000,
@@ -17,6 +17,10 @@ const AUTONOMY = {
   most: 20,
   asks: ['lead:owner'],
   proposal: { to: 'assisted', by: 'person:lead', at: AT, note: 'three quiet weeks' },
+}
+
+const AUTONOMY = {
+  ...STANDS,
   numbers: {
     in_stage_ms: 1_814_400_000,
     actions: 212,
@@ -66,10 +70,15 @@ export const AUTONOMY_EXAMPLES = {
   'workflows.list': { response: { items: [WORKFLOW], next_cursor: null } },
   'workflows.open': { response: { ...WORKFLOW, succeeded: 0, failed: 0 } },
   'workflows.close': { response: { ...WORKFLOW, state: 'closed', closed_at: AT + 900 } },
+  'autonomy.list': { response: { items: [STANDS], next_cursor: null } },
   'autonomy.get': { response: AUTONOMY },
   'autonomy.put': {
     request: { stage: 'supervised', spot_check: 5, least: 2, most: 20, asks: ['lead:owner'] },
     response: { ...AUTONOMY, proposal: null },
+    other: {
+      ...AUTONOMY,
+      proposal: { to: 'supervised', by: 'person:lead', at: AT, note: null, settings: { spot_check: 3 } },
+    },
   },
   'autonomy.promote': { request: { to: 'assisted', note: 'three quiet weeks' }, response: AUTONOMY },
   'autonomy.confirm': {

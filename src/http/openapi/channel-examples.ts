@@ -64,6 +64,7 @@ export const CHANNEL_EXAMPLES = {
   'deliveries.retry': {
     response: { ...MESSAGE, status: 'pending', attempts: 0, next_at: AT + 90_000, error: null, finished_at: null },
   },
+  'slack.click': { response: '' },
   'links.open': { response: '<!doctype html>…' },
   'links.answer': { response: '<!doctype html>…' },
 }

@@ -91,6 +91,7 @@ export const APPROVAL = {
   asked_of: ['approver:first'],
   open: [{ flow: 0, level: 0, since: AT, missing: 1 }],
   escalations: [],
+  reminders: [],
   answers: [],
   edits: [],
 }
@@ -226,6 +227,7 @@ export const KEY = {
   expires_at: null,
   revoked_at: null,
   rotated_to: null,
+  disabled_at: null,
   last_used_at: null,
   due: [],
 }
@@ -237,6 +239,7 @@ export const BOT = {
   team: 'support',
   name: 'Support assistant',
   email: null,
+  slack: null,
   terms: {
     version: '2.1.0',
     topics: ['job.tickets.*', 'job.refunds.create'],
@@ -310,6 +313,7 @@ export const STOPPED = {
     },
   ],
   open_effects_total: 1,
+  warning: null,
 }
 export const BREAKER = {
   agent: AGENT,

@@ -43,21 +43,29 @@ const DIRECTORY_FILE = { path: 'sallyport.yaml', text: 'version: v1\nteams:\n  -
 
 const page = <T>(...items: T[]) => ({ items, next_cursor: null })
 
-export const EXAMPLES = {
-  'jobs.submit': {
-    request: DEPLOY,
-    other: SHADOWED,
-    response: {
-      job_id: APPROVAL.job_id,
-      status: 'pending_approval',
-      ...DEPLOY_DECISION,
-      decision_id: 'dec_01m7vq209v4zj0rxakqawmbn0z',
-      job_hash: JOB_HASH,
-      run_id: 'run_01m7vq208tyz0h5yvbcm1x7y8v',
-      approval_id: APPROVAL.approval_id,
-      grant_hash: GRANT_HASH,
-    },
+/** A submit that waits for people. */
+const PARKED = {
+  job_id: APPROVAL.job_id,
+  status: 'pending_approval',
+  ...DEPLOY_DECISION,
+  decision_id: 'dec_01m7vq209v4zj0rxakqawmbn0z',
+  job_hash: JOB_HASH,
+  run_id: 'run_01m7vq208tyz0h5yvbcm1x7y8v',
+  approval_id: APPROVAL.approval_id,
+  grant_hash: GRANT_HASH,
+}
+const CHANGE_WAITS = {
+  ...STORED,
+  asked: {
+    ...PARKED,
+    rules: ['policy-change'],
+    reason: 'two people look at every change of the rules',
+    constraints: {},
   },
+}
+
+export const EXAMPLES = {
+  'jobs.submit': { request: DEPLOY, other: SHADOWED, response: PARKED },
   'jobs.submit_batch': {
     request: {
       jobs: [
@@ -174,6 +182,15 @@ export const EXAMPLES = {
       ...DEPLOY_DECISION,
       high_risk: false,
       effective: { labels: { env: 'prod' }, risk_tags: ['deploy'], environment: null, action_type: 'deploy' },
+      submit: {
+        status: 'pending_approval',
+        code: null,
+        missing: [],
+        stop_id: null,
+        retry_after_ms: null,
+        granted_by: null,
+        spot_check: null,
+      },
       why: {
         decision: 'REQUIRE_APPROVAL',
         reason: DEPLOY_DECISION.reason,
@@ -200,9 +217,13 @@ export const EXAMPLES = {
   },
   'policy.list_snapshots': { response: page(SNAPSHOT) },
   'policy.get_snapshot': { response: { ...SNAPSHOT, files: FILES } },
-  'policy.create_snapshot': { request: { files: FILES, note: 'reads only', activate: false }, response: STORED },
-  'policy.activate_snapshot': { response: SNAPSHOT },
-  'policy.roll_back': { response: SNAPSHOT },
+  'policy.create_snapshot': {
+    request: { files: FILES, note: 'reads only', activate: false },
+    response: { ...STORED, asked: null },
+    other: CHANGE_WAITS,
+  },
+  'policy.activate_snapshot': { response: { ...SNAPSHOT, asked: null }, other: CHANGE_WAITS },
+  'policy.roll_back': { response: { ...SNAPSHOT, asked: null }, other: CHANGE_WAITS },
   'policy.impact': {
     request: { policy_snapshot: SHORT, most: 2000 },
     response: {
@@ -414,15 +435,16 @@ export const EXAMPLES = {
     response: BOT,
   },
   'principals.disable': { response: { ...BOT, disabled_at: AT + 900 } },
+  'principals.enable': { response: BOT },
   'teams.list': { response: page(TEAM) },
   'teams.put': { request: { leads: TEAM.leads, on_call: TEAM.on_call }, response: TEAM },
   'directory.diff': {
     request: DIRECTORY_FILE,
-    response: { changes: [{ change: 'added', what: 'team', id: 'support', fields: [] }] },
+    response: { changes: [{ change: 'added', what: 'team', id: 'support', fields: [] }], notes: [] },
   },
   'directory.apply': {
     request: DIRECTORY_FILE,
-    response: { changes: [{ change: 'added', what: 'team', id: 'support', fields: [] }] },
+    response: { changes: [{ change: 'added', what: 'team', id: 'support', fields: [] }], notes: [] },
   },
   ...AUTONOMY_EXAMPLES,
   ...CHANNEL_EXAMPLES,

@@ -89,3 +89,24 @@ test('what is too large to be shown whole cannot be approved here, only rejected
   expect(body.match(/<form method="post">/g)?.length).toBe(1)
   expect(body).not.toContain('value="approve"')
 })
+
+test('shows what it reads and writes, as its class derives it, and nobody approves what is not shown of it', () => {
+  const use = (table: string) => ({ system: 'crm', table, fields: ['iban', HOSTILE], access: 'write' as const })
+  const withData = (tables: number) => ({
+    ...asked,
+    job: { ...job, effective: { ...job.effective, data: Array.from({ length: tables }, (_, n) => use(`t${n}`)) } },
+  })
+  expect(askPage(asked).body).not.toContain('reads and writes')
+  const { body } = askPage(withData(2))
+  checked(body)
+  for (const each of ['reads and writes', '&quot;system&quot;: &quot;crm&quot;', 't1', 'iban', '&quot;write&quot;'])
+    expect(body).toContain(each)
+  expect(isShownWhole(withData(2))).toBe(true)
+  expect(isShownWhole(withData(2000))).toBe(false)
+  expect(askPage(withData(2000)).body).not.toContain('value="approve"')
+})
+
+test('shows to its end what cannot be seen, which takes eight times the room', () => {
+  const { body } = askPage({ ...asked, input: `${'\u200b'.repeat(199_000)}the end` })
+  expect(body).toContain('the end&quot;')
+})

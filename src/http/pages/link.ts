@@ -16,12 +16,16 @@ export interface Asked {
   principal: string
 }
 
-/** Characters of an input that the page shows. */
+/** Characters of an input that the page shows, and what one that cannot be seen is shown as at most: `\u{200b}`. */
 const MOST_SHOWN = 200_000
+const LONGEST_NUMBER = 8
 
 /** Nobody approves what they were not shown: where this is false the page only takes a no. */
-export const isShownWhole = ({ input, context }: Pick<Asked, 'input' | 'context'>): boolean =>
-  [input, context].every((value) => JSON.stringify(value, null, 2).length <= MOST_SHOWN)
+export const isShownWhole = ({ input, context, job }: Pick<Asked, 'input' | 'context' | 'job'>): boolean =>
+  [input, context, dataOf(job)].every((value) => JSON.stringify(value, null, 2).length <= MOST_SHOWN)
+
+/** What its class derives that it reads and writes: an answer binds it as it does the labels. */
+const dataOf = ({ effective }: Job): Json => (effective.data ?? null) as Json
 
 /** What is asked, whole, and the two answers. Showing it changes nothing. */
 export function askPage(asked: Asked): Page {
@@ -56,6 +60,7 @@ export function askPage(asked: Asked): Page {
 ${factList(rows)}
 <h2>Input</h2>${block(input)}
 ${context === null ? '' : `<h2>Context</h2>${block(context)}`}
+${effective.data === undefined ? '' : `<h2>Data it reads and writes</h2>${block(dataOf(job))}`}
 ${isShownWhole(asked) ? approveForm(hidden) : TOO_LARGE}
 <form method="post"><fieldset><legend>Reject</legend>${hidden}<input type="hidden" name="answer" value="reject">
 <label for="reason">Why? The agent reads it</label><textarea id="reason" name="reason" maxlength="2000" required></textarea>
@@ -134,5 +139,5 @@ function block(value: Json): string {
   const whole = JSON.stringify(value, null, 2)
   const lines = whole.slice(0, MOST_SHOWN).split('\n')
   const cut = whole.length > MOST_SHOWN ? `\n… ${whole.length - MOST_SHOWN} more characters` : ''
-  return `<pre>${lines.map((line) => html(plain(line, MOST_SHOWN))).join('\n')}${cut}</pre>`
+  return `<pre>${lines.map((line) => html(plain(line, LONGEST_NUMBER * MOST_SHOWN))).join('\n')}${cut}</pre>`
 }

@@ -26,7 +26,8 @@ export function absenceRoutes(world: World): Route[] {
     {
       method: 'PUT',
       path: '/absences/{principal}',
-      permission: ['approvals:answer', 'directory:write'],
+      // A key that was narrowed to answering still says that its person is away.
+      permission: ['absences:write_led', 'approvals:answer', 'directory:write'],
       tag: 'approvals',
       summary: 'Say that somebody is away, and who may answer in their place: yourself, or who you lead',
       body: Wire.PutAbsence,

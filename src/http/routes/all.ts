@@ -1,3 +1,4 @@
+import type { Changer } from '../../loops/changer.js'
 import type { Dispatcher } from '../../loops/dispatcher.js'
 import type { Couriers } from '../../platform/courier.js'
 import type { World } from '../../store/world.js'
@@ -25,6 +26,7 @@ import { type MetricsServed, metricsRoutes } from './metrics.js'
 import { policyRoutes } from './policy.js'
 import { sessionRoutes } from './sessions.js'
 import { signOnRoutes } from './sign-on.js'
+import { slackRoutes } from './slack.js'
 import { stopRoutes } from './stops.js'
 import { type Health, systemRoutes } from './system.js'
 import { tokenRoutes } from './tokens.js'
@@ -35,6 +37,7 @@ export interface Served {
   world: World
   auth: Authenticator
   open: OpenCalls
+  changer: Changer
   dispatcher: Dispatcher
   publicKey: Uint8Array
   events: AuditEvents
@@ -51,6 +54,7 @@ export function allRoutes({
   world,
   auth,
   open,
+  changer,
   dispatcher,
   publicKey,
   events,
@@ -69,14 +73,14 @@ export function allRoutes({
     ...workflowRoutes(world),
     ...grantRoutes(world),
     ...absenceRoutes(world),
-    ...policyRoutes(world),
+    ...policyRoutes(world, changer),
     ...deadLetterRoutes(world),
     ...stopRoutes(world),
     ...breakerRoutes(world),
     ...workerRoutes(world, dispatcher, headOf),
     ...auditRoutes(world, publicKey, events),
     ...keyRoutes(world, auth, open),
-    ...tokenRoutes(world),
+    ...tokenRoutes(world, new SubmitGuard(world.clock, 'minted tokens')),
     ...sessionRoutes(world, auth, open, desk),
     ...directoryRoutes(world, auth),
     ...channelRoutes(world, couriers),
@@ -91,6 +95,12 @@ export function allRoutes({
     },
     docs: () => docsPage(routes, version),
   }
-  const routes: Route[] = [...api, ...linkRoutes(world), ...signOnRoutes(desk), ...systemRoutes(health, document)]
+  const routes: Route[] = [
+    ...api,
+    ...linkRoutes(world),
+    ...slackRoutes(world, couriers),
+    ...signOnRoutes(desk),
+    ...systemRoutes(health, document),
+  ]
   return routes
 }

@@ -1,6 +1,7 @@
 import * as Approvals from '../../contract/approvals.js'
+import type { Caller } from '../../core/access.js'
 import type { Approval } from '../../core/approval.js'
-import { Problem } from '../../errors.js'
+import { type ErrorCode, Problem } from '../../errors.js'
 import { approve, edit, reject, requestChanges } from '../../journey/approve.js'
 import { type ApprovalFilter, getApproval, listApprovals, pendingHashesLike } from '../../store/approvals.js'
 import { getJob, loadPayload } from '../../store/jobs.js'
@@ -9,9 +10,31 @@ import type { World } from '../../store/world.js'
 import type { Route } from '../route.js'
 import { viewApproval } from '../views.js'
 
+const OF_ANY: readonly ErrorCode[] = [
+  ...(['not_found', 'approval_stale', 'approval_closed', 'approval_frozen'] as const),
+  ...(['self_approval', 'not_an_approver', 'invalid'] as const),
+]
+const OF_A_YES: readonly ErrorCode[] = [...OF_ANY, 'policy_denied', 'out_of_scope']
+
 export function approvalRoutes(world: World): Route[] {
   const view = async (approval: Approval) =>
     viewApproval(approval, await pendingHashesLike(world.db, approval.tenant, [approval.grant_hash]))
+  /** One of the answers a person may give. */
+  const answered = <Body>(
+    word: string,
+    answer: (world: World, caller: Caller, approval_id: string, body: Body) => Promise<Approval>,
+    about: Pick<Route, 'summary' | 'description' | 'body' | 'errors'>,
+  ): Route => ({
+    method: 'POST',
+    path: `/approvals/{approval_id}/${word}`,
+    permission: ['approvals:answer'],
+    tag: 'approvals',
+    success: { status: 200, schema: Approvals.Approval, description: 'The approval as it is then' },
+    handler: async ({ caller, params, body }) => ({
+      body: await view(await answer(world, caller, params.approval_id as string, body as Body)),
+    }),
+    ...about,
+  })
   return [
     {
       method: 'GET',
@@ -52,96 +75,24 @@ export function approvalRoutes(world: World): Route[] {
         return { body: viewApproval(approval, alike, { job, inputs, ...(await loadPayload(world.db, job)) }) }
       },
     },
-    {
-      method: 'POST',
-      path: '/approvals/{approval_id}/approve',
-      permission: ['approvals:answer'],
-      tag: 'approvals',
+    answered<Approvals.Approve>('approve', approve, {
       summary: 'Approve exactly what was seen',
       description: 'Echo `grant_hash`, or `job_hash` with `policy_snapshot`. The door is asked first: a DENY now wins.',
       body: Approvals.Approve,
-      success: { status: 200, schema: Approvals.Approval, description: 'The approval' },
-      errors: [
-        'not_found',
-        'approval_stale',
-        'approval_closed',
-        'approval_frozen',
-        'self_approval',
-        'not_an_approver',
-        'policy_denied',
-        'out_of_scope',
-        'invalid',
-      ],
-      handler: async ({ caller, params, body }) => ({
-        body: await view(await approve(world, caller, params.approval_id as string, body as Approvals.Approve)),
-      }),
-    },
-    {
-      method: 'POST',
-      path: '/approvals/{approval_id}/reject',
-      permission: ['approvals:answer'],
-      tag: 'approvals',
-      summary: 'Reject',
-      body: Approvals.Reject,
-      success: { status: 200, schema: Approvals.Approval, description: 'The approval' },
-      errors: [
-        'not_found',
-        'approval_stale',
-        'approval_closed',
-        'approval_frozen',
-        'self_approval',
-        'not_an_approver',
-        'invalid',
-      ],
-      handler: async ({ caller, params, body }) => ({
-        body: await view(await reject(world, caller, params.approval_id as string, body as Approvals.Reject)),
-      }),
-    },
-    {
-      method: 'POST',
-      path: '/approvals/{approval_id}/edit',
-      permission: ['approvals:answer'],
-      tag: 'approvals',
+      errors: OF_A_YES,
+    }),
+    answered<Approvals.Reject>('reject', reject, { summary: 'Reject', body: Approvals.Reject, errors: OF_ANY }),
+    answered<Approvals.Edit>('edit', edit, {
       summary: 'Replace the input and approve what the job is then',
       description:
         'The door is asked about the edited job; a DENY refuses the edit. Who approved before saw something else: theirs are void. Echo as for approve.',
       body: Approvals.Edit,
-      success: { status: 200, schema: Approvals.Approval, description: 'The approval of the edited job' },
-      errors: [
-        'not_found',
-        'approval_stale',
-        'approval_closed',
-        'approval_frozen',
-        'self_approval',
-        'not_an_approver',
-        'policy_denied',
-        'out_of_scope',
-        'invalid',
-      ],
-      handler: async ({ caller, params, body }) => ({
-        body: await view(await edit(world, caller, params.approval_id as string, body as Approvals.Edit)),
-      }),
-    },
-    {
-      method: 'POST',
-      path: '/approvals/{approval_id}/request-changes',
-      permission: ['approvals:answer'],
-      tag: 'approvals',
+      errors: OF_A_YES,
+    }),
+    answered<Approvals.Reject>('request-changes', requestChanges, {
       summary: 'Reject with what would have to change; the agent reads it with the job',
       body: Approvals.Reject,
-      success: { status: 200, schema: Approvals.Approval, description: 'The approval' },
-      errors: [
-        'not_found',
-        'approval_stale',
-        'approval_closed',
-        'approval_frozen',
-        'self_approval',
-        'not_an_approver',
-        'invalid',
-      ],
-      handler: async ({ caller, params, body }) => ({
-        body: await view(await requestChanges(world, caller, params.approval_id as string, body as Approvals.Reject)),
-      }),
-    },
+      errors: OF_ANY,
+    }),
   ]
 }

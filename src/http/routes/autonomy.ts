@@ -1,5 +1,7 @@
 import * as Wire from '../../contract/autonomy.js'
 import { NoteBody } from '../../contract/jobs.js'
+import type { Caller } from '../../core/access.js'
+import type { Autonomy } from '../../core/autonomy.js'
 import {
   type AutonomyReport,
   autonomyReport,
@@ -9,8 +11,9 @@ import {
   proposePromotion,
 } from '../../journey/promote.js'
 import { reviewReport } from '../../journey/review-load.js'
+import { autonomyIn } from '../../store/autonomy.js'
 import type { World } from '../../store/world.js'
-import type { Route } from '../route.js'
+import type { Call, Route } from '../route.js'
 
 const DAY_MS = 86_400_000
 const WRITE = ['autonomy:write', 'autonomy:write_led'] as const
@@ -18,7 +21,26 @@ const WRITE = ['autonomy:write', 'autonomy:write_led'] as const
 /** How far each agent is trusted, what it would have to show to be trusted further, and how those fare who are asked. */
 export function autonomyRoutes(world: World): Route[] {
   const shown = async (tenant: string, agent: string) => viewAutonomy(await autonomyReport(world, tenant, agent))
+  /** Does it and shows what the agent is from then on. */
+  const changed =
+    <Body>(step: (world: World, caller: Caller, agent: string, body: Body) => Promise<unknown>, status = 200) =>
+    async ({ caller, params, body }: Call) => {
+      await step(world, caller, params.agent as string, body as Body)
+      return { status, body: await shown(caller.tenant, params.agent as string) }
+    }
   return [
+    {
+      method: 'GET',
+      path: '/autonomy',
+      permission: ['directory:read'],
+      tag: 'autonomy',
+      summary: 'Agents under management and their stages; all others are bound by policy alone',
+      success: { status: 200, schema: Wire.AutonomyList, description: 'The agents, by name' },
+      errors: [],
+      handler: async ({ caller }) => ({
+        body: { items: (await autonomyIn(world.db, caller.tenant)).map(viewItem), next_cursor: null },
+      }),
+    },
     {
       method: 'GET',
       path: '/agents/{agent}/autonomy',
@@ -36,13 +58,19 @@ export function autonomyRoutes(world: World): Route[] {
       tag: 'autonomy',
       summary: 'Put an agent under management, or change its spot check, the bounds of it and who is asked',
       description:
-        'Every stage asks people about at least as much as policy alone does. From the answer on every door decides so, on every node. The stage of an agent that is managed changes by promote and demote only.',
+        'Every stage asks people about at least as much as policy alone does. From the answer on every door decides so, on every node. Of an agent that is managed a lower spot check, lower bounds or other people to ask are proposed by the first call; the same from another person within a week carries them out. Its stage changes by promote and demote only.',
       body: Wire.PutAutonomy,
       success: { status: 200, schema: Wire.Autonomy, description: 'The stage' },
-      errors: ['invalid', 'not_found', 'forbidden', 'illegal_transition', 'overloaded'],
+      other: {
+        status: 202,
+        schema: Wire.Autonomy,
+        description: 'Proposed, because people would see less or others would: all is still as it was',
+      },
+      errors: ['invalid', 'not_found', 'forbidden', 'self_approval', 'illegal_transition', 'overloaded'],
       async handler({ caller, params, body }) {
-        await declareAutonomy(world, caller, params.agent as string, body as Wire.PutAutonomy)
-        return { body: await shown(caller.tenant, params.agent as string) }
+        const agent = params.agent as string
+        const { proposal } = await declareAutonomy(world, caller, agent, body as Wire.PutAutonomy)
+        return { status: proposal?.settings === undefined ? 200 : 202, body: await shown(caller.tenant, agent) }
       },
     },
     {
@@ -54,11 +82,10 @@ export function autonomyRoutes(world: World): Route[] {
       body: Wire.Promote,
       success: { status: 202, schema: Wire.Autonomy, description: 'Proposed: the stage is still what it was' },
       errors: ['invalid', 'not_found', 'forbidden', 'illegal_transition', 'stage_not_earned', 'overloaded'],
-      async handler({ caller, params, body }) {
-        const { to, note = null } = body as Wire.Promote
-        await proposePromotion(world, caller, params.agent as string, { to, note })
-        return { status: 202, body: await shown(caller.tenant, params.agent as string) }
-      },
+      handler: changed<Wire.Promote>(
+        (world, caller, agent, { to, note = null }) => proposePromotion(world, caller, agent, { to, note }),
+        202,
+      ),
     },
     {
       method: 'POST',
@@ -73,11 +100,9 @@ export function autonomyRoutes(world: World): Route[] {
         ...(['invalid', 'not_found', 'forbidden', 'self_approval', 'illegal_transition'] as const),
         ...(['stage_not_earned', 'overloaded'] as const),
       ],
-      async handler({ caller, params, body }) {
-        const { note = null } = body as NoteBody
-        await confirmPromotion(world, caller, params.agent as string, note)
-        return { body: await shown(caller.tenant, params.agent as string) }
-      },
+      handler: changed<NoteBody>((world, caller, agent, { note = null }) =>
+        confirmPromotion(world, caller, agent, note),
+      ),
     },
     {
       method: 'POST',
@@ -88,10 +113,7 @@ export function autonomyRoutes(world: World): Route[] {
       body: Wire.Demote,
       success: { status: 200, schema: Wire.Autonomy, description: 'The new stage' },
       errors: ['invalid', 'not_found', 'forbidden', 'illegal_transition', 'overloaded'],
-      async handler({ caller, params, body }) {
-        await demote(world, caller, params.agent as string, body as Wire.Demote)
-        return { body: await shown(caller.tenant, params.agent as string) }
-      },
+      handler: changed<Wire.Demote>(demote),
     },
     {
       method: 'GET',
@@ -111,6 +133,16 @@ export function autonomyRoutes(world: World): Route[] {
 }
 
 function viewAutonomy({ autonomy, numbers, criteria }: AutonomyReport): Wire.Autonomy {
-  const { agent, stage, since, spot_check, least, most, asks, proposal } = autonomy
-  return { agent, stage, since, spot_check, least, most, asks, proposal, numbers, criteria }
+  return { ...viewItem(autonomy), numbers, criteria }
+}
+
+/** With which key somebody spoke is nobody's to read. */
+function withoutKey(proposal: Autonomy['proposal']): Wire.AutonomyItem['proposal'] {
+  if (proposal === null) return null
+  const { key_id: _key, ...shown } = proposal
+  return shown
+}
+
+function viewItem({ agent, stage, since, spot_check, least, most, asks, proposal }: Autonomy): Wire.AutonomyItem {
+  return { agent, stage, since, spot_check, least, most, asks, proposal: withoutKey(proposal) }
 }

@@ -1,5 +1,12 @@
 import * as Wire from '../../contract/channels.js'
-import { type Channel, DEFAULT_SMTP, type DeclaredChannel } from '../../core/channel.js'
+import {
+  type Channel,
+  DEFAULT_SMTP,
+  type DeclaredChannel,
+  PAGERDUTY_API,
+  SLACK_API,
+  variablesOf,
+} from '../../core/channel.js'
 import { Problem } from '../../errors.js'
 import { putChannel, removeChannel, retryDelivery } from '../../journey/channels.js'
 import { tryChannel } from '../../journey/deliver.js'
@@ -154,12 +161,20 @@ function declared(channel: string, body: Wire.PutChannel): DeclaredChannel {
     topics: topics === null ? null : sorted(topics),
     teams: teams === null ? null : sorted(teams),
   }
-  if (body.kind === 'email') {
-    const { from, to = [], url_env = DEFAULT_SMTP } = body.settings
-    return { ...shared, kind: 'email', settings: { from, to: sorted(to), url_env } }
+  switch (body.kind) {
+    case 'email': {
+      const { from, to = [], url_env = DEFAULT_SMTP } = body.settings
+      return { ...shared, kind: 'email', settings: { from, to: sorted(to), url_env } }
+    }
+    case 'webhook':
+      return { ...shared, kind: 'webhook', settings: { allow_private: false, ...body.settings } }
+    case 'slack':
+      return { ...shared, kind: 'slack', settings: { api_url: SLACK_API, allow_private: false, ...body.settings } }
+    case 'pagerduty': {
+      const usual = { severity: 'error' as const, api_url: PAGERDUTY_API, allow_private: false }
+      return { ...shared, kind: 'pagerduty', settings: { ...usual, ...body.settings } }
+    }
   }
-  const { url, secret_env, allow_private = false } = body.settings
-  return { ...shared, kind: 'webhook', settings: { url, secret_env, allow_private } }
 }
 
 function view(
@@ -171,8 +186,10 @@ function view(
   const health = healths.find((each) => each.channel === channel.channel)
   const count = (status: 'pending' | 'dead') =>
     counts.find((each) => each.channel === channel.channel && each.status === status)
-  const variable = channel.kind === 'email' ? channel.settings.url_env : channel.settings.secret_env
-  const missing = couriers.missing(variable)
+  const missing =
+    variablesOf(channel)
+      .map((variable) => couriers.missing(variable))
+      .find((why) => why !== null) ?? null
   const failures = health?.failures ?? 0
   const status = missing !== null ? 'unconfigured' : health?.down_at ? 'down' : failures > 0 ? 'failing' : 'ok'
   return {
@@ -192,6 +209,16 @@ function view(
 }
 
 function viewDelivery(row: Delivery): Wire.Delivery {
-  const { tenant: _tenant, entry: _entry, asks: _asks, tree_index, since_at: _since, next_at, ...shown } = row
+  const {
+    tenant: _tenant,
+    entry: _entry,
+    asks: _asks,
+    tree_index,
+    since_at: _since,
+    next_at,
+    posted: _posted,
+    ...rest
+  } = row
+  const { about: _about, ...shown } = rest
   return { ...shown, index: tree_index, next_at: row.status === 'pending' ? next_at : null }
 }

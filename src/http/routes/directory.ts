@@ -1,17 +1,29 @@
 import type { Static } from 'typebox'
 import * as Wire from '../../contract/directory.js'
 import { PageQuery } from '../../contract/scalars.js'
+import { type Caller, may } from '../../core/access.js'
 import { BREAKER_TERMS } from '../../core/breaker.js'
 import type { DeclaredPrincipal, DeclaredTeam, DirectoryDocument } from '../../core/directory/document.js'
 import { parseDirectory } from '../../core/directory/parse.js'
+import { placed } from '../../core/policy/reader.js'
 import { type AgentTerms, UNBOUND } from '../../core/principal.js'
 import { Problem } from '../../errors.js'
-import { applyDirectory, disablePrincipal, previewDirectory } from '../../journey/directory.js'
+import {
+  type Applied,
+  applyDirectory,
+  disablePrincipal,
+  enablePrincipal,
+  previewDirectory,
+  recordRefusal,
+} from '../../journey/directory.js'
 import { getPrincipal, listTeams, pageOfPrincipals } from '../../store/directory.js'
 import type { World } from '../../store/world.js'
 import type { Authenticator } from '../auth.js'
 import type { Route } from '../route.js'
 import { viewPrincipal, viewTeam } from '../views.js'
+
+/** Characters of a file that any reader may have compared: 1 MiB of YAML holds this thread for about a second, this for a tenth. */
+const MOST_PREVIEWED = 128 * 1024
 
 /** Who there is: people, agents, workers, services and their teams. */
 export function directoryRoutes(world: World, auth: Authenticator): Route[] {
@@ -20,6 +32,11 @@ export function directoryRoutes(world: World, auth: Authenticator): Route[] {
     if (found === null) throw new Problem('not_found')
     return viewPrincipal(found)
   }
+  const WRITE = {
+    permission: ['directory:write'],
+    // Whoever may write it makes admins: who tries without is on record.
+    refused: (caller: Caller) => recordRefusal(world, caller, 'forbidden'),
+  } as const
   return [
     {
       method: 'GET',
@@ -48,9 +65,9 @@ export function directoryRoutes(world: World, auth: Authenticator): Route[] {
     {
       method: 'PUT',
       path: '/principals/{principal}',
-      permission: ['directory:write'],
+      ...WRITE,
       tag: 'directory',
-      summary: 'Declare a principal, or make it what the body says; one that was disabled may act again',
+      summary: 'Declare a principal, or make it what the body says; one that was disabled stays so unless that is said',
       body: Wire.PutPrincipal,
       success: { status: 200, schema: Wire.Principal, description: 'The principal' },
       errors: ['invalid'],
@@ -65,13 +82,27 @@ export function directoryRoutes(world: World, auth: Authenticator): Route[] {
     {
       method: 'DELETE',
       path: '/principals/{principal}',
-      permission: ['directory:write'],
+      ...WRITE,
       tag: 'directory',
       summary: 'Disable a principal: from the answer on no key of it opens anything; it stays on record',
       success: { status: 200, schema: Wire.Principal, description: 'The principal' },
       errors: ['not_found', 'invalid'],
       async handler({ caller, params }) {
         await disablePrincipal(world, caller, params.principal as string)
+        auth.forget()
+        return { body: await shown(caller.tenant, params.principal as string) }
+      },
+    },
+    {
+      method: 'POST',
+      path: '/principals/{principal}/enable',
+      ...WRITE,
+      tag: 'directory',
+      summary: 'Let a principal act again that was disabled',
+      success: { status: 200, schema: Wire.Principal, description: 'The principal' },
+      errors: ['not_found', 'invalid'],
+      async handler({ caller, params }) {
+        await enablePrincipal(world, caller, params.principal as string)
         auth.forget()
         return { body: await shown(caller.tenant, params.principal as string) }
       },
@@ -91,7 +122,7 @@ export function directoryRoutes(world: World, auth: Authenticator): Route[] {
     {
       method: 'PUT',
       path: '/teams/{team}',
-      permission: ['directory:write'],
+      ...WRITE,
       tag: 'directory',
       summary: 'Declare a team, or make it what the body says',
       body: Wire.PutTeam,
@@ -114,44 +145,52 @@ export function directoryRoutes(world: World, auth: Authenticator): Route[] {
       summary: 'What applying this file would change; changes nothing',
       body: Wire.DirectoryFile,
       success: { status: 200, schema: Wire.DirectoryChanges, description: 'The changes' },
-      errors: ['invalid', 'directory_invalid'],
-      handler: async ({ caller, body }) => ({
-        body: { changes: await previewDirectory(world, caller, documentOf(body as Wire.DirectoryFile)) },
-      }),
+      errors: ['invalid', 'forbidden', 'directory_invalid'],
+      async handler({ caller, body }) {
+        const file = body as Wire.DirectoryFile
+        if (file.text.length > MOST_PREVIEWED && !may(caller, 'directory:write'))
+          throw new Problem('forbidden', 'A file this large is shown to who may apply it', { needs: 'directory:write' })
+        return { body: shownOf(await previewDirectory(world, caller, documentOf(file))) }
+      },
     },
     {
       method: 'POST',
       path: '/directory/apply',
-      permission: ['directory:write'],
+      ...WRITE,
       tag: 'directory',
       summary: 'Make it as the file says; whom an earlier file declared and this one leaves out is disabled',
       body: Wire.DirectoryFile,
       success: { status: 200, schema: Wire.DirectoryChanges, description: 'What was changed' },
       errors: ['invalid', 'directory_invalid'],
       async handler({ caller, body }) {
-        const changes = await applyDirectory(world, caller, documentOf(body as Wire.DirectoryFile), 'file')
+        const applied = await applyDirectory(world, caller, documentOf(body as Wire.DirectoryFile), 'file')
         auth.forget()
-        return { body: { changes } }
+        return { body: shownOf(applied) }
       },
     },
   ]
 }
 
+const shownOf = ({ changes, notes }: Applied): Wire.DirectoryChanges => ({ changes, notes })
+
 function documentOf(file: Wire.DirectoryFile): DirectoryDocument {
   const { document, faults } = parseDirectory(file)
-  if (document === null) throw new Problem('directory_invalid', undefined, { faults })
+  if (document === null) throw new Problem('directory_invalid', undefined, { faults: faults.map(placed) })
   return document
 }
 
 function declaredPrincipal(principal: string, body: Wire.PutPrincipal): DeclaredPrincipal {
-  const { kind, team = null, name = null, email = null, terms = null } = body
+  const { kind, team = null, name = null, email = null, slack = null, terms = null, disabled } = body
   const fault = (path: string, message: string) => new Problem('invalid', message, { faults: [{ path, message }] })
   const isProgram = kind === 'agent' || kind === 'worker'
   if (isProgram && body.role !== undefined) throw fault('/role', `a ${kind} has the role ${kind}`)
   if (!isProgram && body.role === undefined) throw fault('/role', `a ${kind} needs a role`)
+  if (slack !== null && kind !== 'person') throw fault('/slack', 'only a person has one')
   if (terms !== null && kind !== 'agent') throw fault('/terms', 'only an agent has terms')
   const role = isProgram ? kind : (body.role as NonNullable<typeof body.role>)
-  return { principal, kind, role, team, name, email, terms: terms === null ? null : declaredTerms(terms) }
+  const own = terms === null ? null : declaredTerms(terms)
+  const enabled = disabled === undefined ? {} : { disabled }
+  return { principal, kind, role, team, name, email, slack, terms: own, ...enabled }
 }
 
 /** Nothing is missing, so that what is stored says of every bound whether there is one. */

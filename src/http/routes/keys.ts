@@ -1,6 +1,6 @@
 import * as Keys from '../../contract/keys.js'
 import { OVERLAP_MS } from '../../core/key.js'
-import { makeKey, revokeKey, rotateKey } from '../../journey/keys.js'
+import { makeKey, rotateKey, takeKey } from '../../journey/keys.js'
 import { pageOfKeys } from '../../store/keys.js'
 import type { World } from '../../store/world.js'
 import type { Authenticator } from '../auth.js'
@@ -65,9 +65,9 @@ export function keyRoutes(world: World, auth: Authenticator, open: OpenCalls): R
       tag: 'keys',
       summary: 'Revoke a key: from the answer on it opens nothing',
       success: { status: 200, schema: Keys.Key, description: 'The key' },
-      errors: ['not_found'],
+      errors: ['not_found', 'forbidden'],
       async handler({ caller, params }) {
-        const row = await revokeKey(world, caller.tenant, caller.principal, params.key_id as string)
+        const row = await takeKey(world, caller, params.key_id as string)
         auth.forget()
         // What it has open ends too: a long poll is given no more work, a stream no more events.
         open.abort(row.key_id)

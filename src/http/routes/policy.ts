@@ -1,22 +1,41 @@
 import type { SubmitJob } from '../../contract/jobs.js'
 import * as Policy from '../../contract/policy.js'
+import { type Caller, may } from '../../core/access.js'
 import { shortForm } from '../../core/binding.js'
+import type { ChangeKind } from '../../core/policy/change.js'
 import { Problem } from '../../errors.js'
-import { activate, readPolicy, rollBack, storeSnapshot } from '../../journey/activate.js'
+import { activate, readPolicy, rollBack, type Stored, storeSnapshot } from '../../journey/activate.js'
 import { evaluateDry } from '../../journey/explain.js'
 import { impact } from '../../journey/impact.js'
+import type { Changer } from '../../loops/changer.js'
 import { findSnapshot, listSnapshots } from '../../store/snapshots.js'
 import { getGate } from '../../store/standing.js'
 import type { World } from '../../store/world.js'
-import type { Route } from '../route.js'
+import type { Reply, Route } from '../route.js'
 import { viewSnapshot } from '../views.js'
 
-export function policyRoutes(world: World): Route[] {
+/** What a change may be refused with at the door, where rules have a say in it. */
+const AT_THE_DOOR = ['policy_denied', 'out_of_scope', 'stopped', 'breaker_open', 'rate_limited', 'overloaded'] as const
+const ASKED = {
+  status: 202,
+  schema: Policy.PolicyChange,
+  description: 'Not active yet: rules of the active policy have a say, and somebody has to approve the job it is now',
+}
+
+export function policyRoutes(world: World, changer: Changer): Route[] {
   const active = async (tenant: string) => (await getGate(world.db, tenant))?.snapshot ?? null
   const stored = async (tenant: string, id: string) => {
     const row = await findSnapshot(world.db, tenant, id)
     if (row === null) throw new Problem('not_found', 'There is no such snapshot')
     return world.policies.compiled(tenant, row.digest)
+  }
+  /** Active, or asked for; what the door let through at once is active too. */
+  const put = async (caller: Caller, kind: ChangeKind, stored: Stored, status: number): Promise<Reply> => {
+    const { snapshot, asked } = await changer.ask(caller, kind, stored)
+    const digest = await active(caller.tenant)
+    const row = asked === null ? snapshot : ((await findSnapshot(world.db, caller.tenant, snapshot.digest)) ?? snapshot)
+    const isDone = asked === null || digest === snapshot.digest
+    return { status: isDone ? status : 202, body: { ...viewSnapshot(row, digest), asked } }
   }
   return [
     {
@@ -73,16 +92,15 @@ export function policyRoutes(world: World): Route[] {
       tag: 'policy',
       summary: 'Store a policy; with `activate` it is the active one from the answer on',
       body: Policy.CreateSnapshot,
-      success: { status: 201, schema: Policy.Snapshot, description: 'The snapshot' },
-      errors: ['policy_invalid', 'invalid', 'snapshot_conflict'],
+      success: { status: 201, schema: Policy.PolicyChange, description: 'The snapshot' },
+      other: ASKED,
+      errors: ['policy_invalid', 'invalid', 'snapshot_conflict', ...AT_THE_DOOR],
       async handler({ caller, body }) {
-        const { files, activate: now, ...provenance } = body as Policy.CreateSnapshot
-        const { snapshot } = await storeSnapshot(world, caller.tenant, caller.principal, files, {
-          source: 'api',
-          activate: now === true,
-          ...provenance,
-        })
-        return { status: 201, body: viewSnapshot(snapshot, await active(caller.tenant)) }
+        const { files, activate: now = false, ...provenance } = body as Policy.CreateSnapshot
+        const options = { source: 'api' as const, activate: now, ...provenance }
+        const stored = await storeSnapshot(world, caller.tenant, caller, files, options)
+        if (now) return put(caller, 'activate', stored, 201)
+        return { status: 201, body: { ...viewSnapshot(stored.snapshot, await active(caller.tenant)), asked: null } }
       },
     },
     {
@@ -90,12 +108,13 @@ export function policyRoutes(world: World): Route[] {
       path: '/policy/snapshots/{id}/activate',
       permission: ['policy:write'],
       tag: 'policy',
-      summary: 'Make a stored snapshot the active one; also the way to roll back',
-      success: { status: 200, schema: Policy.Snapshot, description: 'The snapshot' },
-      errors: ['not_found', 'snapshot_conflict'],
+      summary: 'Make a stored snapshot the active one',
+      success: { status: 200, schema: Policy.PolicyChange, description: 'The snapshot' },
+      other: ASKED,
+      errors: ['not_found', 'policy_invalid', 'snapshot_conflict', ...AT_THE_DOOR],
       async handler({ caller, params }) {
-        const { snapshot } = await activate(world, caller.tenant, caller.principal, params.id as string)
-        return { body: viewSnapshot(snapshot, await active(caller.tenant)) }
+        const stored = await activate(world, caller.tenant, caller, params.id as string)
+        return put(caller, 'activate', stored, 200)
       },
     },
     {
@@ -104,11 +123,11 @@ export function policyRoutes(world: World): Route[] {
       permission: ['policy:write'],
       tag: 'policy',
       summary: 'Activate what was active before the active snapshot',
-      success: { status: 200, schema: Policy.Snapshot, description: 'The snapshot that is active now' },
-      errors: ['not_found', 'snapshot_conflict'],
+      success: { status: 200, schema: Policy.PolicyChange, description: 'The snapshot that is active now' },
+      other: ASKED,
+      errors: ['not_found', 'snapshot_conflict', ...AT_THE_DOOR],
       async handler({ caller }) {
-        const { snapshot } = await rollBack(world, caller.tenant, caller.principal)
-        return { body: viewSnapshot(snapshot, await active(caller.tenant)) }
+        return put(caller, 'rollback', await rollBack(world, caller.tenant, caller), 200)
       },
     },
     {
@@ -118,16 +137,18 @@ export function policyRoutes(world: World): Route[] {
       tag: 'policy',
       summary: 'Which recorded decisions a policy would have made otherwise; changes nothing',
       description:
-        'Newest first, each decided again from all that was read then. Name `files` or a stored `policy_snapshot`; `next` goes on with older ones.',
+        'Newest first, each decided again from all that was read then. Name `files` (needs `policy:write`: what they hold is run) or a stored `policy_snapshot`; `next` goes on with older ones.',
       body: Policy.ImpactQuery,
       success: { status: 200, schema: Policy.Impact, description: 'Counts and examples, what lets more through first' },
-      errors: ['invalid', 'policy_invalid', 'not_found'],
+      errors: ['invalid', 'forbidden', 'policy_invalid', 'not_found'],
       async handler({ caller, body }) {
         const { files, policy_snapshot, before = null, most = 2000 } = body as Policy.ImpactQuery
         if ((files === undefined) === (policy_snapshot === undefined))
           throw new Problem('invalid', undefined, {
             faults: [{ path: '/files', message: 'name files or policy_snapshot, one of them' }],
           })
+        if (files !== undefined && !may(caller, 'policy:write'))
+          throw new Problem('forbidden', undefined, { needs: 'policy:write' })
         const policy =
           files === undefined ? await stored(caller.tenant, policy_snapshot as string) : readPolicy(files).policy
         return { body: await impact(world, caller, policy, before, most) }
@@ -141,10 +162,10 @@ export function policyRoutes(world: World): Route[] {
       summary: 'What would be decided and why; records nothing',
       body: Policy.Evaluate,
       success: { status: 200, schema: Policy.Evaluated, description: 'The decision with its why' },
-      errors: ['no_policy', 'not_found', 'invalid'],
+      errors: ['no_policy', 'not_found', 'invalid', 'act_as_refused'],
       async handler({ caller, body }) {
         const { job, policy_snapshot } = body as { job: SubmitJob; policy_snapshot?: string }
-        const { decision, why } = await evaluateDry(world, caller, job, policy_snapshot)
+        const { decision, submit, why } = await evaluateDry(world, caller, job, policy_snapshot)
         const { constraints, high_risk, effective } = decision.evaluation
         return {
           body: {
@@ -155,6 +176,7 @@ export function policyRoutes(world: World): Route[] {
             high_risk,
             policy_snapshot: shortForm(decision.snapshot),
             effective,
+            submit,
             why,
           },
         }

@@ -41,7 +41,7 @@ export function stopRoutes(world: World): Route[] {
       async handler({ caller, body }) {
         const { scope, reason, wait_ms = WAIT_MS } = body as Wire.RaiseStop
         const { stop_id } = await raiseStop(world, caller, { ...scopeOf(scope), reason })
-        return { status: 201, body: viewStop(await awaitStop(world, caller.tenant, stop_id, wait_ms)) }
+        return { status: 201, body: viewStop(await awaitStop(world, caller, stop_id, wait_ms)) }
       },
     },
     {
@@ -53,7 +53,7 @@ export function stopRoutes(world: World): Route[] {
       success: { status: 200, schema: Wire.Stop, description: 'The stop' },
       errors: ['not_found'],
       handler: async ({ caller, params }) => ({
-        body: viewStop(await awaitStop(world, caller.tenant, params.stop_id as string, 0)),
+        body: viewStop(await awaitStop(world, caller, params.stop_id as string, 0)),
       }),
     },
     {
@@ -63,7 +63,7 @@ export function stopRoutes(world: World): Route[] {
       tag: 'stops',
       summary: 'Ask for the next stage, or carry out what another person asked for',
       description:
-        'The first call records what is wanted (`resume` of the answer); the same from another person within an hour carries it out: from its answer on the door reads the new `stage`. First a trial, then the end.',
+        'The first call records what is wanted (`resume` of the answer); the same from another person within an hour carries it out: from its answer on the door reads the new `stage`. Other terms of the trial are another request. Whoever made a key of the first is no other person. First a trial, then the end.',
       body: Wire.ResumeStop,
       success: { status: 202, schema: Wire.Stop, description: 'The stop as it stands now' },
       errors: ['invalid', 'not_found', 'forbidden', 'self_approval', 'illegal_transition', 'overloaded'],
@@ -71,7 +71,7 @@ export function stopRoutes(world: World): Route[] {
         const { stage, note, trial_ms = null, trial_limit = null } = body as Wire.ResumeStop
         const stop_id = params.stop_id as string
         await resumeStop(world, caller, stop_id, { stage, note, trial_ms, trial_limit })
-        return { status: 202, body: viewStop(await awaitStop(world, caller.tenant, stop_id, 0)) }
+        return { status: 202, body: viewStop(await awaitStop(world, caller, stop_id, 0)) }
       },
     },
   ]
@@ -92,13 +92,22 @@ function wireScope({ scope, target }: Stop): Wire.StopScope {
   return scope === 'tenant' ? { tenant: true } : { everything: true }
 }
 
+/** With which key somebody asked is nobody's to read. */
+function withoutKey(resume: Stop['resume']): Wire.StopSummary['resume'] {
+  if (resume === null) return null
+  const { key_id: _key, ...shown } = resume
+  return shown
+}
+
 function summaryOf(stop: Stop): Wire.StopSummary {
   const { stop_id, reason, raised_by, raised_at, stage, trial_until, trial_limit, resume, steps, ended_at } = stop
   const scope = wireScope(stop)
-  return { stop_id, scope, reason, raised_by, raised_at, stage, trial_until, trial_limit, resume, steps, ended_at }
+  const shown = { stop_id, scope, reason, raised_by, raised_at, stage, trial_until, trial_limit, steps, ended_at }
+  return { ...shown, resume: withoutKey(resume) }
 }
 
-function viewStop({ stop, confirmed, confirmed_ms, nodes, leases, effects, effects_total }: StopStatus): Wire.Stop {
+function viewStop(status: StopStatus): Wire.Stop {
+  const { stop, confirmed, confirmed_ms, nodes, leases, effects, effects_total, warning } = status
   return {
     ...summaryOf(stop),
     state: confirmed ? 'confirmed' : 'unconfirmed',
@@ -106,7 +115,8 @@ function viewStop({ stop, confirmed, confirmed_ms, nodes, leases, effects, effec
     confirmed_ms,
     nodes,
     leases,
-    open_effects: effects.map(({ status, team: _team, ...shown }) => ({ ...shown, job_status: status })),
+    open_effects: effects.map(({ status, ...shown }) => ({ ...shown, job_status: status })),
     open_effects_total: effects_total,
+    warning,
   }
 }

@@ -2,19 +2,22 @@ import * as Wire from '../../contract/tokens.js'
 import { mintToken } from '../../journey/tokens.js'
 import type { World } from '../../store/world.js'
 import type { Route } from '../route.js'
+import type { SubmitGuard } from '../submit-guard.js'
 
-export function tokenRoutes(world: World): Route[] {
+export function tokenRoutes(world: World, guard: SubmitGuard): Route[] {
   return [
     {
       method: 'POST',
       path: '/tokens',
       permission: ['tokens:mint'],
+      admit: (caller) => guard.admit(caller),
       tag: 'keys',
       summary: 'Mint a short-lived token from the presented key, for something narrower',
       body: Wire.CreateToken,
       success: { status: 201, schema: Wire.CreatedToken, description: 'The token' },
-      errors: ['invalid'],
+      errors: ['invalid', 'rate_limited'],
       async handler({ caller, body }) {
+        guard.spend(caller)
         return { status: 201, body: await mintToken(world, caller, body as Wire.CreateToken) }
       },
     },

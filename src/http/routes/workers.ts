@@ -1,6 +1,7 @@
 import * as Workers from '../../contract/workers.js'
 import type { Caller } from '../../core/access.js'
 import { type OutputPolicy, screenText } from '../../core/output.js'
+import { isOwn } from '../../core/policy/change.js'
 import { topicMatches } from '../../core/policy/topics.js'
 import { Problem } from '../../errors.js'
 import { effect } from '../../journey/effect.js'
@@ -15,6 +16,8 @@ const WORK = ['work:claim'] as const
 /** A claim names topics its key is bound to; anything else would let one worker's key read another's work. */
 function assertTopics(caller: Caller, topics: readonly string[]): void {
   const bound = caller.topics
+  const own = topics.filter(isOwn)
+  if (own.length > 0) throw new Problem('topic_refused', `${own.join(', ')} is done by the plane itself`)
   if (bound === null) return
   const refused = topics.filter((topic) => !bound.some((pattern) => topicMatches(pattern, topic)))
   if (refused.length > 0)

@@ -10,9 +10,9 @@ const COLUMNS = {
   decisions: `tenant, decision_id, door, job_id, at, agent, topic, decision, reason, rules, constraints, high_risk, snapshot, job_hash,
     standing, claim, input_ptr, context_ptr, run_id, tile`,
   approvals: `tenant, approval_id, version, job_id, status, requested_by, raised_by, agent, topic, requested_at, expires_at, valid_until,
-    decision_id, reason, rules, constraints, specs, snapshot, job_hash, grant_hash, bound_hash, answers, asked_of, escalations, edits, due_at`,
+    decision_id, reason, rules, constraints, specs, snapshot, job_hash, grant_hash, bound_hash, answers, asked_of, escalations, reminders, edits, due_at, lacking`,
   approvalsMutable:
-    'version, status, expires_at, valid_until, decision_id, reason, rules, constraints, specs, snapshot, job_hash, grant_hash, bound_hash, answers, asked_of, escalations, edits, due_at',
+    'version, status, expires_at, valid_until, decision_id, reason, rules, constraints, specs, snapshot, job_hash, grant_hash, bound_hash, answers, asked_of, escalations, reminders, edits, due_at, lacking',
   absences: 'tenant, principal, from_at, until_at, delegate, updated_at, updated_by',
   absencesMutable: 'from_at, until_at, delegate, updated_at, updated_by',
   grants:
@@ -27,8 +27,8 @@ const COLUMNS = {
   keys: `tenant, key_id, hash, role, principal, team, topics, act_as, permissions, note, created_at, created_by, expires_at, revoked_at,
     rotated_to, session`,
   principals:
-    'tenant, principal, kind, role, team, name, email, terms, source, created_at, updated_at, updated_by, disabled_at',
-  principalsMutable: 'kind, role, team, name, email, terms, source, updated_at, updated_by, disabled_at',
+    'tenant, principal, kind, role, team, name, email, slack, terms, source, created_at, updated_at, updated_by, disabled_at',
+  principalsMutable: 'kind, role, team, name, email, slack, terms, source, updated_at, updated_by, disabled_at',
   teams: 'tenant, team, name, leads, on_call, source, updated_at, updated_by',
   teamsMutable: 'name, leads, on_call, source, updated_at, updated_by',
   stops: `tenant, stop_id, scope, target, reason, raised_by, raised_at, epoch, stage, trial_until, trial_limit, resume, steps, ended_at`,
@@ -49,7 +49,7 @@ const COLUMNS = {
   signOnGroupsMutable: 'place, role, team, updated_at, updated_by',
   archives: 'tenant, first, size, file, sha256, archive_hash, bytes, parts, at, emptied_at',
   snapshots:
-    'tenant, digest, source, files, warnings, rules, note, author, source_commit, reviewers, created_by, created_at, activated_at',
+    'tenant, digest, source, files, warnings, rules, note, author, source_commit, reviewers, created_by, created_at, activated_at, replaced',
 }
 
 const prefixed = (alias: string, columns: string) =>
@@ -175,6 +175,17 @@ w_decisions AS (${insert('decisions', COLUMNS.decisions, 'decisions')})`,
     writes: `w_approvals AS (${insert('approvals', COLUMNS.approvals, 'approvals')}),
 u_approvals AS (${update('approvals', COLUMNS.approvalsMutable, 'approval_id', 'answered')})`,
   },
+  activations: {
+    checks: `activated AS MATERIALIZED (
+  SELECT * FROM json_to_recordset({activations}::json) AS x(n int, tenant text, digest text, replaced text, epoch bigint, at bigint)),
+turned AS (
+  SELECT g.tenant, g.epoch FROM gates g WHERE g.tenant IN (SELECT tenant FROM activated) ORDER BY g.tenant FOR UPDATE)`,
+    losers: `SELECT n, 'gate' FROM activated WHERE (tenant, epoch - 1) NOT IN (SELECT tenant, epoch FROM turned)`,
+    writes: `u_gates AS (
+  UPDATE gates t SET snapshot = x.digest, epoch = x.epoch FROM activated x, go WHERE go.ok AND t.tenant = x.tenant),
+u_snapshots AS (
+  UPDATE policy_snapshots t SET activated_at = x.at, replaced = coalesce(x.replaced, t.replaced) FROM activated x, go WHERE go.ok AND t.tenant = x.tenant AND t.digest = x.digest)`,
+  },
   rare: {
     writes: `w_writers AS (${insert('audit_writers', COLUMNS.writers, 'writers')}),
 u_spoken AS (
@@ -240,7 +251,8 @@ w_gates AS (
   INSERT INTO gates (tenant, snapshot, epoch, file_digest) SELECT w.tenant, w.snapshot, w.epoch, w.file_digest FROM wanted w, go WHERE go.ok
   ON CONFLICT (tenant) DO UPDATE SET snapshot = excluded.snapshot, epoch = excluded.epoch, file_digest = excluded.file_digest),
 w_snapshots AS (${insert('policy_snapshots', COLUMNS.snapshots, 'snapshots')}
-  ON CONFLICT (tenant, digest) DO UPDATE SET activated_at = coalesce(excluded.activated_at, policy_snapshots.activated_at)),
+  ON CONFLICT (tenant, digest) DO UPDATE SET activated_at = coalesce(excluded.activated_at, policy_snapshots.activated_at),
+    replaced = coalesce(excluded.replaced, policy_snapshots.replaced)),
 w_keys AS (${insert('keys', COLUMNS.keys, 'keys')}
   ON CONFLICT (tenant, key_id) DO UPDATE SET revoked_at = excluded.revoked_at, expires_at = excluded.expires_at, rotated_to = excluded.rotated_to),
 w_principals AS (${insert('principals', COLUMNS.principals, 'principals')}

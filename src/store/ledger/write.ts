@@ -41,6 +41,8 @@ export interface Rows {
   beats?: Pick<Lease, 'tenant' | 'lease_id' | 'beat_at' | 'expires_at' | 'progress'>[]
   effects?: Effect[]
   idempotency?: IdempotencyRow[]
+  /** A stored snapshot becomes the active one with the end of the job that asked for it; `epoch` follows the one the job was let through under. */
+  activations?: { tenant: string; digest: string; replaced: string | null; epoch: number; at: number }[]
 }
 
 /** Rare rows: they go in a batch of their own, so that the hot statement stays small. */
@@ -139,6 +141,7 @@ export async function writeBatch(
     effects: all('effects'),
     beats: all('beats'),
     erase: all('erase'),
+    activations: entries.flatMap((e) => (e.rows.activations ?? []).map((row) => ({ n: e.n, ...row }))),
     views: views.rows,
     ...tileRows(audit, texts),
   }
@@ -159,6 +162,7 @@ const HOLDS: Record<PartName, readonly string[]> = {
   effects: ['effects'],
   texts: ['payloads', 'decisions'],
   people: ['approvals', 'answered'],
+  activations: ['activations'],
   rare: ['writers', 'spoken', 'erase'],
 }
 
