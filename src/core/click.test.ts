@@ -106,7 +106,8 @@ describe('a click', () => {
         expect(isWellFormed(read?.reason ?? '')).toBe(true)
         expect(read?.reason.includes('\0')).toBe(false)
         clicked({ change: (payload) => ({ ...payload, state: thing, team: thing }) })
-        readClick(String(thing))
+        // Not String(thing): of what has a `toString` of its own that is no function, there is no text.
+        readClick(typeof thing === 'string' ? thing : (JSON.stringify(thing) ?? ''))
       }),
     )
   })

@@ -46,7 +46,8 @@ export async function loadPolicy(take: TakeFile, config: Config, log: Log): Prom
     return { activated, approval_id }
   } catch (error) {
     const faults = error instanceof Problem ? error.extra.faults : undefined
-    log.error({ err: error, file, faults }, 'the policy on disk is broken, or denied; the active one stays')
+    const why = faults === undefined ? 'is not taken' : 'is broken'
+    log.error({ err: error, file, faults }, `the policy on disk ${why}; the active one stays`)
     throw error
   }
 }
