@@ -165,7 +165,7 @@ export const LISTED: Listing = {
   R5: tests('src/journey/effect.test.ts', 'src/journey/pairs.test.ts', 'test/sim/seeds-1.test.ts'),
   R6: tests('src/journey/submit.test.ts'),
   R8: tests('test/drills/overload.test.ts', 'test/drills/faults-halfopen.test.ts', 'src/store/ledger/late.test.ts'),
-  G5: tests('src/core/scenario/run.test.ts', 'test/change-control.test.ts', 'test/e2e/cli.test.ts'),
+  G5: tests('src/core/scenario/run.test.ts'),
   G8: tests('test/e2e/gate-check.test.ts', 'test/e2e/deployment-drill.test.ts'),
   O1: tests('src/http/routes/metrics.test.ts'),
   O2: tests('src/journey/measure.test.ts', 'src/core/postmortem.test.ts', 'test/e2e/cli.test.ts'),
