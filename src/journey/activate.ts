@@ -1,4 +1,5 @@
 import type { Caller } from '../core/access.js'
+import { digestOf } from '../core/canonical.js'
 import { aboutSnapshot } from '../core/facts.js'
 import type { Json } from '../core/json.js'
 import { type ChangeKind, governs } from '../core/policy/change.js'
@@ -130,6 +131,10 @@ export async function activateFile(
   if (forced ? gate?.snapshot === digest : gate?.file_digest === digest) return null
   return storeSnapshot(world, tenant, FILE, files, { source: 'file', activate: true, forced })
 }
+
+/** Key of the wish for a file: the same while nothing has changed since. One that comes back after another is a new wish. */
+export const fileWish = (digest: string, gate: Gate | null): string =>
+  `file-${digestOf('file', [digest, gate?.snapshot ?? null, gate?.file_digest ?? null])}`
 
 /** The file was asked for: a restart does not ask again. */
 export async function fileSeen(world: World, tenant: string, digest: string): Promise<void> {

@@ -218,6 +218,27 @@ describe(`${proves('C5')} a change that the active policy has a say in`, () => {
   )
 })
 
+test('a file that comes back after another one is asked for anew; the same one is asked for once', async () => {
+  const t = await plane.tenant(GOVERNED)
+  const node = nodeOf(t.world)
+  const put = (text: string) => node.file(t.tenant, [{ path: 'policy.yaml', text }], false)
+  const idOf = async (text: string) => ((await put(text))?.asked as { approval_id?: string } | null)?.approval_id
+  const first = await idOf(LOOSER)
+  expect(await put(LOOSER)).toBe(null)
+  await t.reject(first as string)
+  await activateFile(
+    t.world,
+    t.tenant,
+    [{ path: 'policy.yaml', text: rules(ASKS, '{ id: b, match: { topic: job.b }, decision: ALLOW }') }],
+    true,
+  )
+  const again = await idOf(LOOSER)
+  expect(again).toMatch(/^apr_/)
+  expect(again).not.toBe(first)
+  await node.stop()
+  await held(t)
+})
+
 test('a stored policy whose flows nobody is left to satisfy is not activated, but gone back to', async () => {
   const t = await plane.tenant(rules())
   const flows = rules(

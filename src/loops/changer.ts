@@ -1,6 +1,6 @@
 import type { Caller } from '../core/access.js'
 import type { ChangeKind } from '../core/policy/change.js'
-import { activateFile, FILE, fileSeen, type PolicyFile, type Stored } from '../journey/activate.js'
+import { activateFile, FILE, fileSeen, fileWish, type PolicyFile, type Stored } from '../journey/activate.js'
 import { CHANGER, change, changeJob, TOPICS } from '../journey/change.js'
 import { dispatch } from '../journey/dispatch.js'
 import { type Submitted, submitOwn } from '../journey/submit.js'
@@ -57,10 +57,11 @@ export function changer(world: World, clock: Clock, log: Log): Changer {
     ask,
     turn: (tenant) => carryOut(world, tenant),
     async file(tenant, files, forced) {
+      const before = await getGate(world.db, tenant)
       const stored = await activateFile(world, tenant, files, forced)
       if (stored === null) return null
       const { digest } = stored.snapshot
-      const changed = await ask(fileCaller(tenant), 'activate', stored, `file-${digest}`)
+      const changed = await ask(fileCaller(tenant), 'activate', stored, fileWish(digest, before))
       // After it was asked for: who dies in between asks again, with the same key.
       if (changed.asked !== null) await fileSeen(world, tenant, digest)
       const active = (await getGate(world.db, tenant))?.snapshot === digest
