@@ -94,6 +94,36 @@ export const ERRORS = {
     title: 'Policy denies this action',
     help: 'Read `reason` and `rules`; `sallyport policy explain` shows the why-not.',
   },
+  manual_path: {
+    status: 403,
+    retryable: false,
+    title: 'People do this while a rollout runs',
+    help: 'The rollout of this agent leaves work outside its slice to people; `fallback` says what they do, `sallyport rollouts list` which rollout it is.',
+  },
+  version_refused: {
+    status: 403,
+    retryable: false,
+    title: 'Another version of the agent does this',
+    help: 'Ask GET /rollouts/{rollout_id}/assignment which version a routing key falls to, and submit as that one.',
+  },
+  rolled_back: {
+    status: 403,
+    retryable: false,
+    title: 'The candidate that this was for was rolled back',
+    help: 'Submit it again: the stable version does it. `sallyport rollouts show` says why the candidate was taken back.',
+  },
+  gate_blocks: {
+    status: 409,
+    retryable: false,
+    title: 'The gate does not let this phase go on',
+    help: '`detail` says what is missing; only evidence that says pass promotes. Two people together may override it, for good on record.',
+  },
+  evidence_stale: {
+    status: 409,
+    retryable: false,
+    title: 'The evidence is not of the gate that stands before the rollout now',
+    help: 'Ask the gate again with `sallyport gate evaluate` and promote on what it says.',
+  },
   out_of_scope: {
     status: 403,
     retryable: false,

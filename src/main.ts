@@ -15,6 +15,8 @@ import { createServer } from './http/server.js'
 import { readPolicy } from './journey/activate.js'
 import { closeWriters, WRITER_GRACE_MS } from './journey/integrate.js'
 import { PAST } from './journey/publish.js'
+import { readingsFor, triggerSamples } from './journey/readings.js'
+import { promoteBySystem, rollBackByTrigger } from './journey/rollouts.js'
 import { beat } from './journey/stop.js'
 import { writeRefusals } from './journey/sweep.js'
 import { archiver } from './loops/archiver.js'
@@ -27,6 +29,7 @@ import { confirmer, enforcer } from './loops/confirmer.js'
 import { deliverer } from './loops/deliverer.js'
 import { Dispatcher } from './loops/dispatcher.js'
 import { DRIFT_MS, drift, sampleTime } from './loops/drift.js'
+import { gates, triggers } from './loops/gates.js'
 import { exposition } from './loops/gauges.js'
 import { type Integrator, integrator } from './loops/integrator.js'
 import { keyUses } from './loops/key-use.js'
@@ -37,7 +40,9 @@ import { pressure } from './loops/pressure.js'
 import { pruner } from './loops/pruner.js'
 import { publisher } from './loops/publisher.js'
 import { reminders } from './loops/reminders.js'
+import { replayer } from './loops/replayer.js'
 import { revocations } from './loops/revocations.js'
+import { recoverer } from './loops/rollouts.js'
 import { closer, rebinder, sweeper } from './loops/sweeper.js'
 import { type Clock, type StoreClock, storeClock, systemClock } from './platform/clock.js'
 import { lockDirectory } from './platform/db/lock.js'
@@ -76,6 +81,7 @@ import { migrate } from './store/migrate.js'
 import { Directories } from './store/people.js'
 import { Policies } from './store/policies.js'
 import { Refusals } from './store/refusals.js'
+import { Rollouts } from './store/rollouts.js'
 import { type Screened, Screener, type Task } from './store/screener.js'
 import { Sealer } from './store/sealer.js'
 import { hold, Seat, writerName } from './store/seat.js'
@@ -176,15 +182,17 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     const threads = seams.memory || seams.thread === false ? null : screeners(clock)
     closing.push(async () => threads?.close())
     const people = new Directories(db)
+    const policies = new Policies(db)
     const world: World = {
       db,
       ledger,
       granted: new Granted(),
-      policies: new Policies(db),
+      policies,
       agents: new Agents(db),
       people,
       grants: new Grants(db, people),
       halts: new Halts(db),
+      rollouts: new Rollouts(db, policies),
       refusals: new Refusals(),
       sealer,
       tokens: tokenKey(pem),
@@ -242,7 +250,9 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
     closing.push(() => strain.stop())
     const health = { unready: async () => (strain.over ? 'overloaded' : unready(world, clock, () => draining)) }
     const census = new Census(db, clock, bus.events === null ? null : PAST)
+    const replays = replayer(world, clock, log)
     loops.push(
+      replays,
       autonomy(world, clock, log),
       backlogs(world, census, dispatcher, clock, log),
       keyUses(auth.uses, world, clock, log),
@@ -254,7 +264,9 @@ export async function start(config: Config, seams: Seams = {}): Promise<Plane> {
       open,
       changer: change,
       dispatcher,
+      replayer: replays,
       publicKey: key.publicKey,
+      gate: { key, readings: readingsFor },
       events: auditEvents(world, integrate),
       headOf: headKeeper(world, integrate),
       health,
@@ -326,8 +338,11 @@ function loopsOf(
 ): Loop[] {
   const { keepJobsMs, keepAuditMs, checkpoints } = config
   const loops = [sweeper(world, clock, log), rebinder(world, clock, log), closer(world, clock, log)]
-  loops.push(enforcer(world, clock, log), breakers(world, clock, log))
+  loops.push(enforcer(world, clock, log), breakers(world, clock, log), recoverer(world, clock, log))
   loops.push(reminders(world, clock, log))
+  const steps = { rollBack: rollBackByTrigger, promote: promoteBySystem }
+  loops.push(triggers(world, triggerSamples, steps, clock, log))
+  loops.push(gates(world, { key, readings: readingsFor }, steps, clock, log))
   const pruned = (name: string, n: number) => metrics.jobsPruned.inc({ tenant: metrics.labels.tenant(name) }, n)
   // Also where everything is kept: sessions end, and the embedded engine makes room for new rows only when it is told to.
   loops.push(pruner(world, keepJobsMs, clock, log, pruned))

@@ -6,11 +6,11 @@ import { canonical } from '../src/core/canonical.js'
 import { fold, isFinished, type Job, LIFECYCLE } from '../src/core/job.js'
 import type { Json } from '../src/core/json.js'
 import type { Effect, Lease } from '../src/core/lease.js'
-import { reproduce } from '../src/journey/explain.js'
 import { integrate } from '../src/journey/integrate.js'
 import type { StoredTile } from '../src/store/audit.js'
 import { auditSource } from '../src/store/audit-source.js'
 import { type DecisionRow, decisionRow } from '../src/store/decisions.js'
+import { reproduce } from '../src/store/remade.js'
 import { type TestPlane, tileName } from './plane.js'
 import { tableOf } from './tables.js'
 
@@ -56,13 +56,14 @@ export const decisionsReproduce: Checker = async (plane, tenant) => {
       wrong.push(`decision: ${row.decision_id} cannot be made again`)
       continue
     }
-    const { job_id, claim, input_ptr, context_ptr } = row
+    const { job_id, claim, input_ptr, context_ptr, run_id } = row
     const made = {
       ...decisionRow(again.claim, again.decision, row.standing, row.decision_id),
       job_id,
       claim,
       input_ptr,
       context_ptr,
+      run_id,
     }
     if (canonical(made as unknown as Json) !== canonical(row as unknown as Json))
       wrong.push(`decision: ${row.decision_id} made again is another`)
@@ -82,11 +83,18 @@ export const leasesWereAllowed: Checker = async (plane, tenant) => {
     return fault === null ? [] : [`lease: ${lease.lease_id} ${fault}`]
   })
   let active: unknown = null
+  const candidates = new Map<unknown, unknown>()
+  const beside = new Map<unknown, unknown>()
   const leased = new Set<unknown>()
   const answered = new Set<unknown>()
   const grants = new Set<unknown>()
   for (const fact of await factsOf(plane, tenant)) {
     if (fact.kind === 'policy.activated') active = fact.snapshot
+    if (fact.kind === 'rollout.declared' && fact.subject_kind === 'policy')
+      candidates.set(fact.rollout_id, fact.candidate)
+    // The candidate of a policy rollout decides about the work that was drawn for it, as long as it runs.
+    if (fact.kind === 'rollout.started') beside.set(fact.rollout_id, candidates.get(fact.rollout_id))
+    if (fact.kind === 'rollout.rolled_back' || fact.kind === 'rollout.promoted') beside.delete(fact.rollout_id)
     if (fact.kind === 'approval.approved' && fact.complete === true) answered.add(fact.approval_id)
     if (fact.kind === 'approval.voided') answered.delete(fact.approval_id)
     if (fact.kind === 'grant.created') grants.add(fact.grant_id)
@@ -95,7 +103,9 @@ export const leasesWereAllowed: Checker = async (plane, tenant) => {
     leased.add(fact.lease_id)
     if (fact.granted_by !== undefined && !answered.has(fact.granted_by) && !grants.has(fact.granted_by))
       wrong.push(`lease: ${fact.lease_id} was granted by an approval that nobody had answered, or that was void`)
-    if (decisions.get(String(fact.decision_id))?.snapshot !== active)
+    const decided = decisions.get(String(fact.decision_id))?.snapshot
+    const isDrawn = fact.variant === 'candidate' && decided === beside.get(fact.rollout_id)
+    if (decided !== active && !isDrawn)
       wrong.push(`lease: ${fact.lease_id} was decided under a snapshot that was not active`)
   }
   for (const { lease_id } of leases)

@@ -42,6 +42,7 @@ import { migrate } from '../src/store/migrate.js'
 import { Directories } from '../src/store/people.js'
 import { Policies } from '../src/store/policies.js'
 import { Refusals } from '../src/store/refusals.js'
+import { Rollouts } from '../src/store/rollouts.js'
 import { Screener } from '../src/store/screener.js'
 import { Sealer } from '../src/store/sealer.js'
 import type { World } from '../src/store/world.js'
@@ -154,15 +155,17 @@ export async function openPlane(
     const ledger = new Ledger(db, chains, clock, ids, { abreast, second })
     const sealer = new Sealer(pem, ids)
     const people = new Directories(db)
+    const policies = new Policies(db)
     const world = {
       db,
       ledger,
       granted: new Granted(),
-      policies: new Policies(db),
+      policies,
       agents: new Agents(db),
       people,
       grants: new Grants(db, people),
       halts: new Halts(db),
+      rollouts: new Rollouts(db, policies),
       refusals: new Refusals(),
       sealer,
       tokens: tokenKey(pem),
@@ -204,6 +207,7 @@ export async function openPlane(
 export interface ClaimOptions {
   capacity?: number
   enforces?: string[]
+  serves?: string[]
   effects?: 'recorded' | 'none'
   claim_id?: string
   worker?: Caller
@@ -295,6 +299,7 @@ export class Tenancy {
       topics,
       capacity: options.capacity ?? 1,
       enforces: options.enforces ?? [],
+      serves: options.serves ?? [],
       effects: options.effects ?? 'recorded',
     }
     const { given, ...rest } = await dispatch(this.world, [claiming])

@@ -7,6 +7,15 @@ import { silentLog } from '../src/platform/log.js'
 import { dueDeliveries, enqueue, questionsIn, wasRaised } from '../src/store/deliveries.js'
 import { principalsInSlack } from '../src/store/directory.js'
 import { takeInteraction, tidyInteractions } from '../src/store/interactions.js'
+import { grantedLeases } from '../src/store/metrics.js'
+import {
+  oldSamples,
+  removeSamples,
+  SAMPLE_COLUMNS,
+  sampleGroups,
+  sampleRefs,
+  sampleRuns,
+} from '../src/store/samples.js'
 import { startSallyport, type TestPlane } from '../src/testing.js'
 import { database, signingKeyFile } from './support/engines.js'
 import { scratch } from './support/server.js'
@@ -65,6 +74,7 @@ const WALKS = [
   /t\.leads \? k\.principal/, // the teams of a tenant, which are few: who leads one is in a list
   /FROM workflows WHERE tenant = \$1 AND closed_at IS NULL/, // those that are open now
 
+  /FROM rollouts (r )?WHERE (r\.)?status = 'rolled_back'/, // by an index that holds no others: whose rollback is not over
   /FROM stops (s )?WHERE (s\.)?ended_at IS NULL/, // by an index that holds no others: what is stopped now
   /FROM breakers WHERE tenant = \$1 AND state/, // agents that ever failed so often
   /UNION SELECT tenant, agent FROM breaker_counts/, // agents that failed lately
@@ -74,8 +84,15 @@ const WALKS = [
   /FROM audit_tiles WHERE tenant = \$1 AND first_index IS NULL/,
   /ORDER BY created_at/,
   /FROM gates ORDER BY/,
+  /FROM replays WHERE (tenant = \$1 AND )?status = 'running'/, // by an index that holds no others: what is under way now
   /FROM backlogs WHERE tenant = \$1$/, // topics of a tenant that nobody empties now
   /FROM gates g WHERE EXISTS/, // all tenants, of each the few topics that are the plane's own
+  /FROM drill_schedules /, // of which a tenant has at most seven
+  /FROM attestations WHERE tenant/, // people write a few in a quarter
+  /FROM jobs WHERE tenant = \$1 AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT/, // the newest, from the end of their index
+  /FROM leases WHERE ended_at IS NULL AND tenant/, // as many as workers can run
+  /k\.session IS NULL AND k\.revoked_at IS NULL/, // keys of a tenant that open something
+  /FROM keys WHERE key_id = k\.rotated_to/,
   /FROM channels /, // of which a tenant has at most 50: who is told of what, and what waits for each
   /max\(first_index/,
   /FROM audit_writers/,
@@ -118,13 +135,29 @@ async function travel(): Promise<Map<string, readonly Param[]>> {
     '/approvals?status=pending',
     '/measurements?window=31d',
     '/topics',
+    '/readiness',
   ])
     await call('admin', 'GET', path)
   expect((await fetch(`${plane.url}/metrics`)).status).toBe(200)
   await call('approver', 'GET', `/approvals/${parked.approval_id}`)
   await call('agent', 'POST', `/jobs/${parked.job_id}/cancel`, {})
   await chats(String(parked.approval_id))
+  await samples()
   return sent
+}
+
+/** What a gate of a rollout reads. */
+async function samples(): Promise<void> {
+  const { db } = plane.world
+  await query(`INSERT INTO rollout_samples (${SAMPLE_COLUMNS}) VALUES ('default', 'rol_1', 'outcome', 'candidate', 1, 'wr_1', 1, 0, 'job_1',
+    'succeeded', true, 5, 'ALLOW', 1, 'run_1')`)
+  const of = { tenant: 'default', rollout_id: 'rol_1', variant: 'candidate', from: 0, to: 10, head: 5 } as const
+  await sampleGroups(db, { ...of, kind: 'outcome' })
+  await sampleRuns(db, { ...of, kind: 'outcome' })
+  await sampleRefs(db, { ...of, kind: 'leased' }, 10)
+  await grantedLeases(db, 'default', ['lease_1'])
+  await oldSamples(db, 'default', 0, 10)
+  await removeSamples(db, 'default', 0, 10)
 }
 
 /** What is sent when people are asked in Slack and click there, and when an incident ends. */

@@ -165,15 +165,24 @@ export const LISTED: Listing = {
   R5: tests('src/journey/effect.test.ts', 'src/journey/pairs.test.ts', 'test/sim/seeds-1.test.ts'),
   R6: tests('src/journey/submit.test.ts'),
   R8: tests('test/drills/overload.test.ts', 'test/drills/faults-halfopen.test.ts', 'src/store/ledger/late.test.ts'),
-  G5: tests('src/core/scenario/run.test.ts'),
+  R9: tests('src/journey/drills.test.ts', 'test/drills/drills.test.ts'),
+  G5: tests('src/core/scenario/run.test.ts', 'src/journey/replays.test.ts'),
+  G6: tests(
+    'src/core/drill.test.ts',
+    'src/core/drill-proof.test.ts',
+    'src/journey/drills.test.ts',
+    'test/drills/drills.test.ts',
+  ),
   G8: tests('test/e2e/gate-check.test.ts', 'test/e2e/deployment-drill.test.ts'),
+  G9: tests('src/core/readiness.test.ts', 'src/journey/ready.test.ts', 'test/readiness.test.ts'),
   O1: tests('src/http/routes/metrics.test.ts'),
   O2: tests('src/journey/measure.test.ts', 'src/core/postmortem.test.ts', 'test/e2e/cli.test.ts'),
   O5: tests('test/channels.test.ts', 'src/journey/chat.test.ts', 'test/chat.test.ts'),
   C1: tests('test/e2e/cli.test.ts', 'test/sim/seeds-1.test.ts'),
   C5: tests('test/change-control.test.ts', 'src/journey/change.test.ts'),
   W1: tests('test/drills/nodes.test.ts', 'test/drills/nodes-rolling.test.ts'),
-  W5: tests('test/e2e/cli.test.ts'),
+  W5: tests('test/e2e/cli.test.ts', 'test/drills/drills.test.ts'),
+  W7: tests('test/e2e/runbooks.test.ts'),
 }
 
 /** Of a listed promise: what does not hold yet. */
@@ -187,6 +196,7 @@ export const NOT_YET: Partial<Record<PromiseId, string>> = {
   O1: 'dashboards, alert rules, traces',
   C1: 'a witness outside; forks are found by whoever keeps heads',
   W5: 'what later parts of the product add',
+  W7: 'guides of workflow redesign, readiness and a reference architecture',
 }
 
 /** The tag of these promises, for the title of the test that proves them: `[D3 L4]`. */

@@ -5,7 +5,7 @@ import type { Client } from '../sdk/client.js'
 import { registerExport } from './audit-export.js'
 import { registerProof } from './audit-proof.js'
 import { registerVerify } from './audit-verify.js'
-import { online, wholeNumber } from './command.js'
+import { online, span, wholeNumber } from './command.js'
 import { moreLine, timelineLine } from './render.js'
 import { fields, instant, printable, type Terminal } from './terminal.js'
 
@@ -21,6 +21,8 @@ export function registerAudit(program: Command): void {
 interface ListFlags {
   kind?: string
   actor?: string
+  agent?: string
+  since?: number
   job?: string
   run?: string
   limit?: number
@@ -33,12 +35,16 @@ function listCommand(audit: Command): void {
     .description('entries, oldest first')
     .option('--kind <kind>', 'e.g. job.denied, approval.approved, policy.activated')
     .option('--actor <name>', 'who did it')
+    .option('--agent <name>', 'about whose work')
+    .option('--since <time>', 'of the last minutes or hours, e.g. 2h', span)
     .option('--job <id>', 'of this job')
     .option('--run <id>', 'of this run')
     .option('--limit <n>', 'at most', wholeNumber(1, 500))
     .option('--cursor <cursor>', 'the page that the one before named')
-  online<ListFlags, []>(list, 'admin', async ({ client, terminal }, { kind, actor, job, run, limit, cursor }) => {
-    const query = { kind, actor, job_id: job, run_id: run, limit, cursor }
+  online<ListFlags, []>(list, 'admin', async ({ client, terminal }, flags) => {
+    const { kind, actor, agent, since, job, run, limit, cursor } = flags
+    const from = since === undefined ? undefined : Date.now() - since
+    const query = { kind, actor, agent, from, job_id: job, run_id: run, limit, cursor }
     const page = await client.audit.list(query as Parameters<Client['audit']['list']>[0])
     terminal.show(page, () =>
       page.items.length === 0 ? 'no entries' : page.items.map((entry) => timelineLine(entry, terminal)).join('\n'),

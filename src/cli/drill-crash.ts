@@ -7,20 +7,23 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Client } from '../sdk/client.js'
 import type { ServerContext } from './command.js'
-import { type Check, clientAs, eventually } from './drill-steps.js'
+import { type Check, clientAs, eventually, type Player } from './drill-steps.js'
 import type { DrillWorkerSays } from './drill-worker.js'
 import { CliError, EXIT } from './exit.js'
+
+/** A lease that nobody keeps alive ends after three heartbeats; of an ordinary class that is half a minute. */
+const CLEAN_MS = 60_000
 
 export const DRILL_TOPIC = 'job.drill.effect'
 
 /** The rule a server's policy needs for it, told to whoever has another policy. */
-const NEEDED = `the policy has to allow ${DRILL_TOPIC} for the agent's key: { id: allow-drills, match: { topic: job.drill.* }, decision: ALLOW }`
+export const DRILL_NEEDED = `the policy has to allow ${DRILL_TOPIC} for the agent's key: { id: allow-drills, match: { topic: job.drill.* }, decision: ALLOW }`
 
 /**
  * Starts a real worker, kills it with SIGKILL between the two halves of an effect, and looks at what the server makes of it: the job
  * must be parked as ambiguous, given to nobody, and after a person's word finished without the effect being run again.
  */
-export async function workerCrash(context: ServerContext, withinMs: number, check: Check): Promise<void> {
+export const workerCrash: Player = async (context, { within: withinMs = 90_000 }, { check, made, measured }) => {
   const { client } = context
   const agent = await clientAs(context, 'agent')
   const folder = await mkdtemp(join(tmpdir(), 'sallyport-drill-'))
@@ -37,18 +40,20 @@ export async function workerCrash(context: ServerContext, withinMs: number, chec
     const accepted = await agent.jobs
       .submit({ topic: DRILL_TOPIC, run_id: `drill-${nonce}`, input: { nonce } })
       .catch((error: unknown) => {
-        check('the drill job is queued', false, `${(error as Error).message}; ${NEEDED}`)
+        check('the drill job is queued', false, `${(error as Error).message}; ${DRILL_NEEDED}`)
         throw error
       })
     job_id = accepted.job_id
+    made({ job_id })
     check(
       'the drill job is queued',
       accepted.status === 'queued',
-      accepted.status === 'queued' ? job_id : `${accepted.decision}; ${NEEDED}`,
+      accepted.status === 'queued' ? job_id : `${accepted.decision}; ${DRILL_NEEDED}`,
     )
     const first = await start('hang')
     const acted = await says(first, 'acted', withinMs)
     check('a worker began its effect and did it', acted && (await lines(file)) === 1, `worker process ${first.pid}`)
+    const killed = performance.now()
     first.kill('SIGKILL')
     check('it was killed before it could say so', await exited(first), 'SIGKILL')
     const parked = await eventually(
@@ -60,12 +65,35 @@ export async function workerCrash(context: ServerContext, withinMs: number, chec
       parked === 'ambiguous',
       parked ?? `not noticed within ${withinMs} ms`,
     )
+    measured('detection_ms', performance.now() - killed)
     await finishWithoutRepeating(context, accepted.job_id, nonce, file, () => start('finish'), check)
   } finally {
     for (const worker of workers) worker.kill('SIGKILL')
-    if (job_id !== null) await client.jobs.cancel(job_id, 'drill').catch(() => {})
+    if (job_id !== null) await cleanedUp(context, job_id, nonce, file)
     await rm(folder, { recursive: true, force: true })
   }
+}
+
+/** Also where the drill failed half way: its job must not wait for a worker, or for a person to say what only the drill knows. */
+async function cleanedUp(
+  { client, terminal }: ServerContext,
+  job_id: string,
+  nonce: string,
+  file: string,
+): Promise<void> {
+  await client.jobs.cancel(job_id, 'drill').catch(() => {})
+  const left = await eventually(async () => {
+    const job = await client.jobs.get(job_id)
+    if (job.finished_at !== null) return job.status
+    const key = job.status === 'ambiguous' ? job.effects?.find(({ status }) => status === 'begun')?.key : undefined
+    if (key !== undefined) {
+      const happened = (await lines(file)) > 0
+      const note = 'drill: cleaned up'
+      await client.jobs.resolve(job_id, { effect_key: key, happened, note, ...(happened ? { result: { nonce } } : {}) })
+    }
+    return null
+  }, CLEAN_MS).catch(() => null)
+  if (left === null) terminal.note(`The drill's job ${job_id} is still there: see sallyport jobs show ${job_id}`)
 }
 
 async function finishWithoutRepeating(

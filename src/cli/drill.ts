@@ -1,142 +1,133 @@
-import { randomUUID } from 'node:crypto'
 import type { Command } from 'commander'
-import type { Client } from '../sdk/client.js'
-import { SallyportError } from '../sdk/errors.js'
-import { online, type ServerContext, span } from './command.js'
+import type { Drill } from '../contract/drills.js'
+import { DRILL_NAMES, DRILLS, type DrillName } from '../core/drill.js'
+import { asFlag, oneOf, online, type ServerContext, span } from './command.js'
 import type { Part } from './connection.js'
 import { workerCrash } from './drill-crash.js'
-import { type Check, clientAs, eventually, runDrill } from './drill-steps.js'
-import { type JobFlags, jobFrom, withJobFlags } from './job-flags.js'
+import { approval, deny } from './drill-doors.js'
+import { incidentReplay } from './drill-incident.js'
+import { restore } from './drill-restore.js'
+import { rollback } from './drill-rollback.js'
+import { type DrillFlags, type Ended, type Player, playDrill, runDrill } from './drill-steps.js'
+import { stop } from './drill-stop.js'
+import { EXIT, type Exit } from './exit.js'
+import { withJobFlags } from './job-flags.js'
+import { duration, instant, type Terminal, table } from './terminal.js'
 
-/** Drills ask a running server to prove its promises with real requests, and clean up behind themselves. */
+const PLAYERS: Record<DrillName, Player> = {
+  deny,
+  approval,
+  'worker-crash': workerCrash,
+  rollback,
+  'incident-replay': incidentReplay,
+  stop,
+  restore,
+}
+
+/** Drills ask a running server to prove its promises with real requests, clean up behind themselves, and tell it how they went. */
 export function registerDrill(program: Command): void {
   const drill = program.command('drill').description('prove on a running server that the controls hold')
 
-  const denial = drill.command('deny').description('a forbidden action is refused, audited, and leaves no job')
-  online<JobFlags, []>(withParts(withJobFlags(denial), 'agent'), 'admin', (context, flags) =>
-    runDrill('deny', context, (check) => deny(context, flags, check)),
+  const run = drill
+    .command('run')
+    .description('play one and record how it went; exit 1 where it failed')
+    .argument('<name>', DRILL_NAMES.join(', '), oneOf(...DRILL_NAMES))
+  online<DrillFlags, [DrillName]>(withDrillFlags(run), 'admin', (context, flags, name) =>
+    runDrill(name, context, flags, PLAYERS[name]),
   )
 
-  const approval = drill.command('approval').description('a risky action waits for a person, who refuses it')
-  online<JobFlags, []>(withParts(withJobFlags(approval), 'agent', 'approver'), 'admin', (context, flags) =>
-    runDrill('approval', context, (check) => approve(context, flags, check)),
-  )
+  const list = drill.command('list').description('the seven: who answers for each, and what the newest run came to')
+  online<object, []>(list, 'admin', async ({ client, terminal }) => {
+    const drills = await client.drills.list()
+    terminal.show(drills, () => drillTable(drills.items, terminal))
+  })
 
-  const crash = drill
-    .command('worker-crash')
-    .description('a worker is killed in the middle of an effect, and nothing runs twice')
-    .option('--within <time>', 'how long the loss may take to be noticed', span, 90_000)
-  online<{ within: number }, []>(withParts(crash, 'agent', 'worker'), 'admin', (context, { within }) =>
-    runDrill('worker-crash', context, (check) => workerCrash(context, within, check)),
-  )
-}
+  const due = drill
+    .command('due')
+    .description('play what somebody answers for and is due; for cron. Exit 1 where one failed')
+  online<DrillFlags, []>(withDrillFlags(due), 'admin', runDue)
 
-/** Options for the keys of the parts a drill plays. */
-function withParts(command: Command, ...parts: Part[]): Command {
-  for (const part of parts)
-    command.option(`--${part}-key-file <file>`, `key of the ${part} (else keys/${part}.key in the data directory)`)
-  return command
-}
+  const schedule = drill
+    .command('schedule')
+    .description('say who answers for one, and how often it is to be run')
+    .argument('<name>', DRILL_NAMES.join(', '), oneOf(...DRILL_NAMES))
+    .requiredOption('--owner <name>', 'a person, team or duty')
+    .option('--every <time>', 'as often as usual unless said, or more often; never less', span)
+  online<{ owner: string; every?: number }, [DrillName]>(schedule, 'admin', async (context, { owner, every }, name) => {
+    const { client, terminal } = context
+    const set = await client.drills.schedule(name, { owner, ...(every === undefined ? {} : { every_ms: every }) })
+    terminal.show(set, () => drillTable([set], terminal))
+  })
 
-/** What the drill does by default, unless the flags describe another job. */
-async function jobOr(flags: JobFlags, otherwise: Parameters<Client['jobs']['submit']>[0]) {
-  return flags.topic === undefined && flags.job === undefined ? otherwise : await jobFrom(flags)
-}
-
-async function deny(context: ServerContext, flags: JobFlags, check: Check): Promise<void> {
-  const { client } = context
-  const agent = await clientAs(context, 'agent')
-  const run_id = `drill-${randomUUID()}`
-  const job = await jobOr(flags, { topic: 'job.exec.shell', labels: { env: 'prod', command_class: 'destructive' } })
-  const refusal = await agent.jobs.submit({ ...job, run_id }).then(
-    async ({ job_id, decision, reason }) => {
-      await client.jobs.cancel(job_id, 'drill: it was to be denied').catch(() => {})
-      return `${decision}: ${reason}`
-    },
-    (error: unknown) => {
-      if (error instanceof SallyportError && error.status === 403) return error
-      throw error
-    },
-  )
-  if (typeof refusal === 'string') return check(`${job.topic} is answered 403`, false, refusal)
-  const { code, problem } = refusal
-  const decision_id = problem?.decision_id ?? ''
-  check(`${job.topic} is answered 403`, code === 'policy_denied', code)
-  check(
-    'the answer says decision=DENY and why',
-    problem?.decision === 'DENY' && Boolean(problem.reason),
-    problem?.reason ?? '',
-  )
-  const decision = await client.decisions.get(decision_id)
-  check('the decision is on record', decision.decision === 'DENY', decision_id)
-  const { items } = await client.jobs.list({ run_id })
-  check('no job was stored', decision.job_id === null && items.length === 0, `${items.length} jobs of ${run_id}`)
-  const query = { kind: 'job.denied', from: decision.at, to: decision.at + 1 }
-  const entry = await eventually(async () =>
-    (await client.audit.list(query)).items.find(({ facts }) => facts.decision_id === decision_id),
-  )
-  check(
-    'the audit log has the denial',
-    entry !== null,
-    entry === null ? 'no such entry' : `job.denied by ${entry.actor}`,
-  )
-}
-
-async function approve(context: ServerContext, flags: JobFlags, check: Check): Promise<void> {
-  const { client } = context
-  const [agent, approver] = [await clientAs(context, 'agent'), await clientAs(context, 'approver')]
-  const job = await jobOr(flags, { topic: 'job.deploy.apply', labels: { env: 'prod' } })
-  const accepted = await agent.jobs.submit({ ...job, run_id: `drill-${randomUUID()}` })
-  const { job_id, approval_id = '', grant_hash = '' } = accepted
-  try {
-    check(
-      `${job.topic} is taken and waits for a person`,
-      accepted.status === 'pending_approval',
-      `${accepted.decision}: ${accepted.reason}`,
+  for (const name of ['deny', 'approval', 'worker-crash'] as const) {
+    const alone = drill.command(name).description(`the same as \`drill run ${name}\``)
+    online<DrillFlags, []>(withDrillFlags(alone), 'admin', (context, flags) =>
+      runDrill(name, context, flags, PLAYERS[name]),
     )
-    const { items } = await approver.approvals.list({ status: 'pending', job_id })
-    check(
-      'reviewers have it on their list',
-      items.some((item) => item.approval_id === approval_id),
-      approval_id,
-    )
-    const shown = await approver.approvals.get(approval_id)
-    check(
-      'what they see is what is bound',
-      shown.grant_hash === grant_hash && shown.job_hash === accepted.job_hash,
-      shown.short_hash,
-    )
-    const own = await codeOf(agent.approvals.approve(approval_id, { grant_hash }))
-    check('who asked cannot approve', ['forbidden', 'self_approval', 'not_an_approver'].includes(own), own)
-    const stale = await codeOf(approver.approvals.approve(approval_id, { grant_hash: 'f'.repeat(64) }))
-    check('a yes to something else is refused', stale === 'approval_stale', stale)
-    const rejected = await approver.approvals.reject(approval_id, { reason: 'drill', grant_hash })
-    check('a reviewer says no', rejected.status === 'rejected', rejected.status)
-    const ended = await client.jobs.get(job_id)
-    check(
-      'the job ended there and never ran',
-      ended.status === 'rejected' && ended.attempt === 0,
-      `${ended.status}, ${ended.attempt} attempts`,
-    )
-  } finally {
-    await client.jobs.cancel(job_id, 'drill').catch(() => {})
   }
-  const kinds = (await client.jobs.timeline(job_id, { limit: 500 })).items.map(({ kind }) => kind)
-  const wanted = ['approval.requested', 'approval.rejected']
-  check(
-    'the audit log tells it',
-    wanted.every((kind) => kinds.includes(kind)),
-    kinds.join(', '),
+}
+
+const PARTS: Part[] = ['agent', 'approver', 'worker']
+
+function withDrillFlags(command: Command): Command {
+  for (const part of PARTS)
+    command.option(`--${part}-key-file <file>`, `key of the ${part} (else keys/${part}.key in the data directory)`)
+  return withJobFlags(command)
+    .option('--no-record', 'tell the server nothing of it')
+    .option('--within <time>', 'how long a step may take that others have to take', span)
+    .option('--first-key-file <file>', 'stop: who asks to resume (else the key of the command)')
+    .option('--second-key-file <file>', 'stop: who carries it out (else somebody has to, meanwhile)')
+    .option('--run <run>', 'incident-replay: which run (else the newest with an approval or an effect)')
+    .option('--out <file>', 'incident-replay: where the postmortem goes')
+    .option('--data-dir <dir>', 'restore: of the server, where the engine is embedded; also where keys are')
+    .option('--database <url>', 'restore: of the server, where it is on Postgres (else SALLYPORT_DATABASE_URL)')
+    .option('--scratch <url>', 'restore: an empty database to restore into (else one is made and dropped)')
+    .option('--backup <path>', 'restore: a backup that is there, a folder or a dump (else one is made)')
+    .option('--signing-key <file>', 'restore: on Postgres (else SALLYPORT_SIGNING_KEY)')
+}
+
+async function runDue(context: ServerContext, flags: DrillFlags): Promise<Exit> {
+  const { client, terminal } = context
+  const now = Date.now()
+  const due = (await client.drills.list()).items.filter(({ owner, due_at }) => owner !== null && (due_at ?? now) <= now)
+  const ended: Ended[] = []
+  for (const { drill } of due) {
+    terminal.line(terminal.color.bold(`${drill}: ${DRILLS[drill].title}`))
+    ended.push(await playDrill(drill, context, flags, PLAYERS[drill]))
+  }
+  const ok = ended.every((each) => each.ok)
+  const words = ended.map((each) => `${each.drill} ${each.ok ? 'passed' : 'failed'}`)
+  terminal.show({ ok, drills: ended }, () => words.join(', ') || 'nothing is due')
+  return ok ? EXIT.done : EXIT.no
+}
+
+function drillTable(drills: readonly Drill[], terminal: Terminal): string {
+  const { color } = terminal
+  return table(
+    drills,
+    [
+      { title: 'DRILL', of: ({ drill }) => drill, whole: true },
+      { title: 'OWNER', of: ({ owner }) => owner },
+      { title: 'EVERY', of: ({ every_ms }) => asFlag(every_ms) },
+      {
+        title: 'RESULT',
+        of: ({ newest, stands }) =>
+          newest === null ? null : newest.outcome === 'passed' && !stands ? 'expired' : newest.outcome,
+        paint: (text) => (text.trim() === 'passed' ? color.green(text) : color.red(text)),
+      },
+      { title: 'RUN', of: ({ newest }) => (newest === null ? null : instant(newest.at)) },
+      {
+        title: 'GOOD UNTIL',
+        of: ({ newest, stands }) => (newest === null || !stands ? null : instant(newest.valid_until)),
+      },
+      { title: 'DUE', of: ({ due_at }) => instant(due_at) },
+      { title: 'TIMES', of: ({ newest }) => timesOf(newest) },
+    ],
+    terminal,
   )
 }
 
-/** The code a call is refused with; `accepted` where it is not. */
-async function codeOf(call: Promise<unknown>): Promise<string> {
-  return await call.then(
-    () => 'accepted',
-    (error: unknown) => {
-      if (error instanceof SallyportError && error.status >= 400 && error.status < 500) return error.code
-      throw error
-    },
-  )
-}
+const timesOf = (newest: Drill['newest']) =>
+  Object.entries(newest?.figures ?? {})
+    .map(([name, ms]) => `${name.replace('_ms', '')} ${duration(ms)}`)
+    .join(', ') || null

@@ -100,6 +100,7 @@ function exitOf(code: string, status: number): Exit {
   if (code === 'wait_timeout' || status === 429 || status === 502 || status === 503 || status === 504) return EXIT.later
   if (code === 'breaker_open') return EXIT.later
   if (['policy_denied', 'out_of_scope', 'stopped', 'result_quarantined'].includes(code)) return EXIT.no
+  if (['manual_path', 'version_refused', 'rolled_back'].includes(code)) return EXIT.no
   if (status === 401 || status === 403) return EXIT.forbidden
   if (status === 404) return EXIT.notFound
   if (status === 400 || status === 413 || status === 422) return EXIT.usage
@@ -109,10 +110,11 @@ function exitOf(code: string, status: number): Exit {
 /** The server's advice, with what it speaks of: the permission that was missing, the stop, what people do instead of the agent. */
 function helpOf(problem: Problem | null): string | null {
   if (problem?.help === undefined) return null
-  const { needs, stop_id, fallback } = problem as { needs?: unknown; stop_id?: unknown; fallback?: unknown }
+  const { needs, stop_id, rollout_id, fallback } = problem as Record<string, unknown>
   const told = [problem.help]
   if (needs !== undefined) told.push(`Needed: ${Array.isArray(needs) ? needs.join(' or ') : String(needs)}.`)
   if (typeof stop_id === 'string') told.push(`The stop: sallyport stops show ${stop_id}.`)
+  if (typeof rollout_id === 'string') told.push(`The rollout: sallyport rollouts show ${rollout_id}.`)
   if (typeof fallback === 'string') told.push(`Instead: ${fallback}`)
   return told.join(' ')
 }

@@ -3,6 +3,7 @@ import type { Measurement, Measurements } from '../contract/metrics.js'
 import { isMetric, METRIC_NAMES, type MetricName, windowMs } from '../core/metrics.js'
 import { online, wholeNumber } from './command.js'
 import { EXIT, type Exit } from './exit.js'
+import { registerEvidence } from './gate-evidence.js'
 import { type Terminal, table } from './terminal.js'
 
 /** What a number must be for the gate to pass. */
@@ -42,7 +43,9 @@ interface Flags {
 }
 
 export function registerGate(program: Command): void {
-  const gate = program.command('gate').description('whether the last minutes were good enough to go on')
+  const gate = program
+    .command('gate')
+    .description('whether what runs is good enough to go on, and evidence that says so')
   const check = gate
     .command('check')
     .description(
@@ -56,6 +59,7 @@ export function registerGate(program: Command): void {
       'after',
       `\nTargets: ${DEFAULTS.map(words).join(', ')}; one of your own takes the place of these for its metric.\nMetrics: ${METRIC_NAMES.join(', ')}`,
     )
+  registerEvidence(gate)
   online<Flags, []>(check, 'admin', async ({ client, terminal }, { window, atLeast, atMost, minSamples }) => {
     const targets = merged([...(atLeast ?? []), ...(atMost ?? [])])
     const measured = await client.request<Measurements>('GET', '/api/v1/measurements', { query: { window } })

@@ -13,6 +13,7 @@ export interface JobFlags {
   input?: string
   context?: string
   agent?: string
+  agentVersion?: string
   environment?: string
   actionType?: string
   capability?: string
@@ -34,6 +35,7 @@ export function withJobFlags(command: Command): Command {
     .option('--action <name>', 'which of its actions')
     .option('--workflow <name>', 'the workflow it is part of')
     .option('--agent <name>', 'act as this agent, where the key may')
+    .option('--agent-version <version>', 'what asks is this version of the agent; refused where a rollout says another')
     .option('--job <json>', 'the whole job as JSON, @FILE or -; the other flags go over it')
 }
 
@@ -48,6 +50,7 @@ export async function jobFrom(flags: JobFlags): Promise<SubmitJob> {
     input: flags.input === undefined ? undefined : await jsonArgument('--input', flags.input),
     context: flags.context === undefined ? undefined : await jsonArgument('--context', flags.context),
     agent: flags.agent,
+    agent_version: flags.agentVersion,
     environment: flags.environment,
     action_type: flags.actionType,
     capability: flags.capability,

@@ -16,6 +16,7 @@ const COMMANDS: Record<string, (program: Command) => Promise<unknown>> = {
   approvals: async (program) => (await import('./approvals.js')).registerApprovals(program),
   grants: async (program) => (await import('./grants.js')).registerGrants(program),
   absences: async (program) => (await import('./grants.js')).registerAbsences(program),
+  topics: async (program) => (await import('./topics.js')).registerTopics(program),
   dlq: async (program) => (await import('./dlq.js')).registerDlq(program),
   policy: async (program) => (await import('./policy.js')).registerPolicy(program),
   audit: async (program) => (await import('./audit.js')).registerAudit(program),
@@ -35,7 +36,9 @@ const COMMANDS: Record<string, (program: Command) => Promise<unknown>> = {
   stops: async (program) => (await import('./stop.js')).registerStops(program),
   resume: async (program) => (await import('./stop.js')).registerResume(program),
   breakers: async (program) => (await import('./stop.js')).registerBreakers(program),
+  rollouts: async (program) => (await import('./rollouts.js')).registerRollouts(program),
   gate: async (program) => (await import('./gate.js')).registerGate(program),
+  ready: async (program) => (await import('./ready.js')).registerReady(program),
   drill: async (program) => (await import('./drill.js')).registerDrill(program),
 }
 

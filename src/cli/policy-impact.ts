@@ -12,6 +12,7 @@ const AT_ONCE = 2000
 interface Flags {
   snapshot?: string
   most?: number
+  before?: string
   exitCode?: boolean
 }
 
@@ -22,6 +23,7 @@ export function impactCommand(policy: Command): void {
     .argument('[path...]', 'files and folders of one policy')
     .option('--snapshot <id>', 'a stored snapshot instead')
     .option('--most <n>', 'decisions to look at, newest first (all that are kept)', wholeNumber(1, 10_000_000))
+    .option('--before <id>', 'go on with older decisions than this: where a run that was cut ended')
     .option('--exit-code', 'exit 1 where one would let more through')
   online<Flags, [string[]]>(command, 'admin', impact)
 }
@@ -29,15 +31,27 @@ export function impactCommand(policy: Command): void {
 async function impact({ client, terminal }: ServerContext, flags: Flags, paths: string[]): Promise<Exit> {
   const asked =
     flags.snapshot === undefined ? { files: await readPolicyFiles(paths) } : { policy_snapshot: flags.snapshot }
-  const total: Impact = { looked_at: 0, unchanged: 0, undecidable: 0, oldest_at: null, changes: [], next: null }
+  const total: Impact = {
+    looked_at: 0,
+    unchanged: 0,
+    undecidable: 0,
+    oldest_at: null,
+    changes: [],
+    next: flags.before ?? null,
+    share: 0,
+  }
   const progress = terminal.progress()
   try {
     for (let left = flags.most ?? Number.POSITIVE_INFINITY; left > 0; left -= AT_ONCE) {
       const before = total.next === null ? {} : { before: total.next }
       add(total, await client.policy.impact({ ...asked, ...before, most: Math.min(left, AT_ONCE) }))
-      progress.say(`${total.looked_at} recorded decisions looked at`)
+      progress.say(`${total.looked_at} recorded decisions looked at, ${Math.floor(total.share * 100)} % of the time`)
       if (total.next === null) break
     }
+  } catch (error) {
+    if (total.looked_at > 0 && total.next !== null)
+      terminal.note(`cut after ${total.looked_at} decisions; --before ${total.next} goes on`)
+    throw error
   } finally {
     progress.done()
   }
@@ -52,6 +66,7 @@ function add(total: Impact, page: Impact): void {
   total.undecidable += page.undecidable
   total.oldest_at = page.oldest_at ?? total.oldest_at
   total.next = page.next
+  total.share = page.share
   for (const change of page.changes) {
     const known = total.changes.find(({ before, after }) => before === change.before && after === change.after)
     if (known === undefined) total.changes.push(change)

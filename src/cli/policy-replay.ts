@@ -7,17 +7,17 @@ import { placed } from '../core/policy/reader.js'
 import type { Scenario } from '../core/scenario/document.js'
 import { parseScenarios } from '../core/scenario/parse.js'
 import { type Finding, type ReplayEntry, type Replayed, replay } from '../core/scenario/run.js'
-import { type Context, offline, withServer } from './command.js'
-import type { ConnectionFlags } from './connection.js'
-import { CliError, EXIT, type Exit } from './exit.js'
+import { type Context, offline, wholeNumber, withServer } from './command.js'
+import { CliError, EXIT, type Exit, usage } from './exit.js'
 import { documentAt, readPolicyFiles } from './policy-files.js'
+import { replayOnServer, type ServerFlags } from './policy-replay-server.js'
 import { fields, type Terminal, table } from './terminal.js'
 
 const SHIPPED = join(PACKAGE_ROOT, 'examples/scenarios')
 
-interface Flags extends ConnectionFlags {
+interface Flags extends ServerFlags {
   scenarios?: string[]
-  log?: string
+  server?: boolean
 }
 
 export function replayCommand(policy: Command): void {
@@ -27,11 +27,22 @@ export function replayCommand(policy: Command): void {
     .argument('<policy>', 'file, folder, a snapshot of the server (v1:…), or `active`')
     .option('--scenarios <path...>', 'files and folders (those that come with sallyport)')
     .option('--log <file>', 'write an entry for each denial, a line of JSON each')
+    .option('--server', 'run it on the server, through a stored snapshot: what gates of rollouts count')
+    .option('--recorded [n]', 'with --server: recorded submits too, the newest 10000 or n', wholeNumber(1, 100_000))
+    .option('--generated', 'with --server: ask otherwise whatever tests and recorded submits show is kept back')
+    .option('--rollout <id>', 'with --server: count for this rollout alone')
   offline<Flags, [string]>(withServer(command, 'admin'), run)
 }
 
 async function run(context: Context, flags: Flags, place: string): Promise<Exit> {
   const { terminal } = context
+  if (flags.server === true) {
+    // Recorded submits, or the policy's own tests, are enough by themselves.
+    const usual = flags.recorded === undefined && flags.generated === undefined ? [SHIPPED] : []
+    return replayOnServer(context, flags, place, await readPolicyFiles(flags.scenarios ?? usual))
+  }
+  const alone = (['recorded', 'generated', 'rollout'] as const).find((flag) => flags[flag] !== undefined)
+  if (alone !== undefined) throw usage(`--${alone} needs --server: the records are there`)
   const scenarios = await suiteFrom(flags.scenarios ?? [SHIPPED])
   const policy = compilePolicy(await documentAt(context, flags, place))
   const log: ReplayEntry[] = []

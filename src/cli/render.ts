@@ -97,6 +97,8 @@ export function jobText(job: Job, { color }: Terminal): string {
       ['status', job.status, paintWord(job.status, color)],
       ['why', job.status_reason],
       ['agent', job.agent === job.requested_by ? job.agent : `${job.agent} (asked for by ${job.requested_by})`],
+      ['version', job.agent_version],
+      ['rollout', job.rollout_id === null ? null : `${job.rollout_id} (${job.variant})`],
       ['labels', settings(job.labels)],
       ['risk tags', listed(job.risk_tags)],
       ['environment', job.environment],

@@ -34,17 +34,17 @@ export function registerRuns(program: Command): void {
   online<ProveFlags & { out?: string }, [string]>(withProof(draft), 'admin', draftPostmortem)
 }
 
-interface ProveFlags {
+export interface ProveFlags {
   prove?: boolean
   key?: string
 }
 
-const withProof = (command: Command) =>
+export const withProof = (command: Command) =>
   command
     .option('--prove', 'check here that each entry stands under the signed head; exit 1 where one does not')
     .option('--key <key>', 'the public key to trust: a file, name+id+base64, PEM or base64')
 
-type Proof = Pick<RunRecord, 'proven' | 'head'>
+export type Proof = Pick<RunRecord, 'proven' | 'head'>
 
 async function showTimeline({ client, terminal }: ServerContext, flags: ProveFlags, id: string): Promise<Exit> {
   const entries = await wholeTimeline(client, id)
@@ -81,13 +81,13 @@ const isProven = ({ index }: TimelineEntry, proven: Proof['proven']): boolean | 
   proven === null ? null : index !== null && proven.has(index)
 
 /** An entry so new that no head holds it yet is not one that was tampered with, and is not proven either. */
-function ended(entries: readonly TimelineEntry[], proven: Proof['proven']): Exit {
+export function ended(entries: readonly TimelineEntry[], proven: Proof['proven']): Exit {
   if (proven === null || entries.every((entry) => isProven(entry, proven))) return EXIT.done
   const integrated = entries.filter(({ index }) => index !== null)
   return integrated.every((entry) => isProven(entry, proven)) ? EXIT.notChecked : EXIT.no
 }
 
-async function wholeTimeline(client: Client, id: string): Promise<TimelineEntry[]> {
+export async function wholeTimeline(client: Client, id: string): Promise<TimelineEntry[]> {
   const entries: TimelineEntry[] = []
   let cursor: string | undefined
   do {
@@ -99,7 +99,7 @@ async function wholeTimeline(client: Client, id: string): Promise<TimelineEntry[
 }
 
 /** Every entry is proven under one head, the newest when this began, by a path that is worked out here. */
-async function proofOf(
+export async function proofOf(
   client: Client,
   entries: readonly TimelineEntry[],
   { prove, key }: ProveFlags,

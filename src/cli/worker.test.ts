@@ -40,7 +40,12 @@ describe('settings', () => {
   })
 
   test('a wrong option is refused with a word about it', async () => {
-    for (const args of [['--concurrency', 'many'], ['--allow-private', 'nohost'], ['--what']]) {
+    for (const args of [
+      ['--concurrency', 'many'],
+      ['--allow-private', 'nohost'],
+      ['--serves', 'no-version'],
+      ['--what'],
+    ]) {
       const said: string[] = []
       const command = workerCommand()
         .exitOverride()
@@ -76,7 +81,8 @@ describe('the command', () => {
     const signals = new EventEmitter()
     const lines: string[] = []
     const log = { write: (text: string) => lines.push(text) }
-    const ended = runWorker({ url: plane.url, workdir: folder }, { SALLYPORT_API_KEY: 'sp_key' }, { log, signals })
+    const flags = { url: plane.url, workdir: folder, serves: ['agent:bot@2'] }
+    const ended = runWorker(flags, { SALLYPORT_API_KEY: 'sp_key' }, { log, signals })
     expect(await plane.report(lease)).toMatchObject({
       outcome: 'succeeded',
       result: { stdout: 'done\n', exit_code: 0 },
@@ -84,7 +90,9 @@ describe('the command', () => {
     signals.emit('SIGTERM', 'SIGTERM')
     expect(await ended).toBe(0)
     const topics = ['job.exec.shell', 'job.integrations.call']
-    expect(plane.claims.at(-1)).toMatchObject({ topics, enforces: ['allowed_hosts'], effects: 'recorded' })
+    expect(plane.claims.at(-1)).toMatchObject({
+      ...{ topics, serves: ['agent:bot@2'], enforces: ['allowed_hosts'], effects: 'recorded' },
+    })
     expect(plane.effects.map((effect) => `${effect.phase} ${effect.key}`)).toEqual(['begin run', 'commit run'])
     const events = ['started', 'job_started', 'job_succeeded', 'draining', 'stopped']
     expect(lines.map((line) => JSON.parse(line).event)).toEqual(expect.arrayContaining(events))

@@ -10,6 +10,7 @@ import { CliError, EXIT, told, usage } from './exit.js'
 /** The command's options as commander gives them. */
 export interface WorkerFlags extends ConnectionFlags {
   topics?: string[]
+  serves?: string[]
   repo?: string[]
   workdir?: string
   allowEnv?: string[]
@@ -33,6 +34,7 @@ export function workerCommand(): Command {
       'file with the worker key (else SALLYPORT_API_KEY, else keys/worker.key in the data directory)',
     )
     .option('--topics <list>', 'topics to serve, with commas between; default: those that are configured', commaList)
+    .option('--serves <version...>', 'versions it does the work of, NAME@VERSION: agent:support-bot@2.0', nameAtVersion)
     .option('--repo <dir...>', 'git repositories, or folders of them, that job.repo.read may read')
     .option('--workdir <dir>', 'folder in which job.exec.shell starts commands')
     .option('--allow-env <name...>', 'variables a shell job may set')
@@ -112,6 +114,7 @@ async function createBuiltinWorker(flags: WorkerFlags, env: Environment, log: (e
     apiKey,
     topics: logged(topics),
     enforces: [...enforces],
+    ...(flags.serves === undefined ? {} : { serves: flags.serves }),
     ...(flags.concurrency === undefined ? {} : { concurrency: flags.concurrency }),
     log,
   })
@@ -189,6 +192,13 @@ function wholeNumber(text: string): number {
 
 function hostPort(text: string, before: string[] = []): string[] {
   if (!/^.+:[0-9]{1,5}$/.test(text)) throw new InvalidArgumentError('host:port is needed, e.g. 127.0.0.1:9000.')
+  return [...before, text]
+}
+
+function nameAtVersion(text: string, before: string[] = []): string[] {
+  if (!/^[!-~]{1,300}@[!-~]{1,100}$/.test(text))
+    throw new InvalidArgumentError('NAME@VERSION is needed, e.g. agent:support-bot@2.0.')
+  if (before.length === 8) throw new InvalidArgumentError('at most 8.')
   return [...before, text]
 }
 

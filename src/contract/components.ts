@@ -26,6 +26,14 @@ import {
   SlackSettings,
   WebhookSettings,
 } from './channels.js'
+import {
+  Retried,
+  RetryCompensations,
+  RollbackReport,
+  RolloutCompensation,
+  SettleCompensation,
+  Settled,
+} from './compensations.js'
 import { DeadLetter, DeadLetterPage } from './dead-letters.js'
 import { Decision } from './decisions.js'
 import {
@@ -40,6 +48,29 @@ import {
   Team,
   TeamPage,
 } from './directory.js'
+import {
+  Drill,
+  DrillFigures,
+  DrillHistory,
+  DrillList,
+  DrillMade,
+  DrillName,
+  DrillRun,
+  DrillRunPage,
+  ReportDrill,
+  ScheduleDrill,
+} from './drills.js'
+import {
+  AskGate,
+  EvidenceItem,
+  EvidencePage,
+  EvidenceSeal,
+  GateEvidence,
+  GateOutcome,
+  ReviewRollout,
+  RolloutReview,
+  RolloutReviewPage,
+} from './evidence.js'
 import { CreateGrant, Grant, GrantPage } from './grants.js'
 import {
   Accepted,
@@ -74,6 +105,24 @@ import {
   SnapshotPage,
 } from './policy.js'
 import { Problem } from './problems.js'
+import { Attest, Attestation, Readiness, ReadyEntry, ReadyFinding, ReadyState } from './readiness.js'
+import { AskReplay, Replay, ReplayItem, ReplayPage } from './replays.js'
+import {
+  Assignment,
+  DeclareRollout,
+  OverrideRollout,
+  PauseRollout,
+  PromoteRollout,
+  RollBackRollout,
+  Rollout,
+  RolloutDocument,
+  RolloutPage,
+  RolloutPhase,
+  RolloutStatus,
+  RolloutStep,
+  RolloutSubject,
+  RolloutSummary,
+} from './rollouts.js'
 import { DecisionWord, Labels, RiskTags, Verdict } from './scalars.js'
 import { AccountClosed, ChangePassword, Invited, PasswordChanged, Session } from './sessions.js'
 import {
@@ -91,6 +140,7 @@ import { CreatedToken, CreateToken, Jwks } from './tokens.js'
 import {
   Claim,
   Claimed,
+  Compensation,
   Complete,
   CompleteAnswer,
   Completion,
@@ -140,6 +190,10 @@ export const COMPONENTS: Record<string, TSchema> = {
   Absence,
   AbsencePage,
   PutAbsence,
+  AskReplay,
+  Replay,
+  ReplayItem,
+  ReplayPage,
   Snapshot,
   PolicyChange,
   SnapshotPage,
@@ -212,6 +266,52 @@ export const COMPONENTS: Record<string, TSchema> = {
   OpenEffect,
   Breaker,
   BreakerPage,
+  Rollout,
+  RolloutSummary,
+  RolloutPage,
+  RolloutStatus,
+  RolloutSubject,
+  RolloutPhase,
+  RolloutStep,
+  RolloutDocument,
+  DeclareRollout,
+  PauseRollout,
+  PromoteRollout,
+  OverrideRollout,
+  RollBackRollout,
+  Assignment,
+  Compensation,
+  RetryCompensations,
+  Retried,
+  SettleCompensation,
+  Settled,
+  RolloutCompensation,
+  RollbackReport,
+  AskGate,
+  GateOutcome,
+  GateEvidence,
+  EvidenceSeal,
+  EvidenceItem,
+  EvidencePage,
+  ReviewRollout,
+  RolloutReview,
+  RolloutReviewPage,
+  DrillName,
+  DrillMade,
+  DrillFigures,
+  ReportDrill,
+  DrillRun,
+  DrillRunPage,
+  Drill,
+  DrillList,
+  DrillHistory,
+  ScheduleDrill,
+  ReadyState,
+  ReadyFinding,
+  ReadyEntry,
+  Readiness,
+  Attest,
+  Attestation,
   Role,
   CreateKey,
   CreatedKey,

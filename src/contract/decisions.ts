@@ -17,5 +17,10 @@ export const Decision = Type.Object({
   policy_snapshot: Type.String(),
   snapshot_digest: Type.String(),
   why: Nullable(AnyJson),
+  reproduced: Nullable(
+    Type.Boolean({
+      description: 'Decided again from what it read, it comes out byte for byte the same; null: its input was erased',
+    }),
+  ),
 })
 export type Decision = Static<typeof Decision>

@@ -34,6 +34,9 @@ export const SubmitJob = Type.Object(
     action_type: Type.Optional(described(Name, 'e.g. read, write, delete, deploy, refund; some count as high risk')),
     environment: Type.Optional(described(Name, 'e.g. production; the policy may derive it from the input')),
     agent: Type.Optional(described(Name, 'Must be the principal of the key, unless the key may act as this agent')),
+    agent_version: Type.Optional(
+      described(Name, 'Version of the agent that asks; refused where a rollout gives this work to another'),
+    ),
     timeout_ms: Type.Optional(described(Millis, 'For one attempt; policy may only shorten it')),
     max_attempts: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 100, description: 'Including the first; policy may lower it' }),
@@ -131,6 +134,12 @@ export const Job = Type.Object({
   workflow: Nullable(Type.String()),
   agent: Type.String(),
   agent_version: Nullable(Type.String()),
+  rollout_id: Nullable(Type.String({ description: 'The rollout that drew who does it' })),
+  variant: Nullable(
+    Type.Union([Type.Literal('candidate'), Type.Literal('control')], {
+      description: '`control`: the stable version does it, and the candidate is compared with it',
+    }),
+  ),
   requested_by: Type.String(),
   topic: Type.String(),
   labels: Type.Record(Type.String(), Type.String()),

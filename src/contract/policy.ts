@@ -127,5 +127,10 @@ export const Impact = Type.Object({
   next: Nullable(
     Type.String({ description: 'Where older decisions go on; null where all retained ones were looked at' }),
   ),
+  share: Type.Number({
+    minimum: 0,
+    maximum: 1,
+    description: 'How much of the time for which decisions are kept was looked at, from now back',
+  }),
 })
 export type Impact = Static<typeof Impact>

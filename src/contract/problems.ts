@@ -34,6 +34,10 @@ export const Problem = Type.Object(
     ),
     fallback: Type.Optional(Type.String({ description: 'What people do instead of the agent, where its terms say' })),
     stop_id: Type.Optional(Type.String({ description: 'What stops it, with stopped and approval_frozen' })),
+    rollout_id: Type.Optional(
+      Type.String({ description: 'The rollout that keeps it from this caller, or that does not move' }),
+    ),
+    rollout_status: Type.Optional(Type.String({ description: 'State of the rollout, where a step is refused' })),
     decision_id: Type.Optional(Type.String()),
     reason: Type.Optional(Type.String({ description: 'The reason the policy gives' })),
     rules: Type.Optional(Type.Array(Type.String(), { description: 'Rules that matched, or the limit that is spent' })),

@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Constraints } from './jobs.js'
-import { AnyJson, Name, Nullable, Topic } from './scalars.js'
+import { AnyJson, described, Labels, Millis, Name, Nullable, RiskTags, Topic } from './scalars.js'
 
 const closed = { additionalProperties: false }
 const Lease = Type.String({ pattern: '^lease_[0-9a-z]{10,40}$' })
@@ -20,6 +20,14 @@ export const Claim = Type.Object(
       Type.Array(Name, {
         maxItems: 50,
         description: 'Constraints this worker enforces; jobs with others are not given to it',
+      }),
+    ),
+    serves: Type.Optional(
+      Type.Array(Type.String({ pattern: '^[!-~]{1,300}@[!-~]{1,100}$' }), {
+        maxItems: 8,
+        uniqueItems: true,
+        description:
+          'Versions it does the work of, NAME@VERSION: `agent:support-bot@2.0`. One that is the candidate of a rollout gets its slice and nothing else',
       }),
     ),
     effects: Type.Optional(
@@ -89,12 +97,35 @@ export const HeartbeatAnswer = Type.Object({
 })
 export type HeartbeatAnswer = Static<typeof HeartbeatAnswer>
 
+/** What undoes an effect. Agent, run and workflow are those of the job; its labels, tags and environment hold here too. */
+export const Compensation = Type.Object(
+  {
+    topic: Topic,
+    input: Type.Optional(AnyJson),
+    labels: Type.Optional(described(Labels, 'Beside those of the job, which win')),
+    risk_tags: Type.Optional(described(RiskTags, 'Beside those of the job')),
+    environment: Type.Optional(described(Name, 'That of the job where left out')),
+    action_type: Type.Optional(Name),
+    capability: Type.Optional(Name),
+    action: Type.Optional(Name),
+    timeout_ms: Type.Optional(Millis),
+    max_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+  },
+  {
+    additionalProperties: false,
+    description:
+      'The job that undoes this effect. Kept where a rollout gave the work to its candidate, and asked for through both doors when that is rolled back, last first. At most 32 KiB',
+  },
+)
+export type Compensation = Static<typeof Compensation>
+
 export const Effect = Type.Object(
   {
     lease: Lease,
     key: EffectKey,
     phase: Type.Union([Type.Literal('begin'), Type.Literal('commit')]),
     result: Type.Optional(AnyJson),
+    compensation: Type.Optional(Compensation),
   },
   closed,
 )

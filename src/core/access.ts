@@ -32,6 +32,11 @@ export const PERMISSIONS = [
   'autonomy:write',
   'autonomy:write_led',
   'absences:write_led',
+  'rollouts:read',
+  'rollouts:read_own',
+  'rollouts:write',
+  'rollouts:review',
+  'drills:write',
   'session:own',
   'work:claim',
 ] as const
@@ -63,6 +68,9 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'autonomy:write',
     'tokens:mint',
     'absences:write_led',
+    'rollouts:read',
+    'rollouts:write',
+    'drills:write',
     'session:own',
   ],
   approver: [
@@ -80,6 +88,8 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'audit:read_led',
     'tokens:mint',
     'absences:write_led',
+    'rollouts:read',
+    'rollouts:review',
     'session:own',
   ],
   auditor: [
@@ -96,6 +106,7 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'autonomy:write_led',
     'tokens:mint',
     'absences:write_led',
+    'rollouts:read',
     'session:own',
   ],
   viewer: [
@@ -110,9 +121,18 @@ export const ROLES: Record<Role, readonly Permission[]> = {
     'audit:read_led',
     'tokens:mint',
     'absences:write_led',
+    'rollouts:read',
     'session:own',
   ],
-  agent: ['jobs:submit', 'jobs:read_own', 'jobs:cancel_own', 'results:read_own', 'policy:read', 'tokens:mint'],
+  agent: [
+    'jobs:submit',
+    'jobs:read_own',
+    'jobs:cancel_own',
+    'results:read_own',
+    'policy:read',
+    'rollouts:read_own',
+    'tokens:mint',
+  ],
   worker: ['work:claim', 'tokens:mint'],
 }
 

@@ -1,4 +1,4 @@
-import type { SubmitJob } from '../contract/jobs.js'
+import type { Accepted, SubmitJob } from '../contract/jobs.js'
 import type { Approval, Lacking } from './approval.js'
 import { type Fact, joined } from './audit.js'
 import type { Decision, Standing } from './door.js'
@@ -6,6 +6,7 @@ import { jobFact } from './facts.js'
 import { advance, NOBODY, type People } from './flow.js'
 import { birth, type Claim, type Job } from './job.js'
 import type { Json } from './json.js'
+import type { Compensation } from './rollout/compensation.js'
 
 /** A submitted body as a claim: one shape, nothing missing, tags in one order, so that hashing and matching agree. */
 export function claimFrom(by: Pick<Claim, 'tenant' | 'agent' | 'agent_version' | 'team'>, body: SubmitJob): Claim {
@@ -44,6 +45,27 @@ export interface NewJob {
   input_hash: string | null
   revises?: string | undefined
   people?: People
+  /** Who wants it, where it is asked for in another's name: they do not answer for it. */
+  raised_by?: string | null
+}
+
+/** What the plane asks for in an agent's name: no rollout draws it, and what it is for is written in the commit that makes it. */
+export interface OnBehalf {
+  /** Owner team of the agent. */
+  team: string | null
+  /** The person who wants it. */
+  raised_by: string | null
+  /** What no other step in the same batch may change. */
+  alone: string
+  beside(answer: Accepted, now: number): { compensations: Compensation[]; facts: Fact[] }
+}
+
+/** Which rollout's numbers it counts for: work that cannot be compared counts for none. */
+function comparedAs(drawn: Decision['drawn']): Pick<Job, 'rollout_id' | 'variant' | 'serves'> {
+  if (drawn?.variant !== 'candidate' && drawn?.variant !== 'control')
+    return { rollout_id: null, variant: null, serves: null }
+  const { rollout_id, variant, serves } = drawn
+  return { rollout_id, variant, serves }
 }
 
 /** What the door's yes, or its question, makes of a claim: a queued job, or a parked one with its approval. */
@@ -79,6 +101,7 @@ export function admit(
     not_before: claim.not_before,
     priority: made.priority,
     revises: made.revises ?? null,
+    ...comparedAs(decision.drawn),
     input_ptr: made.input_ptr,
     context_ptr: made.context_ptr,
     job_hash: decision.job_hash,
@@ -109,7 +132,10 @@ export function admit(
     respond_within_ms: job_class.respond_within_ms,
     respond_by: null,
     reminded_at: null,
-    replayed_by: null,
+    replayed_by: made.raised_by ?? null,
+    asked_at: parked ? now : null,
+    asked_ms: 0,
+    doubts: 0,
     updated_at: now,
     finished_at: null,
   }

@@ -106,11 +106,40 @@ export const FACT_KINDS = [
   'queue.backlogged', // work has been due for a minute and nobody took it
   'queue.recovered',
   'jobs.pruned', // in aggregate: `count` finished jobs, no longer kept; `jobs_hash` over their sorted ids, a line each
-  'records.pruned', // the same of `grants`, `stops`, `absences` and `sessions` that were over; `records_hash` over `grant ID`, …
+  'records.pruned', // the same of `grants`, `stops`, `absences`, `sessions` and `replays` that were over; `records_hash` over `grant ID`, …
   'decisions.pruned', // the same of denials at the first door, which leave no job; `decisions_hash` over their sorted ids
   'audit.archived', // entries from `first` to `size` are in `file` too, and may leave the database
   'audit.exported',
-  'drill.run',
+  'drill.run', // `outcome` of `drill`, of `checks` so many `failed`; `run_hash` over the row
+  'drill.scheduled', // `owner` answers for it, `every_ms`
+  'drill.overdue', // by `due_at` it should have passed again
+  'drill.refused', // reported by an agent or a worker
+  'rollout.declared', // a draft: nothing of it runs
+  'rollout.started',
+  'rollout.paused', // its slice stays as it is
+  'rollout.resumed',
+  'rollout.advanced', // to `phase`, on the evidence `evidence_hash`
+  'rollout.override_requested', // to go on without a gate that passes: another person has to say so too
+  'rollout.overridden', // `asked_by` and the actor went on without it; it stays on the rollout for good
+  'rollout.promoted', // the candidate is the stable version from now on
+  'rollout.rolled_back', // by a person, or by `trigger`
+  'rollout.leases_ended', // nothing of the candidate that was rolled back runs any more
+  'rollout.compensation_asked', // what undoes `effect_key` of `job_id` is the job `compensation_job_id`
+  'rollout.compensated', // and is done
+  'rollout.compensation_blocked', // it was refused or failed, or waits for something: `reason`
+  'rollout.compensation_retried', // somebody wants it asked again
+  'rollout.compensation_settled', // somebody says that it needs no job any more
+  'rollout.recovered', // everything that the candidate did is undone, or somebody answers for it
+  'rollout.refused', // somebody who may not, one person alone, a gate that blocks, or evidence that is stale
+  'readiness.attested', // a person's word for what no row shows, until `until`
+  'readiness.refused', // somebody attested who may not
+  'rollout.blind', // nothing is seen of `trigger` since `since`: nothing goes on by itself
+  'gate.evaluated', // the evidence `evidence_hash` says `outcome`
+  'gate.reviewed', // somebody signed under `phase`, or said what a week was like
+  'gate.refused', // somebody who may not sign, or was not asked to
+  'replay.asked', // scenarios or recorded submits are put to the door of `snapshot`; nothing is done
+  'replay.run', // what came of it, and `log_hash` over the log of its denials
+  'replay.failed',
   'writer.started',
   'writer.closed', // by the integrator, of `writer`, whose chain ends at `last_seq` and `last_hash`
 ] as const

@@ -12,6 +12,7 @@ import { enforcers } from './policy/constraints.js'
 import type { DecisionWord } from './policy/document.js'
 import { type AppliedLimit, type Evaluation, evaluate, heldAction } from './policy/evaluate.js'
 import { type AgentStanding, beyondScope } from './principal.js'
+import type { Drawn, RolloutSlice } from './rollout/draw.js'
 import { outsideWorkflow } from './workflow.js'
 
 export type Door = 'submit' | 'approve' | 'dispatch' | 'replay'
@@ -33,6 +34,11 @@ export interface Standing extends Halts {
   agent?: AgentStanding
   /** A fraction drawn for this job, where its agent's stage spot-checks; absent also where there is no job, as in a dry run. */
   draw?: number
+  /** Who was drawn to do it, where it is in a rollout; and at the first door the slice it was drawn by, with what the draw read. */
+  drawn?: Drawn
+  slice?: RolloutSlice
+  run_id?: string | null
+  said_version?: string | null
 }
 
 /** What a decision at this door reads, where no counters and no grant do. */
@@ -66,9 +72,20 @@ export interface Decision {
   fallback: string | null
   /** A stop or an open breaker keeps it back, whatever policy says. */
   halt: Halt | null
+  /** Who does it, where a rollout says so. */
+  drawn: Drawn | null
+  /** A rollout keeps it from this agent: with which code. */
+  withheld: 'manual_path' | 'version_refused' | 'rolled_back' | null
 }
 
 const NOTHING: readonly string[] = Object.freeze([])
+
+/** What a draw keeps from an agent. */
+const WITHHELD = {
+  manual: { code: 'manual_path', reason: 'People do this while a rollout runs' },
+  refused: { code: 'version_refused', reason: 'The rollout gives this to another version' },
+  withdrawn: { code: 'rolled_back', reason: 'The candidate that this was for was taken back' },
+} as const
 
 /**
  * The only door. Every use case that lets work through calls it and does what `outcome` says; none of them looks at rules,
@@ -93,6 +110,8 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
     missing: NOTHING,
     fallback: standing.agent?.fallback ?? null,
     halt: null,
+    drawn: standing.drawn ?? null,
+    withheld: null,
   }
   // Before policy: while work is stopped nothing becomes of it, and a caller is told of the stop rather than of a rule.
   const halt = haltAt(standing, standing.door, claim.agent, evaluation.high_risk, standing.now)
@@ -102,6 +121,19 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
   if (missing.length > 0) {
     const reason = `${claim.agent} is not scoped for this: ${missing.join(', ')}`
     return { ...decision, decision: 'DENY', reason, rules: [], missing }
+  }
+  const { drawn } = standing
+  if (drawn !== undefined) {
+    if (drawn.variant === 'shadow') return shadowed(decision, claim.agent, standing)
+    const withheld = WITHHELD[drawn.variant as keyof typeof WITHHELD]
+    if (withheld !== undefined)
+      return {
+        ...decision,
+        decision: 'DENY',
+        reason: `${withheld.reason}: ${drawn.reason}`,
+        rules: [],
+        withheld: withheld.code,
+      }
   }
   const stage = standing.agent?.stage
   if (stage?.stage === 'shadow') return shadowed(decision, claim.agent, standing)
@@ -213,12 +245,13 @@ function haltProblem({ code, reason, stop_id, retry_after_ms }: Halt, more: Reco
 
 /** What a refused caller is told: the public part of a denial, the same from every door. */
 export function refusal(decision: Decision, more: Record<string, unknown> = {}): Problem {
-  const { reason, rules, snapshot, missing, fallback, halt } = decision
+  const { reason, rules, snapshot, missing, fallback, halt, withheld, drawn } = decision
   const told = { ...more, decision: 'DENY', reason, rules, policy_snapshot: shortForm(snapshot) }
   if (halt !== null) return haltProblem(halt, { ...told, ...(fallback === null ? {} : { fallback }) })
-  return new Problem(missing.length > 0 ? 'out_of_scope' : 'policy_denied', reason, {
+  return new Problem(withheld ?? (missing.length > 0 ? 'out_of_scope' : 'policy_denied'), reason, {
     ...told,
     ...(missing.length > 0 ? { missing } : {}),
+    ...(withheld === null || drawn === null ? {} : { rollout_id: drawn.rollout_id }),
     ...(fallback === null ? {} : { fallback }),
   })
 }
@@ -228,12 +261,13 @@ export function limitKeys(
   snapshot: CompiledPolicy,
   claim: Claim,
   now: number,
-  { agent, ...halts }: Halts & { agent?: AgentStanding | null | undefined } = {},
+  { agent, drawn, ...halts }: Halts & { agent?: AgentStanding | null | undefined; drawn?: Drawn | undefined } = {},
 ): string[] {
   const keys = haltKeys(halts, claim.agent)
   if (snapshot.document.rules.some((rule) => rule.limits !== null))
     keys.push(...evaluate(snapshot, claim, now).limits.map((limit) => limit.key))
-  return agent?.stage?.stage === 'shadow' ? keys.map((key) => shadowKey(claim.agent, key)) : keys
+  const isShadow = agent?.stage?.stage === 'shadow' || drawn?.variant === 'shadow'
+  return isShadow ? keys.map((key) => shadowKey(claim.agent, key)) : keys
 }
 
 /** `rate` is spent at one door, submit unless the limit says so; `concurrent` counts live leases and so is asked at dispatch only. */

@@ -23,6 +23,10 @@ export function jobFact(
     run_id: job.run_id,
     topic: job.topic,
   }
+  if (job.rollout_id !== null) {
+    fact.rollout_id = job.rollout_id
+    fact.variant = job.variant
+  }
   // Once more, over a field of that name: what comes before the spread is the one a field could stand for.
   fact.kind = kind
   return fact as Fact

@@ -132,6 +132,12 @@ export function isFinished(status: JobStatus): boolean {
 /** What the server holds true about a job after set and derive, whatever the agent claimed. */
 export type View = Pick<Claim, 'labels' | 'risk_tags' | 'environment' | 'action_type'> & { data?: DataUse[] }
 
+/**
+ * Of a job in a rollout. `control`: the phase admits it, and the draw left it to the stable version; what the candidate's work is
+ * compared with.
+ */
+export type JobVariant = 'candidate' | 'control'
+
 /** A job as it stands in its row: the claim, and the lifecycle that its audit facts fold to. Instants are epoch ms. */
 export interface Job {
   tenant: string
@@ -156,6 +162,11 @@ export interface Job {
   priority: number
   /** The job it says it takes the place of; shown, and nothing else. */
   revises: string | null
+  /** The rollout whose numbers it counts for, and which side of the comparison it is; both null where it is in none. */
+  rollout_id: string | null
+  variant: JobVariant | null
+  /** Version that its worker must declare to serve. */
+  serves: string | null
   input_ptr: string | null
   context_ptr: string | null
   job_hash: string
@@ -206,6 +217,11 @@ export interface Job {
   reminded_at: number | null
   /** Who last had it run again as a dead letter: what is asked about it since, they raised. */
   replayed_by: string | null
+  /** Since when it waits for people, and ms that it has waited for them before. */
+  asked_at: number | null
+  asked_ms: number
+  /** How often it fell into doubt. */
+  doubts: number
   updated_at: number
   finished_at: number | null
 }
@@ -300,6 +316,12 @@ export function move(job: Job, event: JobEvent, at: number, patch: Partial<Job> 
   if (leaves) {
     next.lease_id = null
     next.held_limits = []
+  }
+  if (status === 'ambiguous') next.doubts = job.doubts + 1
+  if (status === 'pending_approval') next.asked_at = job.asked_at ?? at
+  else if (job.status === 'pending_approval') {
+    next.asked_ms = job.asked_ms + Math.max(0, at - (job.asked_at ?? at))
+    next.asked_at = null
   }
   // A cancel that was asked is owed until the job has left: through the doubt about an effect too.
   if (status !== 'running' && status !== 'ambiguous') next.cancel_requested = false

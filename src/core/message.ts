@@ -92,6 +92,7 @@ export interface Addressed {
  * has some, nobody is guessed, but whoever is asked is always told.
  * @param known what this channel has of it already: of a mail channel who was mailed the question, of Slack the messages that put it, of
  * PagerDuty what an incident was raised of
+ * @param stakeholders of the rollout that it is about: declared, so they are told beside the channel's own addresses
  */
 export function addressed(
   channel: Channel,
@@ -99,6 +100,7 @@ export function addressed(
   approval: Approval | null,
   directory: Directory,
   known: ReadonlySet<string>,
+  stakeholders: readonly Principal[] = [],
 ): Addressed[] {
   const kind = String(entry.kind)
   const isHeard = channel.events.includes(kind)
@@ -120,7 +122,8 @@ export function addressed(
   }
   // A question that was answered before anybody was told of it.
   if (!isHeard || kind === QUESTION) return []
-  const people = own.length > 0 ? own : reachable(concerned(entry, approval, directory))
+  const guessed = own.length > 0 || stakeholders.length > 0 ? [] : concerned(entry, approval, directory)
+  const people = [...reachable([...stakeholders, ...guessed]), ...own]
   return people.map((recipient) => ({ recipient, asks: false }))
 }
 
@@ -248,8 +251,13 @@ export function noticeLetter(entry: Entry): Letter {
   rows.unshift(['at', new Date(Number(at)).toISOString()])
   const title = plain(String(kind), 80)
   const about = [entry.agent, entry.topic, entry.channel, entry.principal].find((each) => typeof each === 'string')
+  return letterOf(title, rows, about === undefined ? title : `${title}: ${plain(String(about), 100)}`)
+}
+
+/** Lines of a name and what is to be said of it, inert already. */
+export function letterOf(title: string, rows: readonly [string, string][], subject = title): Letter {
   return {
-    subject: about === undefined ? title : `${title}: ${plain(String(about), 100)}`,
+    subject,
     text: [title, '', ...rows.map(([name, value]) => `${`${name}:`.padEnd(16)} ${value}`), ''].join('\n'),
     html: page(title, rows, ''),
   }

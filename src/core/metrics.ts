@@ -143,17 +143,17 @@ const ratio = (part: number, whole: number, why: string, sampled = false) =>
  * denied says nothing about it; that no worker came does. So does a cancel after an attempt began: an agent that cancels whatever
  * failed once, or takes long, would else write its own pass mark.
  */
-function isOutcome({ status, status_reason, attempt }: EndRow): boolean {
+export function isOutcome({ status, status_reason, attempt }: EndRow): boolean {
   if (status === 'cancelled') return attempt > 0
   return ['succeeded', 'quarantined', 'dead_letter', 'discarded'].includes(status) || status_reason === 'no_worker'
 }
 
 /** When it ended was a person's doing: released, given up, settled by what somebody found out, or replayed days later. */
-const isByHand = ({ released, budget_from, status, status_reason }: EndRow) =>
+export const isByHand = ({ released, budget_from, status, status_reason }: EndRow) =>
   released || budget_from > 0 || status === 'discarded' || status_reason === 'resolved'
 
 /** From when it could have run to its end, less the time people took to answer. */
-function latency({ created_at, not_before, finished_at, asked_ms }: EndRow): number {
+export function latency({ created_at, not_before, finished_at, asked_ms }: EndRow): number {
   return Math.max(0, finished_at - Math.max(created_at, not_before ?? 0) - asked_ms)
 }
 

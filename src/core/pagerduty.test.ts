@@ -20,6 +20,7 @@ describe('what ends an incident', () => {
           delivery_id: 'f',
           key_id: 'g',
           job_id: 'h',
+          rollout_id: 'i',
         }
         expect(aboutOf({ kind: end, ...ids }, 2), `${raised} ${end}`).toBe(aboutOf({ kind: raised, ...ids }, 1))
       }

@@ -16,6 +16,7 @@ const OF: readonly [string, string][] = [
   ['key.', 'key_id'],
   ['job.', 'job_id'],
   ['result.', 'job_id'],
+  ['rollout.', 'rollout_id'],
 ]
 
 const ANSWERED: readonly FactKind[] = ['approval.approved', 'approval.rejected', 'approval.expired', 'approval.voided']
@@ -39,6 +40,8 @@ export const ENDED_BY: Partial<Record<FactKind, readonly FactKind[]>> = {
   'job.quarantined': ['result.released', 'result.discarded', 'job.discarded'],
   'job.dead_lettered': ['job.replayed', 'job.discarded'],
   'job.overdue': ['job.replayed', 'job.discarded'],
+  'rollout.rolled_back': ['rollout.recovered'],
+  'rollout.compensation_blocked': ['rollout.recovered'],
 }
 
 /** Kinds that end what some of these raised. */
@@ -126,6 +129,8 @@ const SAID: Partial<Record<FactKind, string>> = {
   'job.dead_lettered': 'A job failed for good',
   'job.overdue': 'A dead letter is overdue',
   'job.quarantined': 'A result is withheld',
+  'rollout.rolled_back': 'A rollout was rolled back',
+  'rollout.compensation_blocked': 'A rollback cannot undo something',
 }
 
 function summaryOf(entry: Entry): string {

@@ -2,7 +2,7 @@ import type { Approval } from './approval.js'
 import { shortForm } from './binding.js'
 import type { Job } from './job.js'
 import type { Json } from './json.js'
-import { type Entry, noticeLetter, unlinked } from './message.js'
+import { type Entry, type Letter, noticeLetter, unlinked } from './message.js'
 import { plain } from './text.js'
 
 /*
@@ -201,8 +201,8 @@ export function slackEnded(approval: Approval, shown_hash: string): SlackMessage
 }
 
 /** Any other entry: its fields, a line each. */
-export function slackNotice(entry: Entry): SlackMessage {
-  const { subject, text: whole } = noticeLetter(entry)
+export function slackNotice(entry: Entry, letter: Letter = noticeLetter(entry)): SlackMessage {
+  const { subject, text: whole } = letter
   const blocks = sections(whole.trim())
   return message(subject, fits(blocks) ? blocks : sections(`${whole.slice(0, 2500)}…`))
 }

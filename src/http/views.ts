@@ -25,6 +25,8 @@ export function viewJob(
     workflow: job.workflow,
     agent: job.agent,
     agent_version: job.agent_version,
+    rollout_id: job.rollout_id,
+    variant: job.variant,
     requested_by: job.requested_by,
     topic: job.topic,
     labels: job.labels,

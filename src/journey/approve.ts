@@ -228,14 +228,18 @@ const spokenAs = ({ for: absent, via }: Answer): Record<string, string> => ({
 
 async function standingOf(world: World, { active, job, now }: Asked) {
   const standing = standingAt('approve', now, await world.agents.of(active.gate, job.agent), job.job_id)
-  return Object.assign(standing, await world.halts.of(active.gate, job))
+  const drawings = await world.rollouts.under(active)
+  const drawn = drawings.held(job)
+  if (drawn !== null) standing.drawn = drawn
+  Object.assign(standing, await world.halts.of(active.gate, job))
+  return { standing, policy: drawings.policyFor(drawn) }
 }
 
 async function approved(world: World, asked: Asked, given: Answer): Promise<Next> {
-  const { active, people, approval, job, now } = asked
+  const { people, approval, job, now } = asked
   const claim = claimOf(job, await loadPayload(world.db, job))
-  const standing = await standingOf(world, asked)
-  const decision = decide(active.policy, claim, standing)
+  const { standing, policy } = await standingOf(world, asked)
+  const decision = decide(policy, claim, standing)
   if (decision.outcome === 'wait') throw refusal(decision)
   const decision_id = world.ids.id('dec', now)
   const row = decisionAbout(job, claim, decision, standing, decision_id)
@@ -319,7 +323,7 @@ async function editedNow(world: World, caller: Caller, asked: Asked, given: Answ
     throw new Problem('invalid', 'A change of policy is approved as it was asked, or not', {
       faults: [{ path: '/input', message: 'reject this one, and ask for the other' }],
     })
-  const { active, people, approval, job, now, keyMakers } = asked
+  const { people, approval, job, now, keyMakers } = asked
   const { approval_id } = approval
   if (job.attempt > 0)
     throw new Problem('approval_closed', 'The job has run before: its input stays as it was', { approval_id })
@@ -330,8 +334,8 @@ async function editedNow(world: World, caller: Caller, asked: Asked, given: Answ
     throw new Problem('invalid', 'The edit changes nothing', { faults: [{ path: '/input', message }] })
   }
   const claim: Claim = { ...claimOf(job, before), input }
-  const standing = await standingOf(world, asked)
-  const decision = decide(active.policy, claim, standing)
+  const { standing, policy } = await standingOf(world, asked)
+  const decision = decide(policy, claim, standing)
   if (decision.outcome === 'deny') return refuse(world, caller, approval, job, refusal(decision))
   if (decision.outcome === 'wait') throw refusal(decision)
   const payload = payloadOf(world, job, input, now)

@@ -13,6 +13,7 @@ import {
   UPDATE,
 } from '../core/message.js'
 import { aboutOf, pageEvent } from '../core/pagerduty.js'
+import { rolloutLetter } from '../core/rollout/told.js'
 import { type SlackMessage, slackEnded, slackNotice, slackQuestion } from '../core/slack.js'
 import { Problem } from '../errors.js'
 import type { Couriers, Sent } from '../platform/courier.js'
@@ -32,6 +33,7 @@ import { getPrincipal } from '../store/directory.js'
 import { tidyInteractions } from '../store/interactions.js'
 import { insertLink, tidyLinks } from '../store/links.js'
 import { leavingQuestion } from '../store/question.js'
+import { getRollout } from '../store/rollouts.js'
 import type { World } from '../store/world.js'
 
 /** Messages of one look; between two looks another channel may have become due. */
@@ -194,7 +196,7 @@ async function letter(
   const written =
     delivery.asks && approval !== null
       ? await question(world, couriers, delivery, approval)
-      : noticeLetter(parseEntry(delivery.entry) ?? {})
+      : await noticeOf(world, couriers, delivery)
   return written === null
     ? { dropped: GONE }
     : { sent: await mail(couriers, channel, to, delivery.delivery_id, written) }
@@ -202,15 +204,28 @@ async function letter(
 
 const GONE = 'the job is no longer kept'
 
+/** Of a rollout in words, because people read it who never saw this log; else field by field. */
+async function noticeOf(world: World, { publicUrl }: Couriers, { tenant, entry: line }: Delivery): Promise<Letter> {
+  const entry = parseEntry(line) ?? {}
+  const { kind, rollout_id } = entry
+  const isRollout = String(kind).startsWith('rollout.') && typeof rollout_id === 'string'
+  const rollout = isRollout ? await getRollout(world.db, tenant, String(rollout_id)) : null
+  return rollout === null ? noticeLetter(entry) : rolloutLetter(entry, rollout, publicUrl)
+}
+
 /** Puts a question into the conversation, or tells of something. */
 async function say(
   world: World,
   couriers: Couriers,
   channel: Channel & { kind: 'slack' },
-  { asks, delivery_id, entry }: Delivery,
+  delivery: Delivery,
   approval: Approval | null,
 ): Promise<Outcome> {
-  if (!asks || approval === null) return { sent: await post(couriers, channel, slackNotice(parseEntry(entry) ?? {})) }
+  const { asks, delivery_id, entry } = delivery
+  if (!asks || approval === null) {
+    const notice = slackNotice(parseEntry(entry) ?? {}, await noticeOf(world, couriers, delivery))
+    return { sent: await post(couriers, channel, notice) }
+  }
   const message = await inSlack(world, couriers, approval, delivery_id)
   if (message === null) return { dropped: GONE }
   const sent = await post(couriers, channel, message)

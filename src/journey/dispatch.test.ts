@@ -447,7 +447,7 @@ describe('what a worker may not have', () => {
 describe('a look', () => {
   const claiming = (t: Tenancy, more: Partial<Claiming> = {}): Claiming => ({
     ...{ tenant: t.tenant, principal: t.worker.principal, key: t.worker, worker: 'w', claim_id: `c-${Math.random()}` },
-    ...{ topics: IT, capacity: 1, enforces: [], effects: 'recorded', ...more },
+    ...{ topics: IT, capacity: 1, enforces: [], serves: [], effects: 'recorded', ...more },
   })
   /** What statements brought in, by the words they hold. */
   function reads(word: string) {

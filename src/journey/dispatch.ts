@@ -21,6 +21,7 @@ import type { Conflict, Spend } from '../store/ledger/write.js'
 import { holds, rateSpends } from '../store/limits.js'
 import { loadTexts } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
+import type { Drawings } from '../store/rollouts.js'
 import { loadCounters, loadGrants } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
@@ -32,6 +33,8 @@ export interface Claiming extends Waiter {
   topics: string[]
   capacity: number
   enforces: string[]
+  /** Versions it serves: `agent:support-bot@2.0`. */
+  serves: string[]
   /** Fires when the caller hangs up: from then on it is given nothing. */
   gone?: AbortSignal
   /** Looked for before. One that was not may be a repeat, whose answer was lost: it is given what it was given then. */
@@ -89,6 +92,8 @@ interface Look {
   /** What a job needs and which limits bind it is believed if it was decided under this. */
   view: string
   enforces: readonly string[]
+  serves: readonly string[]
+  drawings: Drawings
   /** Oldest first. */
   seats: Seat[]
   /** Jobs being leased at this moment, by this look or those before it. */
@@ -117,7 +122,7 @@ export async function dispatch(
   claims: readonly Claiming[],
   taken: Set<string> = new Set(),
 ): Promise<Dispatched> {
-  const [{ tenant, topics, enforces }] = claims as [Claiming]
+  const [{ tenant, topics, enforces, serves }] = claims as [Claiming]
   const { active, revoked } = await activeForAll(
     world,
     tenant,
@@ -133,6 +138,8 @@ export async function dispatch(
     active,
     view: viewOf(active, world.clock.now()),
     enforces: ENFORCED_BY_WORKERS.filter((name) => enforces.includes(name)),
+    serves,
+    drawings: await world.rollouts.under(active),
     seats,
     taken,
     decided: [],
@@ -159,6 +166,8 @@ export async function dispatch(
           full: look.full,
           view: look.view,
           enforces: look.enforces,
+          serves,
+          ordinary: look.drawings.servesOrdinary(serves),
         }),
         repeats,
       ])
@@ -236,14 +245,16 @@ async function decideAll(world: World, look: Look, due: readonly DueJob[]): Prom
       standing.grant = grants.get(job.approval_id ?? '') ?? null
       const held = scoped[n] ?? []
       if (held.length > 0) standing.grants = held
-      const decision = decide(look.active.policy, claim, standing)
+      const drawn = look.drawings.held(job)
+      if (drawn !== null) standing.drawn = drawn
+      const decision = decide(look.drawings.policyFor(drawn), claim, standing)
       if (decision.outcome === 'wait') {
         noteFull(look, decision)
         passed.push(...noteOf(due, look.view, decision))
         continue
       }
       if (decision.outcome === 'pass') {
-        if (decision.enforcers.some((name) => !look.enforces.includes(name))) {
+        if (!isFor(look, decision)) {
           passed.push(...noteOf(due, look.view, decision))
           continue
         }
@@ -257,6 +268,13 @@ async function decideAll(world: World, look: Look, due: readonly DueJob[]): Prom
     await passOver(world.db, look.tenant, passed)
     look.moved ||= passed.length > 0
   }
+}
+
+/** Whether who asks enforces what it must, and is of the version that it is for. */
+function isFor({ enforces, serves, drawings }: Look, { enforcers, drawn }: Decision): boolean {
+  if (enforcers.some((name) => !enforces.includes(name))) return false
+  const version = drawn?.serves ?? null
+  return version === null ? drawings.servesOrdinary(serves) : serves.includes(version)
 }
 
 /** What it takes of its limits is gone for those behind it, though nothing is committed yet. */
@@ -286,7 +304,7 @@ function noteFull(look: Look, { wait }: Decision): void {
 }
 
 /** What deciding these jobs reads beside their rows, in at most four queries for all of them. */
-async function load(world: World, { tenant, active, counters }: Look, due: readonly DueJob[]) {
+async function load(world: World, { tenant, active, counters, drawings }: Look, due: readonly DueJob[]) {
   const missing = due.flatMap(({ job, input, context }) => [
     input === null ? job.input_ptr : null,
     context === null ? job.context_ptr : null,
@@ -300,8 +318,9 @@ async function load(world: World, { tenant, active, counters }: Look, due: reado
     active.gate,
     due.map(({ job }) => job),
   )
+  const policyOf = (job: Job) => drawings.policyFor(drawings.held(job))
   const keys = claims.map((claim, n) =>
-    limitKeys(active.policy, claim, world.clock.now(), haltsOf((due[n] as DueJob).job)),
+    limitKeys(policyOf((due[n] as DueJob).job), claim, world.clock.now(), haltsOf((due[n] as DueJob).job)),
   )
   const unread = [...new Set(keys.flat())].filter((key) => counters[key] === undefined)
   Object.assign(counters, await loadCounters(world.db, tenant, unread))

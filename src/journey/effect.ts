@@ -1,5 +1,6 @@
 import type { EffectAnswer, Effect as EffectRequest } from '../contract/workers.js'
 import type { Caller } from '../core/access.js'
+import { canonical, saltedHashOfText } from '../core/canonical.js'
 import { decide, standingAt } from '../core/door.js'
 import { jobFact } from '../core/facts.js'
 import { claimOf, type Job, type Moved, move, touch } from '../core/job.js'
@@ -7,12 +8,14 @@ import type { Json } from '../core/json.js'
 import { EFFECT_FLOOR_MS, type Effect, isLost, type Lease } from '../core/lease.js'
 import { type Constraints, tightened } from '../core/policy/constraints.js'
 import type { AgentStanding } from '../core/principal.js'
+import { type Compensation, type Undoing, undoingFaults } from '../core/rollout/compensation.js'
 import { Problem } from '../errors.js'
+import { getCompensation } from '../store/compensations.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
 import { activeFor, gateMoved } from '../store/keys.js'
 import { effectsOfJob, getLease } from '../store/leases.js'
-import { getPayload } from '../store/payloads.js'
+import { getPayload, type PayloadRow } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
 import { outputRules } from '../store/results.js'
 import { loadGrants } from '../store/standing.js'
@@ -26,9 +29,11 @@ const MOST_EFFECTS = 1000
 /**
  * `begin` records that an outside action is about to happen, under the lease and the gate row; `commit` records that it did.
  * Found committed, the recorded result is the answer and nothing is done again.
- * Throws Problem `lease_lost`, `effect_refused`.
+ * With either comes how it is undone, kept in the same commit where that may ever be asked for.
+ * Throws Problem `lease_lost`, `effect_refused`, `invalid`.
  */
 export async function effect(world: World, caller: Caller, request: EffectRequest): Promise<EffectAnswer> {
+  if (request.compensation !== undefined) assertUndoing(request.compensation as Undoing)
   for (let tries = 0; tries < TRIES; tries++) {
     const lease = await getLease(world.db, caller.tenant, request.lease)
     if (lease === null || lease.principal !== caller.principal) throw new Problem('lease_lost')
@@ -72,10 +77,18 @@ async function begin(
   const { gate } = active
   const agent = await world.agents.of(gate, job.agent)
   // Another snapshot than the one the lease was granted under, an agent whose terms may have changed since, a stop, a grant that may be
-  // revoked, or answers that count no more: what was allowed then may be denied now. An open breaker ends no attempt: it is about the
+  // revoked, a rollout that took it back, or answers that count no more: what was allowed then may be denied now. An open breaker ends no attempt: it is about the
   // next ones.
   const { stops } = await world.halts.of(gate, job)
-  const differs = gate.snapshot !== job.snapshot || agent !== null || stops !== undefined || job.granted_by !== null
+  const drawings = await world.rollouts.under(active)
+  const drawn = drawings.running(job)
+  const { digest } = drawings.policyFor(drawn)
+  const differs =
+    digest !== job.snapshot ||
+    agent !== null ||
+    stops !== undefined ||
+    job.granted_by !== null ||
+    drawn?.variant === 'withdrawn'
   const asks = differs || (await isUnanswered(world, job))
   if (asks && !(await stillAllowed(world, caller, active, lease, job, agent, now))) return null
   // Begun by this very lease: the first answer was lost, or the handler asks twice; it may go on either way.
@@ -103,17 +116,19 @@ async function begin(
     settled_by: null,
     late: false,
   }
+  const undoing = await undoingOf(world, job, request, now)
   const receipt = await world.ledger.commit({
     tenant: job.tenant,
     gate,
     alone: [job.job_id, lease.lease_id],
-    rows: { updateJobs: [moved.job], effects: [row] },
+    rows: { updateJobs: [moved.job], effects: [row], ...undoing.rows },
     facts: [
       jobFact('effect.begun', job, now, caller.principal, {
         effect_key: request.key,
         lease_id: lease.lease_id,
         attempt: lease.attempt,
         hard_end: lease.hard_end,
+        ...undoing.fields,
       }),
     ],
   })
@@ -151,7 +166,10 @@ async function stillAllowed(
   if (held.length > 0) standing.grants = held
   const { stops } = await world.halts.of(active.gate, job)
   if (stops !== undefined) standing.stops = stops
-  const decision = decide(active.policy, claim, standing)
+  const drawings = await world.rollouts.under(active)
+  const drawn = drawings.running(job)
+  if (drawn !== null) standing.drawn = drawn
+  const decision = decide(drawings.policyFor(drawn), claim, standing)
   if (decision.outcome === 'pass') {
     const untold = tightened(job.constraints as Constraints, decision.evaluation.constraints)
     if (untold.length === 0) return true
@@ -215,12 +233,14 @@ async function commit(
     settled_by: caller.principal,
     late: !live,
   }
+  const undoing = await undoingOf(world, job, request, now)
   const fields = {
     effect_key: request.key,
     lease_id: lease.lease_id,
     attempt: lease.attempt,
     verdict: kept.verdict,
     result_hash: kept.result_hash,
+    ...undoing.fields,
   }
   const facts = [jobFact(live ? 'effect.committed' : 'effect.late', job, now, caller.principal, fields)]
   // From a stale lease it moves nothing by itself, but it is evidence: with the last doubt gone the job may go on.
@@ -238,12 +258,59 @@ async function commit(
     tenant: job.tenant,
     gate: null,
     alone: [job.job_id, lease.lease_id],
-    rows: { updateJobs: [moved.job], effects: [row], payloads: [kept.payload] },
+    rows: {
+      updateJobs: [moved.job],
+      effects: [row],
+      payloads: [kept.payload, ...(undoing.rows.payloads ?? [])],
+      compensations: undoing.rows.compensations ?? [],
+    },
     facts,
   })
   if (!receipt.ok) return null
   if (settled) world.bus.hint(job.tenant, job.topic)
   return recorded(world, lease, job, row, now)
+}
+
+function assertUndoing(undoing: Undoing): void {
+  const faults = undoingFaults(undoing, JSON.stringify(undoing))
+  if (faults.length > 0) throw new Problem('invalid', undefined, { faults })
+}
+
+/** What is written of the effect's compensation: nothing outside rollouts, where nothing is ever taken back. */
+async function undoingOf(
+  world: World,
+  { tenant, job_id, rollout_id, variant, run_id, agent }: Job,
+  { key: effect_key, compensation, phase }: EffectRequest,
+  at: number,
+): Promise<{
+  rows: { compensations?: Compensation[]; payloads?: PayloadRow[] }
+  fields: Record<string, string>
+}> {
+  if (rollout_id === null || variant !== 'candidate') return { rows: {}, fields: {} }
+  const known = await getCompensation(world.db, tenant, job_id, effect_key)
+  // What was asked for since stays as it was asked for; what a person called void happened after all.
+  const isOpen = known === null || known.status === 'registered' || known.status === 'void'
+  if (!isOpen || (known === null && compensation === undefined)) return { rows: {}, fields: {} }
+  // Begun again it is a later effect than what was done in between; a begin that is repeated writes nothing.
+  const placed = { status: 'registered' as const, reason: null, next_at: null, ended_at: null, at, ordinal: 0 }
+  if (compensation === undefined) {
+    if (known === null || phase === 'begin') return { rows: {}, fields: {} }
+    return { rows: { compensations: [{ ...known, ...placed, version: known.version + 1 }] }, fields: {} }
+  }
+  const body = canonical(compensation as unknown as Json)
+  const salt = Buffer.from(world.ids.bytes(16)).toString('hex')
+  const ptr = world.ids.id('ptr', at)
+  const { topic } = compensation
+  const row: Compensation = {
+    ...{ tenant, job_id, effect_key, rollout_id, run_id, agent },
+    ...{ tries: 0, raised_by: null, comp_job_id: null, decision_id: null, asked_at: null, settled_by: null },
+    ...known,
+    ...placed,
+    ...{ version: (known?.version ?? 0) + 1, topic, ptr },
+  }
+  const payload: PayloadRow = { tenant, ptr, kind: 'effect', job_id, body, salt, created_at: at, expires_at: null }
+  const fields = { compensation_topic: topic, compensation_hash: saltedHashOfText(salt, body) }
+  return { rows: { compensations: [row], payloads: [payload] }, fields }
 }
 
 /** At once, because a crash must not lose it; a repeat within seconds only counts, or a worker could fill the log with one effect. */

@@ -4,15 +4,16 @@ import { type Caller, may } from '../core/access.js'
 import { claimFrom } from '../core/admit.js'
 import { owedKey, owesCheck } from '../core/autonomy.js'
 import { type Decision, decide, limitKeys, refusal, type Standing, standingAt } from '../core/door.js'
-import { type Claim, claimOf } from '../core/job.js'
+import type { Claim } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import type { CompiledPolicy } from '../core/policy/compile.js'
 import { validateInput } from '../core/policy/evaluate.js'
 import { explain } from '../core/policy/explain.js'
+import type { Drawn } from '../core/rollout/draw.js'
 import { Problem } from '../errors.js'
 import { type DecisionRow, getDecision } from '../store/decisions.js'
-import { getJob } from '../store/jobs.js'
-import { loadValues } from '../store/payloads.js'
+import type { Active } from '../store/policies.js'
+import { reproduce } from '../store/remade.js'
 import { findSnapshot } from '../store/snapshots.js'
 import { type Gate, loadCounters } from '../store/standing.js'
 import type { World } from '../store/world.js'
@@ -39,7 +40,7 @@ export async function evaluateDry(
   // Nothing is committed that the gate could send back, so nothing is told from a gate of before.
   await world.policies.refresh(caller.tenant)
   const active = await world.policies.active(caller.tenant)
-  const policy = stored === null ? active.policy : await world.policies.compiled(caller.tenant, stored.digest)
+  const given = stored === null ? active.policy : await world.policies.compiled(caller.tenant, stored.digest)
   const now = world.clock.now()
   // As at submit: the key's team is its own, not that of another agent it asks about.
   const agent = body.agent ?? caller.principal
@@ -48,10 +49,12 @@ export async function evaluateDry(
     throw new Problem('act_as_refused', `This key is ${caller.principal} and asks nothing about ${agent}`)
   const team = agent === caller.principal ? caller.team : null
   const known = await world.agents.of(active.gate, agent)
-  const claim = claimFrom({ tenant: caller.tenant, agent, agent_version: known?.version ?? null, team }, body)
+  const asking = claimFrom({ tenant: caller.tenant, agent, agent_version: known?.version ?? null, team }, body)
+  const { claim, policy, drawn } = await drawnFor(world, active, stored === null ? null : given, asking, body, now)
   // Who looks what becomes of another's job looks at it as if that one asked.
   const requested_by = caller.act_as.includes(agent) ? caller.principal : agent
   const standing = standingAt('submit', now, known, null)
+  if (drawn !== null) standing.drawn = drawn
   Object.assign(standing, await boundBy(world, active.gate, policy, claim, requested_by, standing))
   const decision = decide(policy, claim, standing)
   return {
@@ -61,6 +64,23 @@ export async function evaluateDry(
   }
 }
 
+/** As at submit, but that without a run nothing is drawn by one; and a snapshot that was asked for decides whatever was drawn. */
+async function drawnFor(
+  world: World,
+  active: Active,
+  given: CompiledPolicy | null,
+  asking: Claim,
+  body: SubmitJob,
+  now: number,
+): Promise<{ claim: Claim; policy: CompiledPolicy; drawn: Drawn | null }> {
+  const drawings = await world.rollouts.under(active)
+  const drawing = drawings.of(asking, { run_id: body.run_id ?? null, said: body.agent_version ?? null, now })
+  if (drawing === null) return { claim: asking, policy: given ?? active.policy, drawn: null }
+  const { drawn, slice } = drawing
+  const claim = slice.kind === 'agent' ? { ...asking, agent_version: drawn.version } : asking
+  return { claim, policy: given ?? drawings.policyFor(drawn), drawn }
+}
+
 /** Stops, breakers, counters and grants, as the first door reads them. */
 async function boundBy(
   world: World,
@@ -68,10 +88,10 @@ async function boundBy(
   policy: CompiledPolicy,
   claim: Claim,
   requested_by: string,
-  { now, agent }: Standing,
+  { now, agent, drawn }: Standing,
 ): Promise<Partial<Standing>> {
   const halts = await world.halts.of(gate, { ...claim, requested_by })
-  const keys = limitKeys(policy, claim, now, { ...halts, agent })
+  const keys = limitKeys(policy, claim, now, { ...halts, agent, drawn })
   const counters = await loadCounters(world.db, claim.tenant, [...keys, owedKey(claim.agent)])
   const grants = await world.grants.covering(gate, claim, requested_by, now)
   return { ...halts, counters, ...(grants.length === 0 ? {} : { grants }) }
@@ -119,20 +139,4 @@ export async function decisionWithWhy(
     row,
     why: reproduced === null ? null : (explain(reproduced.policy, reproduced.claim, row.at) as unknown as Json),
   }
-}
-
-/** Decides a recorded decision again from what it read. Null where its payload was erased: then nobody can. */
-export async function reproduce(world: World, row: DecisionRow) {
-  const claim = await claimOfDecision(world, row)
-  if (claim === null) return null
-  const policy = await world.policies.compiled(row.tenant, row.snapshot)
-  return { policy, claim, decision: decide(policy, claim, row.standing) }
-}
-
-async function claimOfDecision(world: World, row: DecisionRow): Promise<Claim | null> {
-  const values = await loadValues(world.db, row.tenant, [row.input_ptr, row.context_ptr])
-  const payload = { input: values.get(row.input_ptr ?? '') ?? null, context: values.get(row.context_ptr ?? '') ?? null }
-  if (row.claim !== null) return { ...row.claim, ...payload }
-  const job = row.job_id === null ? null : await getJob(world.db, row.tenant, row.job_id)
-  return job === null ? null : claimOf(job, payload)
 }

@@ -1,21 +1,16 @@
 import type { Caller } from '../core/access.js'
 import { decide } from '../core/door.js'
-import type { Claim } from '../core/job.js'
 import type { CompiledPolicy } from '../core/policy/compile.js'
 import type { DecisionWord } from '../core/policy/document.js'
 import { Impact, type ImpactReport } from '../core/policy/impact.js'
-import { type Recorded, recordedBefore } from '../store/decisions.js'
-import { loadValues } from '../store/payloads.js'
+import { oldestRecorded, type Recorded, recordedSubmits } from '../store/recorded.js'
 import type { World } from '../store/world.js'
-
-/** Decisions read at once: 500 with their payloads are some MB and some ms. */
-const PAGE = 500
-/** Decisions made between two looks at what else there is to do: some µs each as a rule, 150 ms at worst for each condition. */
-const AT_ONCE = 10
 
 export interface Previewed extends ImpactReport {
   /** Where the next call goes on; null where all that is retained was looked at. */
   next: string | null
+  /** How much of the time for which decisions are retained was looked at, from now back: 0 to 1. */
+  share: number
 }
 
 /**
@@ -32,43 +27,38 @@ export async function impact(
   most: number,
 ): Promise<Previewed> {
   const found = new Impact()
-  let at = before
-  for (let left = most; left > 0; ) {
-    const page = await recordedBefore(world.db, tenant, at, Math.min(left, PAGE))
-    const values = await loadValues(
-      world.db,
-      tenant,
-      page.items.flatMap(({ row }) => [row.input_ptr, row.context_ptr]),
-    )
-    for (const [n, each] of page.items.entries()) {
-      if (n % AT_ONCE === AT_ONCE - 1) await world.clock.turn()
-      look(found, policy, each, values)
+  let left = most
+  let last: Recorded | null = null
+  let isCut = false
+  for await (const recorded of recordedSubmits(world, tenant, { before })) {
+    if (left-- === 0) {
+      isCut = true
+      break
     }
-    left -= page.items.length
-    at = page.before
-    if (at === null) break
-    await world.clock.turn()
+    look(found, policy, recorded)
+    last = recorded
   }
-  return { ...found.report(), next: at }
+  if (!isCut || last === null) return { ...found.report(), next: null, share: 1 }
+  const next = last.row.decision_id.slice('dec_'.length)
+  return { ...found.report(), next, share: await shareOf(world, tenant, last.row.at) }
 }
 
-function look(
-  found: Impact,
-  policy: CompiledPolicy,
-  { row, claim }: Recorded,
-  values: Awaited<ReturnType<typeof loadValues>>,
-): void {
+async function shareOf(world: World, tenant: string, at: number): Promise<number> {
+  const now = world.clock.now()
+  const oldest = (await oldestRecorded(world.db, tenant)) ?? now
+  const share = now <= oldest ? 1 : (now - at) / (now - oldest)
+  return Math.round(Math.min(1, Math.max(0, share)) * 1000) / 1000
+}
+
+function look(found: Impact, policy: CompiledPolicy, { row, claim }: Recorded): void {
   const { decision_id, job_id, at, agent, topic, reason, rules, constraints, standing } = row
   const said = { decision: row.decision as DecisionWord, reason, rules, constraints }
-  const pointers = [row.input_ptr, row.context_ptr].filter((ptr) => ptr !== null)
   const about = { decision_id, job_id, at, agent, topic }
-  if (pointers.some((ptr) => !values.has(ptr))) {
+  if (claim === null) {
     found.add(about, said, null)
     return
   }
-  const input = values.get(row.input_ptr ?? '') ?? null
-  const whole: Claim = { ...claim, input, context: values.get(row.context_ptr ?? '') ?? null }
-  const next = decide(policy, whole, standing)
+  const next = decide(policy, claim, standing)
   found.add(about, said, {
     decision: next.decision,
     reason: next.reason,

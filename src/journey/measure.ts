@@ -1,7 +1,3 @@
-import type { Approval } from '../core/approval.js'
-import { type GrantedLease, type Risk, riskNeedsInput, riskOf, wasApproved } from '../core/high-risk.js'
-import { claimOf, type Job } from '../core/job.js'
-import type { Json } from '../core/json.js'
 import {
   type Answer,
   known,
@@ -16,14 +12,9 @@ import {
   ofPending,
   unknown,
 } from '../core/metrics.js'
-import type { CompiledPolicy } from '../core/policy/compile.js'
-import { Problem } from '../errors.js'
 import {
-  approvalsOfJobs,
   attempts,
   endedJobs,
-  type GrantedRow,
-  grantedLeases,
   jobsInDoubt,
   type LeaseShape,
   leaseShapes,
@@ -32,7 +23,7 @@ import {
   submitDecisions,
   type Window,
 } from '../store/metrics.js'
-import { loadTexts } from '../store/payloads.js'
+import { judgeShapes } from '../store/risks.js'
 import type { World } from '../store/world.js'
 
 /** Another node's clock may be ahead by this much before it counts as unready; what it wrote is not left out. */
@@ -49,9 +40,6 @@ const ASKED_BEFORE_MS = 31 * 86_400_000
 /** Leases judged together, and in one measurement. More are not sampled: one unapproved action among them may not be missed. */
 const LEASES = 500
 const MOST_LEASES = 1_000_000
-const ONE_BY_ONE = 250
-/** Payloads read together where a risk depends on what the job carries, which may be 2 MiB twice. */
-const PAYLOADS = 16
 
 /**
  * Windowed numbers of a tenant, computed from its rows: the same on every node and after every restart. What several of them are
@@ -129,7 +117,7 @@ async function unapproved(world: World, tenant: string, window: Window): Promise
   for (let after: string | null = null; ; ) {
     const shapes: LeaseShape[] = await leaseShapes(world.db, tenant, window, after, LEASES)
     const ids = shapes.flatMap(({ lease_ids }) => lease_ids)
-    const judged = await judge(world, tenant, shapes)
+    const judged = await judgeShapes(world, tenant, shapes)
     seen += ids.length
     count += judged.unapproved
     lost += judged.lost
@@ -142,110 +130,4 @@ async function unapproved(world: World, tenant: string, window: Window): Promise
   if (count === 0 && lost > 0)
     return unknown(`the risk of ${lost} leases cannot be told: their policy or input is gone`)
   return seen === 0 ? unknown('no lease was granted in the window') : known(count, seen)
-}
-
-/** A page: whole shapes first, and lease by lease only what is a risk, or may be one by what the job carries. */
-async function judge(
-  world: World,
-  tenant: string,
-  shapes: readonly LeaseShape[],
-): Promise<{ unapproved: number; lost: number }> {
-  const policies = await policiesOf(world, tenant, shapes)
-  const found = { unapproved: 0, lost: 0 }
-  const closer: string[] = []
-  for (const { lease_ids, snapshot, job } of shapes) {
-    const policy = policies.get(snapshot ?? '')
-    // Work was given out that stands nowhere, or by no decision: nobody can say what it was, so nobody approved it.
-    if (job === null || snapshot === null) found.unapproved += lease_ids.length
-    else if (policy === undefined) found.lost += lease_ids.length
-    else if (riskNeedsInput(policy, job.topic)) closer.push(...lease_ids)
-    else if (riskOf(policy, claimOf(job, NO_PAYLOAD), 0).high) closer.push(...lease_ids)
-  }
-  for (let from = 0; from < closer.length; from += ONE_BY_ONE) {
-    const rows = await grantedLeases(world.db, tenant, closer.slice(from, from + ONE_BY_ONE))
-    const { high, lost } = await highAmong(world, tenant, rows, policies)
-    found.lost += lost
-    found.unapproved += await withoutYes(world, tenant, high)
-  }
-  return found
-}
-
-const NO_PAYLOAD = { input: null, context: null }
-
-interface Judged {
-  row: GrantedRow
-  risk: Risk
-}
-
-/** Payloads are read only where a class of the topic derives something from them. */
-async function highAmong(
-  world: World,
-  tenant: string,
-  rows: readonly GrantedRow[],
-  policies: ReadonlyMap<string, CompiledPolicy>,
-): Promise<{ high: Judged[]; lost: number }> {
-  const high: Judged[] = []
-  let lost = 0
-  for (let from = 0; from < rows.length; from += PAYLOADS) {
-    const asked = rows.slice(from, from + PAYLOADS).flatMap((row) => {
-      const policy = policies.get(row.decided?.snapshot ?? '')
-      // Gone since its page was read; then it is not lost on us that something was there.
-      if (row.job === null || policy === undefined) return []
-      return [{ row, job: row.job, policy, derives: riskNeedsInput(policy, row.job.topic) }]
-    })
-    lost += Math.min(PAYLOADS, rows.length - from) - asked.length
-    const ptrs = asked.flatMap(({ job, derives }) => (derives ? [job.input_ptr, job.context_ptr] : []))
-    const texts = await loadTexts(world.db, tenant, ptrs)
-    for (const { row, job, policy, derives } of asked) {
-      const payload = derives ? payloadOf(job, texts) : NO_PAYLOAD
-      if (payload === null) {
-        lost++
-        continue
-      }
-      const risk = riskOf(policy, claimOf(job, payload), row.granted_at)
-      if (risk.high) high.push({ row, risk })
-    }
-  }
-  return { high, lost }
-}
-
-/** Null where a text of it is gone: without it nobody can say what was derived. */
-function payloadOf(
-  { input_ptr, context_ptr }: Job,
-  texts: ReadonlyMap<string, string>,
-): { input: Json; context: Json } | null {
-  const [input, context] = [input_ptr, context_ptr].map((ptr) => (ptr === null ? 'null' : texts.get(ptr)))
-  return input === undefined || context === undefined
-    ? null
-    : { input: JSON.parse(input), context: JSON.parse(context) }
-}
-
-async function withoutYes(world: World, tenant: string, high: readonly Judged[]): Promise<number> {
-  if (high.length === 0) return 0
-  const approvals = await approvalsOfJobs(world.db, tenant, [...new Set(high.map(({ row }) => row.job_id))])
-  const byJob = new Map<string, Approval[]>()
-  for (const approval of approvals) byJob.set(approval.job_id, [...(byJob.get(approval.job_id) ?? []), approval])
-  return high.filter(({ row, risk }) => !wasApproved(grantedOf(row), risk.view, byJob.get(row.job_id) ?? [])).length
-}
-
-function grantedOf({ job_id, granted_at, decided }: GrantedRow): GrantedLease {
-  return { job_id, granted_at, decision: decided }
-}
-
-/** The snapshots of the page that can still be read and are what their digest says. */
-async function policiesOf(
-  world: World,
-  tenant: string,
-  shapes: readonly LeaseShape[],
-): Promise<Map<string, CompiledPolicy>> {
-  const found = new Map<string, CompiledPolicy>()
-  for (const digest of new Set(shapes.map(({ snapshot }) => snapshot))) {
-    if (digest === null) continue
-    try {
-      found.set(digest, await world.policies.compiled(tenant, digest))
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error
-    }
-  }
-  return found
 }

@@ -4,6 +4,7 @@ import { parseEntry } from '../core/audit.js'
 import { type Channel, concerns } from '../core/channel.js'
 import { addressed, type Directory, type Entry, heardBy, TRIGGER, teamOf } from '../core/message.js'
 import { aboutOf, isEnd } from '../core/pagerduty.js'
+import { stakeholdersOf } from '../core/rollout/told.js'
 import { getApproval } from '../store/approvals.js'
 import { placedTiles, tileAt } from '../store/audit.js'
 import { allChannels } from '../store/channels.js'
@@ -17,6 +18,7 @@ import {
   wasRaised,
 } from '../store/deliveries.js'
 import { listPrincipals, listTeams } from '../store/directory.js'
+import { getRollout, type RolloutRow } from '../store/rollouts.js'
 import { withBodies } from '../store/tile-bodies.js'
 import type { World } from '../store/world.js'
 
@@ -119,7 +121,9 @@ async function addMessages(
   const { approval_id } = entry
   const approval = typeof approval_id === 'string' ? await getApproval(world.db, tenant, approval_id) : null
   const topic = typeof entry.topic === 'string' ? entry.topic : (approval?.topic ?? null)
-  const about = { topic, team: teamOf(entry, approval, directory) }
+  const rollout = await rolloutOf(world, tenant, entry)
+  const stakeholders = rollout === null ? [] : stakeholdersOf(rollout, directory)
+  const about = { topic, team: teamOf(agentOf(entry, rollout), approval, directory) }
   const now = world.clock.now()
   const incident = aboutOf(entry, index)
   for (const channel of mine) {
@@ -127,7 +131,7 @@ async function addMessages(
     // What raised an incident was of these topics and teams; the entry that ends it may name neither.
     const endsOne = channel.kind === 'pagerduty' && known.size > 0
     if (!endsOne && !concerns(channel, about)) continue
-    for (const { recipient, asks } of addressed(channel, entry, approval, directory, known))
+    for (const { recipient, asks } of addressed(channel, entry, approval, directory, known, stakeholders))
       rows.push({
         tenant,
         delivery_id: world.ids.id('dlv', now),
@@ -149,6 +153,19 @@ async function addMessages(
         about: channel.kind === 'pagerduty' ? incident : null,
       })
   }
+}
+
+/** The rollout that an entry is about; entries of its jobs are about those. */
+async function rolloutOf({ db }: World, tenant: string, { kind, rollout_id }: Entry): Promise<RolloutRow | null> {
+  return String(kind).startsWith('rollout.') && typeof rollout_id === 'string'
+    ? getRollout(db, tenant, rollout_id)
+    : null
+}
+
+/** Whose rollout it is says who owns it, where the entry names nobody. */
+function agentOf(entry: Entry, rollout: RolloutRow | null): Entry {
+  const subject = rollout?.document.subject
+  return subject?.kind === 'agent' && entry.agent === undefined ? { ...entry, agent: subject.name } : entry
 }
 
 /** What the channel has of this already, in the table or among the rows of this step: see `addressed`. */

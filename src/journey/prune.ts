@@ -2,11 +2,15 @@ import type { Fact } from '../core/audit.js'
 import { sha256 } from '../core/canonical.js'
 import { oldDecisions, oldJobs, removeDenials, removeJobs } from '../store/prune.js'
 import { forgetEnded, type OldRecord, oldRecords, RECORDS, removeRecords } from '../store/prune-records.js'
+import { oldSamples, removeSamples } from '../store/samples.js'
 import { listGates } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 /** Jobs of one tenant at once, and those that ended in the same millisecond as the last. The two statements take the engine about 10 ms each (docs/decisions/0012). */
 export const ROUND = 500
+
+/** Samples of one tenant at once: of each job there are some five, each a row of one table. */
+const SAMPLES = 2000
 
 /** How far each tenant was looked through, by `finished_at`. What was passed over finishes anew, and so later, before it can go. */
 export type Places = Map<string, number>
@@ -100,7 +104,21 @@ export async function pruneRecords(world: World, keepMs: number): Promise<boolea
     for (const what of RECORDS)
       await removeRecords(world.db, tenant, what, idsOf(what), what === 'session' ? sessionsBefore : before)
   }
-  return RECORDS.some((what) => old.filter((record) => record.what === what).length >= ROUND)
+  const more = await pruneSamples(world, sessionsBefore)
+  return more || RECORDS.some((what) => old.filter((record) => record.what === what).length >= ROUND)
+}
+
+/** The same of what rollouts were measured by. No window reaches as far back; who works old evidence out again finds it gone after that. */
+async function pruneSamples(world: World, before: number): Promise<boolean> {
+  let more = false
+  for (const { tenant } of await listGates(world.db)) {
+    const { n, oldest_at, newest_at } = await oldSamples(world.db, tenant, before, SAMPLES)
+    if (n === 0) continue
+    await commitFact(world, 'records.pruned', tenant, { samples: n, oldest_at, newest_at })
+    await removeSamples(world.db, tenant, before, n)
+    if (n >= SAMPLES) more = true
+  }
+  return more
 }
 
 /** Sessions that expired, and what was said of keys that have ended since, whatever else is kept: they are in the log, and nothing reads them. */

@@ -6,6 +6,7 @@ import { approvalsOfOtherStage, approvalsUnderOther } from '../store/approvals.j
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
 import type { Active } from '../store/policies.js'
+import type { Drawings } from '../store/rollouts.js'
 import type { Gate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
@@ -38,11 +39,12 @@ async function putAgain(
   pageAfter: (approval_id: string) => Promise<Approval[]>,
 ): Promise<Rebound> {
   const done: Rebound = { gate: active.gate, rebound: 0, complete: true }
+  const drawings = await world.rollouts.under(active)
   for (let after = ''; ; ) {
     const approvals = await pageAfter(after)
     if (approvals.length === 0) return done
     after = approvals.at(-1)?.approval_id ?? after
-    const outcomes = await Promise.all(approvals.map((approval) => one(world, active, approval)))
+    const outcomes = await Promise.all(approvals.map((approval) => one(world, active, drawings, approval)))
     done.rebound += outcomes.filter((outcome) => outcome === 'rebound').length
     if (outcomes.includes('lost')) done.complete = false
     // Another activation came between: its own rebinding takes over from here.
@@ -52,7 +54,8 @@ async function putAgain(
 
 async function one(
   world: World,
-  { gate, policy }: Active,
+  { gate }: Active,
+  drawings: Drawings,
   approval: Approval,
 ): Promise<'rebound' | 'left' | 'lost' | 'overtaken'> {
   const { tenant } = approval
@@ -63,7 +66,9 @@ async function one(
   if (approval.expires_at <= now) return 'left'
   const claim = claimOf(job, await loadPayload(world.db, job))
   const standing = standingAt('approve', now, await world.agents.of(gate, job.agent), job.job_id)
-  const decision = decide(policy, claim, standing)
+  const drawn = drawings.held(job)
+  if (drawn !== null) standing.drawn = drawn
+  const decision = decide(drawings.policyFor(drawn), claim, standing)
   // It asks what it asked.
   if (decision.outcome === 'park' && decision.grant_hash === approval.grant_hash) return 'left'
   const people = await world.people.of(gate, [job.agent, job.requested_by])

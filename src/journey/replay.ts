@@ -27,7 +27,10 @@ export async function replay(world: World, caller: Caller, job_id: string, note:
     const claim = claimOf(job, await loadPayload(world.db, job))
     const standing = standingAt('replay', now, await world.agents.of(active.gate, job.agent), job_id)
     Object.assign(standing, await world.halts.of(active.gate, job))
-    const decision = decide(active.policy, claim, standing)
+    const drawings = await world.rollouts.under(active)
+    const drawn = drawings.held(job)
+    if (drawn !== null) standing.drawn = drawn
+    const decision = decide(drawings.policyFor(drawn), claim, standing)
     const decision_id = world.ids.id('dec', now)
     const row = decisionAbout(job, claim, decision, standing, decision_id)
     const base = { tenant: job.tenant, gate: active.gate, alone: [job_id] }

@@ -1,6 +1,6 @@
 import type { Accepted, Shadowed, SubmitJob } from '../contract/jobs.js'
 import type { Caller } from '../core/access.js'
-import { admit, claimFrom } from '../core/admit.js'
+import { admit, claimFrom, type OnBehalf } from '../core/admit.js'
 import { joined } from '../core/audit.js'
 import { checkedId, isSpotCheck, owedKey, owesCheck } from '../core/autonomy.js'
 import { shortForm } from '../core/binding.js'
@@ -11,6 +11,7 @@ import { useKey } from '../core/grant.js'
 import { type Claim, decisionIdOf } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import { isOwn } from '../core/policy/change.js'
+import type { CompiledPolicy } from '../core/policy/compile.js'
 import { validateInput } from '../core/policy/evaluate.js'
 import { topicMatches } from '../core/policy/topics.js'
 import { Problem } from '../errors.js'
@@ -43,10 +44,12 @@ interface Asked {
   body: SubmitJob
   /** If it becomes a job. */
   job_id: string
+  run_id: string
   active: Active
   claim: Claim
   standing: Standing
   decision: Decision
+  behalf: OnBehalf | null
 }
 
 /** A node that loses this often against gate, limits or keys is told to come back rather than spin. */
@@ -77,8 +80,9 @@ export function submitOwn(
   caller: Caller,
   body: SubmitJob,
   idempotencyKey: string | null,
+  behalf: OnBehalf | null = null,
 ): Promise<Submitted> {
-  return admitted(world, caller, body, idempotencyKey, () => {})
+  return admitted(world, caller, body, idempotencyKey, () => {}, behalf)
 }
 
 async function admitted(
@@ -87,15 +91,16 @@ async function admitted(
   body: SubmitJob,
   idempotencyKey: string | null,
   beforeDenial: () => void,
+  behalf: OnBehalf | null = null,
 ): Promise<Submitted> {
   permitted(caller, body)
   const request_hash = idempotencyKey === null ? '' : digestOf('request', body as Json)
   const earlier = async () => (idempotencyKey === null ? null : replayOf(world, caller, idempotencyKey, request_hash))
   for (let tries = 0; tries < TRIES; tries++) {
     const active = await activeFor(world, caller)
-    const { claim, standing, job_id } = await load(world, caller, active, body)
-    const decision = decide(active.policy, claim, standing)
-    const asked: Asked = { caller, body, job_id, active, claim, standing, decision }
+    const { claim, standing, policy, job_id, run_id } = await load(world, caller, active, body, behalf)
+    const decision = decide(policy, claim, standing)
+    const asked: Asked = { caller, body, job_id, run_id, active, claim, standing, decision, behalf }
     if (decision.outcome !== 'pass' && decision.outcome !== 'park') {
       // A repeat is answered as the first time, whatever policy says by now.
       const first = await earlier()
@@ -105,7 +110,10 @@ async function admitted(
       // No rule said no, the input only does not fit its schema: that the caller can mend, path by path. What a rule denies is
       // recorded as denied even when its input is also malformed.
       const isSaidByRule =
-        decision.evaluation.decided_by !== null || decision.missing.length > 0 || decision.halt !== null
+        decision.evaluation.decided_by !== null ||
+        decision.missing.length > 0 ||
+        decision.halt !== null ||
+        decision.withheld !== null
       const faults = isSaidByRule ? [] : validateInput(active.policy, claim)
       if (faults.length > 0)
         throw new Problem('invalid', 'The input does not fit the schema of its job class', {
@@ -165,24 +173,62 @@ async function load(
   { tenant, principal, team }: Caller,
   active: Active,
   body: SubmitJob,
-): Promise<{ claim: Claim; standing: Standing; job_id: string }> {
+  behalf: OnBehalf | null,
+): Promise<{ claim: Claim; standing: Standing; policy: CompiledPolicy; job_id: string; run_id: string }> {
   const agent = body.agent ?? principal
   const known = await world.agents.of(active.gate, agent)
-  const by = { tenant, agent, agent_version: known?.version ?? null, team: agent === principal ? team : null }
-  const claim = claimFrom(by, body)
+  const by = {
+    tenant,
+    agent,
+    agent_version: known?.version ?? null,
+    team: behalf?.team ?? (agent === principal ? team : null),
+  }
   const now = world.clock.now()
+  const run_id = body.run_id ?? world.ids.id('run', now)
+  const asking = claimFrom(by, body)
+  const { claim, policy, ...drawing }: Drawing =
+    behalf === null ? await drawn(world, active, asking, body, run_id, now) : { claim: asking, policy: active.policy }
   const halts = await world.halts.of(active.gate, { ...claim, requested_by: principal })
-  const keys = limitKeys(active.policy, claim, now, { ...halts, agent: known })
+  const keys = limitKeys(policy, claim, now, { ...halts, agent: known, drawn: drawing.drawn })
   const check = known?.stage?.stage === 'assisted' ? known.stage.spot_check : null
   if (check !== null) keys.push(owedKey(agent))
   const counters = keys.length > 0 ? await loadCounters(world.db, tenant, keys) : {}
   // Before the door is asked: what it draws for the job, it draws from the id.
   const next = () => world.ids.id('job', now)
   const job_id = check !== null && owesCheck(agent, counters) ? checkedId(next, check) : next()
-  const standing = { ...standingAt('submit', now, known, job_id), ...halts, counters }
+  const standing = { ...standingAt('submit', now, known, job_id), ...halts, counters, ...drawing }
   const grants = await world.grants.covering(active.gate, claim, principal, now)
   if (grants.length > 0) standing.grants = grants
-  return { claim, standing, job_id }
+  return { claim, standing, policy, job_id, run_id }
+}
+
+type Drawing = { claim: Claim; policy: CompiledPolicy } & Partial<
+  Pick<Standing, 'drawn' | 'slice' | 'run_id' | 'said_version'>
+>
+
+/** Who does it, where a rollout is about it: then the version is the one that was drawn, and for the slice of a policy its own snapshot decides. */
+async function drawn(
+  world: World,
+  active: Active,
+  claim: Claim,
+  body: SubmitJob,
+  run_id: string,
+  now: number,
+): Promise<Drawing> {
+  const said = body.agent_version ?? null
+  const drawings = await world.rollouts.under(active)
+  const drawing = drawings.of(claim, { run_id, said, now })
+  if (drawing === null) return { claim, policy: active.policy }
+  const { drawn, slice } = drawing
+  const isAgent = slice.kind === 'agent'
+  return {
+    claim: isAgent ? { ...claim, agent_version: drawn.version } : claim,
+    policy: drawings.policyFor(drawn),
+    drawn,
+    slice,
+    run_id,
+    said_version: said,
+  }
 }
 
 async function replayOf(world: World, caller: Caller, key: string, request_hash: string): Promise<Submitted | null> {
@@ -254,6 +300,7 @@ async function keep(kind: 'job.denied' | 'job.shadowed', world: World, asked: As
         job_hash: decision.job_hash,
         high_risk: decision.evaluation.high_risk,
         ...(input_hash === null ? {} : { input_hash }),
+        ...(decision.drawn === null ? {} : { rollout_id: decision.drawn.rollout_id, variant: decision.drawn.variant }),
       },
     ],
   })
@@ -264,7 +311,7 @@ async function keep(kind: 'job.denied' | 'job.shadowed', world: World, asked: As
 
 function accept(
   world: World,
-  { caller, body, job_id, active, claim, standing, decision }: Asked,
+  { caller, body, job_id, run_id, active, claim, standing, decision, behalf }: Asked,
   people: People,
   idempotencyKey: string | null,
   request_hash: string,
@@ -273,7 +320,7 @@ function accept(
   const { payloads, input_ptr, context_ptr, input_hash } = payloadsOf(world, claim, job_id, now)
   const made = {
     job_id,
-    run_id: body.run_id ?? world.ids.id('run', now),
+    run_id,
     decision_id: decisionIdOf(job_id),
     approval_id: world.ids.id('apr', now),
     requested_by: caller.principal,
@@ -283,6 +330,7 @@ function accept(
     input_hash,
     revises: body.revises,
     people,
+    raised_by: behalf?.raised_by ?? null,
   }
   const { job, approval, facts } = admit(claim, decision, standing, made)
   const answer: Accepted = {
@@ -299,12 +347,17 @@ function accept(
     ...(decision.granted_by === null ? {} : { granted_by: decision.granted_by }),
     ...(approval === null ? {} : { approval_id: approval.approval_id, grant_hash: approval.grant_hash }),
   }
+  const beside = behalf?.beside(answer, now) ?? { compensations: [], facts: [] }
   const intent: Intent = {
     tenant: claim.tenant,
     gate: active.gate,
     by: caller.key_id,
-    alone: idempotencyKey === null ? [] : [`idempotency/${caller.tenant}/${caller.principal}/${idempotencyKey}`],
+    alone: [
+      ...(idempotencyKey === null ? [] : [`idempotency/${caller.tenant}/${caller.principal}/${idempotencyKey}`]),
+      ...(behalf === null ? [] : [behalf.alone]),
+    ],
     rows: {
+      compensations: beside.compensations,
       insertJobs: [job],
       payloads,
       decisions: [{ ...decisionRow(claim, decision, standing, made.decision_id), job_id, input_ptr, context_ptr }],
@@ -328,7 +381,7 @@ function accept(
       ...rateSpends(claim.tenant, decision.evaluation.limits, 'submit', now),
       ...grantSpend(claim, decision, standing),
     ],
-    facts,
+    facts: [...facts, ...beside.facts],
   }
   return { intent, answer }
 }

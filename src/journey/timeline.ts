@@ -9,6 +9,7 @@ import {
   type Spoken,
   tileAt,
   tilesOfJob,
+  tilesOfRollout,
   tilesOfRun,
   waitingTiles,
 } from '../store/audit.js'
@@ -22,6 +23,8 @@ type Entry = Timeline['items'][number]
 export interface EntryFilter {
   job_id?: string
   run_id?: string
+  /** Of the rollout itself, not of the jobs that it drew. */
+  rollout_id?: string
   kind?: string
   actor?: string
   from?: number
@@ -97,10 +100,11 @@ async function entriesAbout(world: World, tenant: string, tile: FoundTile, { age
 async function spokenOf(
   { db }: World,
   tenant: string,
-  { job_id, run_id }: EntryFilter,
+  { job_id, run_id, rollout_id }: EntryFilter,
   from: string,
 ): Promise<Spoken | null> {
   if (job_id !== undefined) return tilesOfJob(db, tenant, job_id)
+  if (rollout_id !== undefined) return tilesOfRollout(db, tenant, rollout_id)
   return run_id === undefined ? null : tilesOfRun(db, tenant, run_id, from, STRETCH)
 }
 
@@ -202,6 +206,8 @@ function matches(entry: Entry, filter: EntryFilter): boolean {
   return (
     (filter.job_id === undefined || entry.facts.job_id === filter.job_id) &&
     (filter.run_id === undefined || entry.facts.run_id === filter.run_id) &&
+    (filter.rollout_id === undefined ||
+      (entry.facts.rollout_id === filter.rollout_id && entry.kind.startsWith('rollout.'))) &&
     (filter.kind === undefined || entry.kind === filter.kind) &&
     (filter.actor === undefined || entry.actor === filter.actor) &&
     (filter.from === undefined || entry.at >= filter.from) &&

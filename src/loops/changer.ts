@@ -90,6 +90,7 @@ async function carryOut(world: World, tenant: string): Promise<void> {
         // One after the other: each leaves another gate behind.
         capacity: 1,
         enforces: [],
+        serves: [],
         effects: 'recorded',
         known: true,
       },

@@ -1,4 +1,5 @@
 import { beat, confirm, enforceStops, leave } from '../journey/stop.js'
+import { confirmTaken } from '../journey/take-back.js'
 import type { Clock } from '../platform/clock.js'
 import type { Log } from '../platform/log.js'
 import type { World } from '../store/world.js'
@@ -10,11 +11,12 @@ const PAUSE_MS = 250
 /** How often a node says that it lives. */
 const BEAT_MS = 2_000
 
-/** Says of every stop that this node has read the gate since. Nothing waits for it but the answer: the gate row refuses by itself. */
+/** Says of every stop, and of every rollback, that this node has read the gate since. Nothing waits for it but the answer: the gate row refuses by itself. */
 export function confirmer(world: World, node: { node: string; name: string }, clock: Clock, log: Log): Loop {
   let beaten = Number.NEGATIVE_INFINITY
   const base = loop('confirmer', clock, log, PAUSE_MS, async () => {
     await confirm(world, node)
+    await confirmTaken(world, node)
     const now = clock.now()
     if (now - beaten < BEAT_MS && now >= beaten) return
     await beat(world, node)

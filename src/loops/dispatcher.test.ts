@@ -38,6 +38,7 @@ const claiming = (t: Tenancy, topics: string[], claim_id = `claim-${Math.random(
   topics,
   capacity: 1,
   enforces: [],
+  serves: [],
   effects: 'recorded',
 })
 const never = new AbortController().signal

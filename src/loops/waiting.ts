@@ -141,4 +141,5 @@ export class Desk {
   }
 }
 
-const nameOf = ({ topics, enforces }: Claiming) => JSON.stringify([topics.toSorted(), enforces.toSorted()])
+const nameOf = ({ topics, enforces, serves }: Claiming) =>
+  JSON.stringify([topics.toSorted(), enforces.toSorted(), serves.toSorted()])

@@ -34,7 +34,7 @@ export interface HandlerContext {
    * Different keys may run side by side and within each other; the same key at the same time is one action. Begins only while
    * at least 2 s are left (else `TransientError` `too_little_time`) and never once the job is cancelled or the lease lost.
    */
-  effect<T>(key: string, act: (effect: EffectContext) => Promise<T> | T, options?: EffectOptions): Promise<T>
+  effect<T>(key: string, act: (effect: EffectContext) => Promise<T> | T, options?: EffectOptions<T>): Promise<T>
   /**
    * `fetch` held to `constraints.allowed_hosts`, redirects included. Where policy gave no such constraint it refuses no host,
    * unless the worker has `requireAllowedHosts`. It ends with `signal`.

@@ -20,7 +20,7 @@ const IDLE_BACKOFF = { floorMs: 100, baseMs: 200, capMs: 1_000 }
 /** Gets work by long poll: one claim at a time, for as many jobs as there is room. */
 export function createClaims(host: {
   send(claim: Claim, options: { signal: AbortSignal; timeoutMs?: number }): Promise<Claimed>
-  about: Pick<Claim, 'worker_id' | 'topics' | 'enforces' | 'effects'>
+  about: Pick<Claim, 'worker_id' | 'topics' | 'enforces' | 'serves' | 'effects'>
   waitMs: number
   /** How many jobs could begin now. */
   room(): number

@@ -40,6 +40,7 @@ import type {
   Team,
   TeamPage,
 } from '../contract/directory.js'
+import type { Drill, DrillHistory, DrillList, DrillRun, ReportDrill, ScheduleDrill } from '../contract/drills.js'
 import type { CreateGrant, Grant, GrantPage } from '../contract/grants.js'
 import type { Job, Pointer, Run, Timeline } from '../contract/jobs.js'
 import type { CreatedKey, CreateKey, Key, KeyPage, KeyQuery, RotatedKey, RotateKey } from '../contract/keys.js'
@@ -53,6 +54,7 @@ import type {
   Snapshot,
   SnapshotPage,
 } from '../contract/policy.js'
+import type { Attest, Attestation, Readiness } from '../contract/readiness.js'
 import type { PageQuery } from '../contract/scalars.js'
 import type { Invited, Session } from '../contract/sessions.js'
 import type { Breaker, BreakerPage, RaiseStop, ResumeStop, Stop, StopPage, StopQuery } from '../contract/stops.js'
@@ -70,7 +72,13 @@ import type {
 import { SallyportError } from './errors.js'
 import { type Jobs, jobsOf } from './jobs.js'
 import { eachLine } from './pages.js'
+import { type Replays, replaysOf } from './replays.js'
+import { type Rollouts, rolloutsOf } from './rollouts.js'
 import { type ConnectionOptions, createTransport, type RequestOptions, segment, type Transport } from './transport.js'
+
+const READINESS = '/api/v1/readiness'
+/** A day of leases is judged for it. */
+const LONG_MS = 60_000
 
 /** Everything the API can do, typed by the contract. Every method throws `SallyportError`; ids and cursors are opaque. */
 export interface Client {
@@ -124,6 +132,7 @@ export interface Client {
     /** What would be decided and why, without doing or recording it. */
     evaluate(what: Evaluate): Promise<Evaluated>
   }
+  readonly replays: Replays
   readonly deadLetters: {
     list(query?: PageQuery): Promise<DeadLetterPage>
     /** Opens a new attempt budget; the job passes both doors again and keeps its committed effects. */
@@ -202,6 +211,24 @@ export interface Client {
     raise(stop: RaiseStop): Promise<Stop>
     /** Asks for the next stage; the same from another person carries it out. 403 `self_approval` for the same one. */
     resume(stopId: string, how: ResumeStop): Promise<Stop>
+  }
+  /** Whether this installation may carry a launch. */
+  readonly readiness: {
+    get(): Promise<Readiness>
+    /** The same to print, or to keep beside other documents. */
+    text(form: 'text/html' | 'text/markdown'): Promise<string>
+    attest(word: Attest): Promise<Attestation>
+  }
+  /** New versions of agents, workflows and policies that come in by stages. */
+  readonly rollouts: Rollouts
+  /** What is tried out on the running installation, so that gates can count on it. */
+  readonly drills: {
+    list(): Promise<DrillList>
+    /** With its runs, newest first. */
+    get(drill: string, query?: PageQuery): Promise<DrillHistory>
+    /** What somebody played; the server looks for itself, and may say `failed` all the same. */
+    report(drill: string, run: ReportDrill): Promise<DrillRun>
+    schedule(drill: string, how: ScheduleDrill): Promise<Drill>
   }
   /** Agents that failures took out. */
   readonly breakers: {
@@ -282,6 +309,7 @@ export function createClient(options: ConnectionOptions): Client {
         http.request('PUT', `/api/v1/absences/${segment(principal)}`, { body, repeatable: true }),
     },
     policy: policyOf(http),
+    replays: replaysOf(http),
     deadLetters: {
       list: (query) => http.request('GET', '/api/v1/dead-letters', { query }),
       replay: (id, note) =>
@@ -325,6 +353,12 @@ export function createClient(options: ConnectionOptions): Client {
       open: (id) => http.request('POST', `/api/v1/workflows/${segment(id)}/open`),
       close: (id) => http.request('POST', `/api/v1/workflows/${segment(id)}/close`),
     },
+    drills: {
+      list: () => http.request('GET', '/api/v1/drills'),
+      get: (id, query) => http.request('GET', `/api/v1/drills/${segment(id)}`, { query }),
+      report: (id, run) => http.request('POST', `/api/v1/drills/${segment(id)}/runs`, { body: run }),
+      schedule: (id, how) => http.request('PUT', `/api/v1/drills/${segment(id)}`, { body: how, repeatable: true }),
+    },
     reviews: {
       load: (days) => http.request('GET', '/api/v1/reviews/load', { query: days === undefined ? {} : { days } }),
     },
@@ -339,6 +373,12 @@ export function createClient(options: ConnectionOptions): Client {
         }),
       resume: (id, how) => http.request('POST', `/api/v1/stops/${segment(id)}/resume`, { body: how }),
     },
+    readiness: {
+      get: () => http.request('GET', READINESS, { timeoutMs: LONG_MS }),
+      text: (accept) => http.request('GET', READINESS, { headers: { accept }, timeoutMs: LONG_MS }),
+      attest: (body) => http.request('POST', `${READINESS}/attestations`, { body }),
+    },
+    rollouts: rolloutsOf(http),
     breakers: {
       list: () => http.request('GET', '/api/v1/breakers'),
       close: (agent) => http.request('POST', `/api/v1/breakers/${segment(agent)}/close`, { repeatable: true }),

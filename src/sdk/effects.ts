@@ -1,4 +1,4 @@
-import type { Effect, EffectAnswer, LeasedJob } from '../contract/workers.js'
+import type { Compensation, Effect, EffectAnswer, LeasedJob } from '../contract/workers.js'
 import { persist } from './backoff.js'
 import { SallyportError, TerminalError, TransientError } from './errors.js'
 import { asJson } from './outcome.js'
@@ -17,9 +17,15 @@ export interface EffectContext {
   remainingMs(): number
 }
 
-export interface EffectOptions {
+export interface EffectOptions<T = unknown> {
   /** false: record only that it happened, not what it returned; a later attempt then gets null. True by default. */
   retain?: boolean
+  /**
+   * The job that undoes it, asked for should the rollout be rolled back that this work is of. As a value it is known before the action
+   * begins, so also where the worker dies in it; as a function of what the action returned only once that is there. A function that
+   * throws fails the attempt, after the effect is recorded.
+   */
+  compensate?: Compensation | ((result: T) => Compensation | null)
 }
 
 /** What the effects of an attempt need of it. */
@@ -35,7 +41,7 @@ export interface EffectHost {
 }
 
 export interface Effects {
-  run<T>(key: string, act: (effect: EffectContext) => Promise<T> | T, options?: EffectOptions): Promise<T>
+  run<T>(key: string, act: (effect: EffectContext) => Promise<T> | T, options?: EffectOptions<T>): Promise<T>
   /** Resolves when none is under way, however they ended; from then on none begins. */
   close(): Promise<void>
 }
@@ -66,24 +72,27 @@ export function createEffects(host: EffectHost): Effects {
   async function act<T>(
     key: string,
     fn: (effect: EffectContext) => Promise<T> | T,
-    { retain = true }: EffectOptions,
+    { retain = true, compensate }: EffectOptions<T>,
   ): Promise<T> {
     const { lease } = host.leased
     refuseIfShort(host.remainingMs())
-    const begun = await send({ lease, key, phase: 'begin' }, host.signal)
+    const known = compensate === undefined || typeof compensate === 'function' ? {} : { compensation: compensate }
+    const begun = await send({ lease, key, phase: 'begin', ...known }, host.signal)
     if (begun.status === 'committed') return (begun.result ?? null) as T
     host.signal.throwIfAborted()
     refuseIfShort(host.remainingMs())
     const value = await underLimit(host, (signal) =>
       fn({ idempotencyKey: begun.idempotency_key, signal, remainingMs: () => host.remainingMs() - COMMIT_MS }),
     )
-    await commit(lease, key, retain ? value : null)
+    const undoing = typeof compensate === 'function' ? undoingOf(compensate, value, key) : null
+    await commit(lease, key, retain ? value : null, undoing instanceof TerminalError ? null : undoing)
+    if (undoing instanceof TerminalError) throw undoing
     return value
   }
 
-  async function commit(lease: string, key: string, value: unknown): Promise<void> {
+  async function commit(lease: string, key: string, value: unknown, undoing: Compensation | null): Promise<void> {
     const json = asJson(value)
-    const refused = json instanceof TerminalError ? json : await committed(lease, key, JSON.parse(json))
+    const refused = json instanceof TerminalError ? json : await committed(lease, key, JSON.parse(json), undoing)
     if (refused === null) return
     // It happened, and that must be on record even where its result cannot be: else a person has to find out.
     await send({ lease, key, phase: 'commit', result: null }, host.abandoned)
@@ -91,9 +100,15 @@ export function createEffects(host: EffectHost): Effects {
   }
 
   /** null when the server took it; the reason when it will not take this result. */
-  async function committed(lease: string, key: string, result: unknown): Promise<TerminalError | null> {
+  async function committed(
+    lease: string,
+    key: string,
+    result: unknown,
+    undoing: Compensation | null,
+  ): Promise<TerminalError | null> {
     try {
-      await send({ lease, key, phase: 'commit', result }, host.abandoned)
+      const more = undoing === null ? {} : { compensation: undoing }
+      await send({ lease, key, phase: 'commit', result, ...more }, host.abandoned)
       return null
     } catch (error) {
       if (!(error instanceof SallyportError) || ![400, 413, 422].includes(error.status)) throw error
@@ -102,7 +117,11 @@ export function createEffects(host: EffectHost): Effects {
   }
 
   return {
-    async run<T>(key: string, fn: (effect: EffectContext) => Promise<T> | T, options: EffectOptions = {}): Promise<T> {
+    async run<T>(
+      key: string,
+      fn: (effect: EffectContext) => Promise<T> | T,
+      options: EffectOptions<T> = {},
+    ): Promise<T> {
       if (!/^[!-~]{1,200}$/.test(key))
         throw new TerminalError('effect_key_invalid', 'an effect key is 1 to 200 printable ASCII characters')
       if (closed) throw new TerminalError('attempt_over', `effect ${key} came after the handler had ended`)
@@ -121,6 +140,20 @@ export function createEffects(host: EffectHost): Effects {
       }
       closed = true
     },
+  }
+}
+
+/** What undoes it, as the handler says with the result at hand; why not, where it cannot say. */
+function undoingOf<T>(
+  compensate: (result: T) => Compensation | null,
+  value: T,
+  key: string,
+): Compensation | TerminalError | null {
+  try {
+    return compensate(value)
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    return new TerminalError('compensation_unknown', `how to undo effect ${key}: ${message}`)
   }
 }
 

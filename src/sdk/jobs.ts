@@ -94,7 +94,7 @@ export function jobsOf(http: Transport): Jobs {
     const answer = await http.request<Accepted | Shadowed>('POST', '/api/v1/jobs', { body: job, headers, signal })
     // No job to follow: whoever goes on as if there were one would wait for ever.
     if (answer.status === 'shadowed')
-      throw new SallyportError('shadowed', `The agent is in the shadow (${answer.decision_id}): nothing runs`, {
+      throw new SallyportError('shadowed', `In the shadow (${answer.decision_id}): it is recorded, and nothing runs`, {
         status: 200,
       })
     return answer

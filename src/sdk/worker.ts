@@ -35,6 +35,11 @@ export interface WorkerOptions extends Pick<ConnectionOptions, 'url' | 'apiKey' 
    * it: a handler that reaches the network any other way must be left out of that promise (`enforces: []`).
    */
   enforces?: string[]
+  /**
+   * Versions it does the work of, `NAME@VERSION`, at most 8: `agent:support-bot@2.0`. While that is the candidate of a rollout it is given
+   * the candidate's work and no other; by default, and of versions that are current, it is given ordinary work.
+   */
+  serves?: string[]
   /** As it appears in the audit log; by default host name, process id and a random part. */
   workerId?: string
   /**
@@ -186,6 +191,7 @@ class TopicWorker implements Worker {
         worker_id: this.id,
         topics: [...this.#handlers.keys()],
         enforces: options.enforces ?? ['allowed_hosts'],
+        ...(options.serves === undefined ? {} : { serves: options.serves }),
         effects: options.effects ?? 'recorded',
       },
       waitMs: options.waitMs ?? 20_000,

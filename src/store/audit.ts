@@ -63,6 +63,7 @@ const PLACES = `SELECT t.* FROM json_to_recordset($2::json) AS r(writer text, se
 const NAMED = `SELECT t.* FROM json_to_recordset($2::json) AS r(writer text, seq bigint)
   CROSS JOIN LATERAL (SELECT * FROM audit_tiles a WHERE a.tenant = $1 AND a.writer = r.writer AND a.seq = r.seq OFFSET 0) t
   ORDER BY t.first_index`
+const OF_ROLLOUT = 'SELECT writer, seq FROM rollout_tiles WHERE rollout_id = $2 AND tenant = $1'
 const OF_JOB = 'SELECT tiles FROM jobs WHERE tenant = $1 AND job_id = $2'
 /** The jobs of a run and the denials that made none, in order of their ids without what says which of both they are. */
 const OF_RUN = `SELECT * FROM (
@@ -181,6 +182,10 @@ export interface Spoken {
 export async function tilesOfJob(db: Db, tenant: string, job_id: string): Promise<Spoken> {
   const rows = await db.query<{ tiles: string | null }>(OF_JOB, [tenant, job_id])
   return { tiles: namesIn(rows), ids: new Set() }
+}
+/** What speaks of the rollout itself; its jobs have tiles of their own. */
+export async function tilesOfRollout(db: Db, tenant: string, rollout_id: string): Promise<Spoken> {
+  return { tiles: await db.query<TileName>(OF_ROLLOUT, [tenant, rollout_id]), ids: new Set() }
 }
 /** The next so many jobs and denials of a run: whoever fills a run chooses how large it is, so it is never read whole. */
 export async function tilesOfRun(

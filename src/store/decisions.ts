@@ -1,8 +1,8 @@
 import type { Decision, Door, Standing } from '../core/door.js'
-import { type Claim, claimOf, decisionIdOf, type Job } from '../core/job.js'
+import { type Claim, decisionIdOf, type Job } from '../core/job.js'
 import type { Json } from '../core/json.js'
 import type { Db } from '../platform/db/seam.js'
-import { getJobRow, JOB_COLUMNS, type JobRow, jobOf, type Verdict } from './jobs.js'
+import { getJobRow, type JobRow, type Verdict } from './jobs.js'
 import { getLeaseRow, type LeaseRow } from './leases.js'
 
 export interface DecisionRow {
@@ -72,42 +72,9 @@ export function verdictOf(row: DecisionRow): Verdict {
   return { decision, reason, rules, constraints, high_risk, snapshot, standing }
 }
 
-const DECISION = `tenant, decision_id, door, job_id, at, agent, topic, decision, reason, rules, constraints, high_risk, snapshot, job_hash,
+export const DECISION_COLUMNS = `tenant, decision_id, door, job_id, at, agent, topic, decision, reason, rules, constraints, high_risk, snapshot, job_hash,
   standing, claim, input_ptr, context_ptr, run_id`
-const GET = `SELECT ${DECISION} FROM decisions WHERE tenant = $1 AND decision_id = $2`
-
-const BEFORE = '~'
-const JOBS_BEFORE = `SELECT ${JOB_COLUMNS.columns} FROM jobs WHERE tenant = $1 AND job_id < $2 ORDER BY job_id DESC LIMIT $3`
-const DENIED_BEFORE = `SELECT ${DECISION} FROM decisions WHERE tenant = $1 AND decision_id < $2 AND door = 'submit' AND job_id IS NULL
-  ORDER BY decision_id DESC LIMIT $3`
-
-/** A decision of the first door with the claim that it was about, but for its payloads. */
-export interface Recorded {
-  row: DecisionRow
-  claim: Omit<Claim, 'input' | 'context'>
-}
-
-/** Decisions of the first door, newest first: those of jobs, and denials, which have none. `before`: the id the last page ended with. */
-export async function recordedBefore(
-  db: Db,
-  tenant: string,
-  before: string | null,
-  limit: number,
-): Promise<{ items: Recorded[]; before: string | null }> {
-  const id = before ?? BEFORE
-  const [jobs, denied] = await Promise.all([
-    db.query<JobRow>(JOBS_BEFORE, [tenant, `job_${id}`, limit]),
-    db.query<DecisionRow>(DENIED_BEFORE, [tenant, `dec_${id}`, limit]),
-  ])
-  const all: Recorded[] = jobs.map((row) => ({ row: decisionOfJob(row), claim: claimOf(jobOf(row), NO_PAYLOAD) }))
-  for (const row of denied) if (row.claim !== null) all.push({ row, claim: row.claim })
-  all.sort((one, other) => (one.row.decision_id < other.row.decision_id ? 1 : -1))
-  const items = all.slice(0, limit)
-  const last = items.at(-1)?.row.decision_id.slice('dec_'.length) ?? null
-  return { items, before: all.length < limit ? null : last }
-}
-
-const NO_PAYLOAD = { input: null, context: null }
+const GET = `SELECT ${DECISION_COLUMNS} FROM decisions WHERE tenant = $1 AND decision_id = $2`
 
 export async function getDecision(db: Db, tenant: string, decision_id: string): Promise<DecisionRow | null> {
   const own = (await db.query<DecisionRow>(GET, [tenant, decision_id]))[0]

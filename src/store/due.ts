@@ -79,11 +79,15 @@ interface Wanted {
   view: string
   /** What the asker enforces of what some job may need. */
   enforces: readonly string[]
+  /** Versions it declares, and whether ordinary work is for it too. */
+  serves: readonly string[]
+  ordinary: boolean
 }
 
 export async function dueJobs(db: Db, tenant: string, wanted: Wanted): Promise<DueJob[]> {
-  const { topics, now, limit, skip, full, view, enforces } = wanted
-  const able = subsets([...enforces].sort()).map((names) => needsText(view, names))
+  const { topics, now, limit, skip, full, view, enforces, serves, ordinary } = wanted
+  const versions = ordinary ? [null, ...serves] : serves
+  const able = subsets([...enforces].sort()).flatMap((names) => versions.map((each) => needsText(view, names, each)))
   const rows = await db.query<JobRow & { input: string | null; context: string | null; bytes: number }>(DUE, [
     tenant,
     JSON.stringify(topics),
@@ -114,13 +118,18 @@ function subsets(names: readonly string[]): string[][] {
 }
 
 /** What is to be noted of a decision under this view that gave the job to nobody: nothing where its row says so already. */
-export function noteOf({ job, noted }: DueJob, view: string, { enforcers, evaluation }: Decision): Note[] {
+export function noteOf({ job, noted }: DueJob, view: string, { enforcers, evaluation, drawn }: Decision): Note[] {
   const concurrent = evaluation.limits.filter((limit) => limit.concurrent !== undefined)
   const limits = limitTexts(
     view,
     concurrent.map(({ key }) => key),
   )
-  const note = { job_id: job.job_id, version: job.version, needs: needsText(view, enforcers), limit_keys: limits }
+  const note = {
+    job_id: job.job_id,
+    version: job.version,
+    needs: needsText(view, enforcers, drawn?.serves ?? null),
+    limit_keys: limits,
+  }
   return isSame(note, noted) ? [] : [note]
 }
 

@@ -46,6 +46,9 @@ const CLAIM = {
   asked_timeout_ms: null,
   asked_attempts: null,
   revises: null,
+  rollout_id: null,
+  variant: null,
+  serves: null,
   input_ptr: null,
   context_ptr: null,
   job_hash: '',
@@ -88,6 +91,9 @@ const STATE = {
   respond_by: null,
   reminded_at: null,
   replayed_by: null,
+  asked_at: null,
+  asked_ms: 0,
+  doubts: 0,
 } satisfies Partial<Job>
 
 type Rest<Of> = { [name in keyof Of & keyof Job]?: Job[name] }
@@ -154,6 +160,9 @@ export function jobOf(row: JobRow): Job {
     asked_timeout_ms: claim.asked_timeout_ms ?? null,
     asked_attempts: claim.asked_attempts ?? null,
     revises: claim.revises ?? null,
+    rollout_id: claim.rollout_id ?? null,
+    variant: claim.variant ?? null,
+    serves: claim.serves ?? null,
     input_ptr: state.edits?.at(-1)?.input_ptr ?? claim.input_ptr ?? null,
     context_ptr: claim.context_ptr ?? null,
     job_hash: state.edits?.at(-1)?.job_hash ?? claim.job_hash ?? '',
@@ -192,6 +201,9 @@ export function jobOf(row: JobRow): Job {
     respond_by: state.respond_by ?? null,
     reminded_at: state.reminded_at ?? null,
     replayed_by: state.replayed_by ?? null,
+    asked_at: state.asked_at ?? null,
+    asked_ms: state.asked_ms ?? 0,
+    doubts: state.doubts ?? 0,
   }
 }
 
@@ -210,7 +222,7 @@ export function jobUpdate(job: Job): Pick<JobRow, 'tenant' | 'job_id'> & ReturnT
 function moved(job: Job) {
   const { version, status, due_at, queue_deadline, high_risk, lease_id, verdict, updated_at, finished_at } = job
   const limit_keys = limitTexts(job.snapshot, job.limit_keys)
-  const needs = needsText(job.snapshot, job.enforcers)
+  const needs = needsText(job.snapshot, job.enforcers, job.serves)
   const state = said(job, STATE)
   return {
     state,
@@ -231,8 +243,8 @@ function moved(job: Job) {
 }
 
 /** @param view names what the decision depends on: the snapshot, and more where its rules read the clock */
-export const needsText = (view: string, enforcers: readonly string[]): string =>
-  enforcers.length === 0 ? '' : `${view} ${enforcers.join()}`
+export const needsText = (view: string, enforcers: readonly string[], serves: string | null): string =>
+  enforcers.length === 0 && serves === null ? '' : `${view} ${enforcers.join()}${serves === null ? '' : ` ${serves}`}`
 
 /** As `needsText`, for the concurrency limits that bind a job; null for none. */
 export const limitTexts = (view: string, keys: readonly string[]): string[] | null =>

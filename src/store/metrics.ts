@@ -56,14 +56,14 @@ const PENDING = `SELECT requested_at FROM approvals
   WHERE tenant = $1 AND status = 'pending' AND approval_id > '' ORDER BY approval_id LIMIT $2`
 /** A job as its lease was granted it. What the lease's decision says is read; the flag that was stored is not. */
 const WITH_JOB = `LEFT JOIN LATERAL (
-    SELECT agent, topic, not_before, claim FROM jobs WHERE tenant = l.tenant AND job_id = l.job_id LIMIT 1) j ON true`
+    SELECT agent, topic, not_before, claim, state -> 'edits' AS edits FROM jobs WHERE tenant = l.tenant AND job_id = l.job_id LIMIT 1) j ON true`
 /** A page of leases, those alike together: most of a million are of a few shapes, and only some shapes are a risk. */
 const SHAPES = `SELECT json_agg(p.lease_id) AS lease_ids, p.snapshot, p.agent, p.topic, p.claim
   FROM (SELECT l.lease_id, l.made -> 'decided' ->> 'snapshot' AS snapshot, j.agent, j.topic,
       j.claim::jsonb - '{first,input_ptr,context_ptr,job_hash,asked_timeout_ms,asked_attempts}'::text[] AS claim
     FROM (SELECT * FROM leases WHERE tenant = $1 AND lease_id > $2 AND lease_id < $3 ORDER BY lease_id LIMIT $4) l ${WITH_JOB}) p
   GROUP BY 2, 3, 4, 5`
-const GRANTED = `SELECT l.lease_id, l.job_id, l.granted_at, l.made -> 'decided' AS decided, j.agent, j.topic, j.not_before, j.claim
+const GRANTED = `SELECT l.lease_id, l.job_id, l.granted_at, l.made -> 'decided' AS decided, j.agent, j.topic, j.not_before, j.claim, j.edits
   FROM unnest($2::text[]) AS wanted(id)
   CROSS JOIN LATERAL (SELECT * FROM leases WHERE tenant = $1 AND lease_id = wanted.id OFFSET 0) l ${WITH_JOB}`
 const APPROVALS_OF = `SELECT a.* FROM unnest($2::text[]) AS wanted(id)
@@ -131,12 +131,13 @@ export interface GrantedRow {
   decided: LeaseRow['made']['decided'] | null
 }
 
-type Claimed = Pick<JobRow, 'agent' | 'topic' | 'claim'> & { not_before?: number | null }
+type Claimed = Pick<JobRow, 'agent' | 'topic' | 'claim'> & { not_before?: number | null; edits?: Job['edits'] | null }
 
-/** The job as it was asked; its lifecycle is left empty. */
-function asAsked(tenant: string, { agent, topic, claim, not_before = null }: Claimed): Job | null {
+/** The job as it was asked, with what reviewers made of its input before it was first leased; its lifecycle is left empty. */
+function asAsked(tenant: string, { agent, topic, claim, not_before = null, edits = null }: Claimed): Job | null {
   if (claim === null) return null
-  return jobOf({ tenant, agent, topic, claim, not_before, state: {}, limit_keys: null } as unknown as JobRow)
+  const state = edits === null ? {} : { edits }
+  return jobOf({ tenant, agent, topic, claim, not_before, state, limit_keys: null } as unknown as JobRow)
 }
 
 /** The next leases granted in the window, by id, those of one shape together. */

@@ -1,7 +1,7 @@
 import type { Db } from '../platform/db/seam.js'
 import { textArray } from './text-array.js'
 
-export const RECORDS = ['grant', 'stop', 'absence', 'session'] as const
+export const RECORDS = ['grant', 'stop', 'absence', 'session', 'replay'] as const
 
 /** Something beside jobs that is over for good. No decision reads it any more: what one read stands in the decision. */
 export interface OldRecord {
@@ -24,7 +24,8 @@ const isOldSession = (
 const OLD = `SELECT * FROM (SELECT tenant, 'grant' AS what, grant_id AS id FROM grants WHERE ${IS_OLD_GRANT} ORDER BY least(expires_at, revoked_at) LIMIT $2) g
   UNION ALL SELECT * FROM (SELECT tenant, 'stop', stop_id FROM stops WHERE ended_at < $1 ORDER BY ended_at LIMIT $2) s
   UNION ALL SELECT * FROM (SELECT tenant, 'absence', principal FROM absences WHERE until_at < $1 ORDER BY until_at LIMIT $2) a
-  UNION ALL SELECT * FROM (SELECT tenant, 'session', key_id FROM keys k WHERE ${isOldSession('$3')} ORDER BY k.expires_at LIMIT $2) k`
+  UNION ALL SELECT * FROM (SELECT tenant, 'session', key_id FROM keys k WHERE ${isOldSession('$3')} ORDER BY k.expires_at LIMIT $2) k
+  UNION ALL SELECT * FROM (SELECT tenant, 'replay', replay_id FROM replays WHERE finished_at < $1 ORDER BY finished_at LIMIT $2) r`
 
 // Asked again whether it is old: somebody may have set an absence anew since. The counters of grants and stops go with them; a stop of
 // everything counted in every tenant.
@@ -37,7 +38,15 @@ const REMOVE_STOPS = `WITH gone AS (DELETE FROM stops WHERE ended_at < $1 AND te
     SELECT unnest(ARRAY['stop|' || stop_id, 'stop-run|' || stop_id]) FROM gone))`
 const REMOVE_ABSENCES = 'DELETE FROM absences WHERE until_at < $1 AND tenant = $2 AND principal = ANY($3::text[])'
 const REMOVE_SESSIONS = `DELETE FROM keys k WHERE ${isOldSession('$1')} AND k.tenant = $2 AND k.key_id = ANY($3::text[])`
-const REMOVE = { grant: REMOVE_GRANTS, stop: REMOVE_STOPS, absence: REMOVE_ABSENCES, session: REMOVE_SESSIONS }
+const REMOVE_REPLAYS = `WITH gone AS (DELETE FROM replays WHERE finished_at < $1 AND tenant = $2 AND replay_id = ANY($3::text[]) RETURNING tenant, replay_id)
+  DELETE FROM replay_logs l USING gone WHERE l.tenant = gone.tenant AND l.replay_id = gone.replay_id`
+const REMOVE = {
+  grant: REMOVE_GRANTS,
+  stop: REMOVE_STOPS,
+  absence: REMOVE_ABSENCES,
+  session: REMOVE_SESSIONS,
+  replay: REMOVE_REPLAYS,
+}
 
 /** Sessions nobody signed off that are over: a person's own go at their next sign-on, and who does not come back leaves theirs. */
 const FORGET_SESSIONS = `DELETE FROM keys WHERE (tenant, key_id) IN (SELECT tenant, key_id FROM keys

@@ -22,7 +22,10 @@ const OVER = JOB_STATUSES.filter((status) => Object.keys(TRANSITIONS[status]).le
 const IS_OVER = `j.status IN (${OVER})
   AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.job_id = j.job_id AND l.tenant = j.tenant AND (l.ended_at IS NULL) IS TRUE)
   AND NOT EXISTS (SELECT 1 FROM approvals a WHERE a.job_id = j.job_id AND a.tenant = j.tenant AND (a.status = 'pending') IS TRUE)
-  AND NOT EXISTS (SELECT 1 FROM effects e WHERE e.tenant = j.tenant AND e.job_id = j.job_id AND e.status = 'begun')`
+  AND NOT EXISTS (SELECT 1 FROM effects e WHERE e.tenant = j.tenant AND e.job_id = j.job_id AND e.status = 'begun')
+  AND NOT EXISTS (SELECT 1 FROM compensations c
+    CROSS JOIN LATERAL (SELECT status, recovered_at FROM rollouts WHERE tenant = c.tenant AND rollout_id = c.rollout_id OFFSET 0) r
+    WHERE c.tenant = j.tenant AND c.job_id = j.job_id AND r.status <> 'promoted' AND (r.recovered_at IS NULL) IS TRUE)`
 
 /** With ties, so that an instant says where to go on: by instant and id, all that is old was sorted for each look. */
 const OLD = `SELECT j.job_id, j.finished_at, ${IS_OVER} AS over FROM jobs j
@@ -45,6 +48,7 @@ const REMOVE = `WITH named AS MATERIALIZED (
 gone AS (DELETE FROM jobs WHERE tenant = $1 AND job_id = ANY(ARRAY(SELECT job_id FROM named WHERE over)) RETURNING job_id),
 d_leases AS (${ofGone('leases')}),
 d_effects AS (${ofGone('effects')}),
+d_compensations AS (${ofGone('compensations')}),
 d_approvals AS (${ofGone('approvals')}),
 d_decisions AS (${ofGone('decisions')}),
 d_payloads AS (${ofGone('payloads')})

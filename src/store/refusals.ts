@@ -13,6 +13,7 @@ export interface Refused {
   job_id?: string
   approval_id?: string
   stop_id?: string
+  rollout_id?: string
   effect_key?: string
   attempt?: number
   error_code?: string

@@ -12,6 +12,7 @@ import type { Ledger } from './ledger/queue.js'
 import type { Directories } from './people.js'
 import type { Policies } from './policies.js'
 import type { Refusals } from './refusals.js'
+import type { Rollouts } from './rollouts.js'
 import type { Screener } from './screener.js'
 import type { Sealer } from './sealer.js'
 
@@ -25,6 +26,7 @@ export interface World {
   people: Directories
   grants: Grants
   halts: Halts
+  rollouts: Rollouts
   refusals: Refusals
   sealer: Sealer
   /** Signs the short-lived tokens that are minted from keys. */

@@ -247,7 +247,7 @@ default_decision: DENY
 rules: [{ id: do, match: { topic: job.do.it }, decision: ALLOW }]
 `)
   const { principal } = t.worker
-  const more = { worker: 'w', claim_id: 'claim-1', capacity: 1, enforces: [], effects: 'recorded' as const }
+  const more = { worker: 'w', claim_id: 'claim-1', capacity: 1, enforces: [], serves: [], effects: 'recorded' as const }
   const claim = { tenant: t.tenant, principal, key: t.worker, topics: ['job.do.it'], ...more }
   const leases = b.dispatcher.claim(claim, 60_000, new AbortController().signal)
   await until('the claim waits', () => b.dispatcher.waiting === 1)

@@ -89,6 +89,10 @@ export async function driveEverything(): Promise<{ seen: Seen[]; document: Recor
     await policies(driver)
     await autonomy(driver)
     await stops(driver)
+    await rollouts(driver)
+    await drills(driver)
+    await readiness(driver)
+    await replays(driver)
     await keysAndAudit(driver)
     await directory(driver)
     await channels(driver)
@@ -141,6 +145,21 @@ async function directory(driver: Driver): Promise<void> {
   const text = 'version: v1\nrules: [{ id: all, match: { topic: job.> }, decision: ALLOW }]'
   await driver.call(`POST ${V1}/policy/impact`, { body: { files: [{ path: 'policy.yaml', text }], most: 50 } })
   await driver.call(`POST ${V1}/policy/rollback`)
+}
+
+/** Scenarios and what was recorded, through the active snapshot. */
+async function replays(driver: Driver): Promise<void> {
+  const { digest } = await driver.call<{ digest: string }>(`GET ${V1}/policy`)
+  const one = '{ id: one, about: x, job: { topic: job.mail.send }, expect: DENY }'
+  const scenarios = [{ path: 'one.yaml', text: `version: v1\nscenarios:\n  - ${one}\n` }]
+  const body = { snapshot: digest, scenarios, recorded: {}, generated: true }
+  const { replay_id } = await driver.call<{ replay_id: string }>(`POST ${V1}/replays`, { body })
+  await driver.call(`POST ${V1}/replays`, { body: { snapshot: digest } })
+  const params = { replay_id }
+  const look = () => driver.call<{ status: string }>(`GET ${V1}/replays/{replay_id}`, { params })
+  while ((await look()).status === 'running');
+  await driver.call(`GET ${V1}/replays`)
+  await driver.call(`GET ${V1}/replays/{replay_id}/log`, { params })
 }
 
 async function submits(driver: Driver): Promise<void> {
@@ -460,6 +479,71 @@ async function stops(driver: Driver): Promise<void> {
     await driver.call(`POST ${V1}/stops/{stop_id}/resume`, { params: { ...stop }, body: resume })
   await driver.call(`GET ${V1}/breakers`)
   await driver.call(`POST ${V1}/breakers/{agent}/close`, { params: { agent: 'agent:support-bot' } })
+}
+
+async function rollouts(driver: Driver): Promise<void> {
+  const gate = { window: '1d', checks: { success_rate_pct: { target_gte: 99 } } }
+  const declaration = {
+    rollout: 'review-bot-2',
+    subject: { kind: 'agent', name: 'agent:review-bot', candidate: '2.0', stable: '1.9' },
+    owners: { reliability: 'sre', governance: 'governance', cost: 'finops' },
+    stakeholders: ['team:platform'],
+    phases: [
+      { name: 'half', share: 50, risk: 'mixed', min_duration: '1h', gate },
+      { name: 'all', share: 100, risk: 'mixed', min_duration: '1h', gate },
+    ],
+  }
+  const post = (step: string, params: Record<string, string>, body?: object) =>
+    driver.call(`POST ${V1}/rollouts/{rollout_id}/${step}`, { params, ...(body === undefined ? {} : { body }) })
+  const declare = () => driver.call<{ rollout_id: string }>(`POST ${V1}/rollouts`, { body: { declaration } })
+  const params = { ...(await declare()) }
+  await driver.call(`POST ${V1}/rollouts`, { body: { declaration: { ...declaration, phases: [] } } })
+  await driver.call(`GET ${V1}/rollouts`, { query: { status: 'draft' } })
+  await driver.call(`GET ${V1}/rollouts/{rollout_id}`, { params })
+  await post('start', params)
+  await post('pause', params, { reason: 'the bank is down' })
+  await post('resume', params)
+  await driver.call(`GET ${V1}/rollouts/{rollout_id}/assignment`, { params, query: { key: 'nightly-review' } })
+  const asked = await driver.call<{ seal: { evidence_hash: string } }>(`POST ${V1}/rollouts/{rollout_id}/gate`, {
+    params,
+  })
+  await driver.call(`POST ${V1}/rollouts/{rollout_id}/gate`, { params, body: { form: 'launch' } })
+  await driver.call(`GET ${V1}/rollouts/{rollout_id}/evidence`, { params, query: { limit: '5' } })
+  await driver.call(`GET ${V1}/evidence/{evidence_hash}`, { params: { ...asked.seal } })
+  const week = { review: 'week', clean: true, critical_incidents: 0, note: 'quiet' }
+  await driver.call(`POST ${V1}/rollouts/{rollout_id}/reviews`, { as: 'approver', params, body: week })
+  await driver.call(`POST ${V1}/rollouts/{rollout_id}/reviews`, { params, body: { review: 'signature', phase: 0 } })
+  await driver.call(`GET ${V1}/rollouts/{rollout_id}/reviews`, { params })
+  await post('promote', params, { evidence_hash: '0'.repeat(64) })
+  await post('override', params, { reason: 'the meter was replaced' })
+  await post('override', params, { reason: 'and again by the same' })
+  await driver.call(`GET ${V1}/rollouts/{rollout_id}/report`, { params })
+  await post('roll-back', params, { reason: 'it quotes prices of last year' })
+  await post('start', params)
+  await driver.call(`GET ${V1}/rollouts/{rollout_id}/report`, { params })
+  await driver.call(`GET ${V1}/rollouts/{rollout_id}/report.md`, { params })
+  await post('compensations/retry', params, {})
+  await post('compensations/settle', params, {
+    job_id: 'job_01m7vps2w4k8r1y6t3z9b5n7qc',
+    effect_key: 'e',
+    note: 'by hand',
+  })
+}
+
+async function readiness(driver: Driver): Promise<void> {
+  const body = { subject: 'on_call_runbook', note: 'read it with those on call' }
+  await driver.call(`POST ${V1}/readiness/attestations`, { as: 'approver', body })
+  await driver.call(`POST ${V1}/readiness/attestations`, { body: { ...body, expires_at: 1 } })
+  await driver.call(`GET ${V1}/readiness`)
+}
+
+async function drills(driver: Driver): Promise<void> {
+  const params = { drill: 'deny' }
+  await driver.call(`PUT ${V1}/drills/{drill}`, { params, body: { owner: 'team:sre' } })
+  const report = { took_ms: 1, made: {}, checks: [{ name: 'it was tried', pass: true, detail: '' }] }
+  await driver.call(`POST ${V1}/drills/{drill}/runs`, { params, body: report })
+  await driver.call(`GET ${V1}/drills`)
+  await driver.call(`GET ${V1}/drills/{drill}`, { params, query: { limit: '5' } })
 }
 
 async function keysAndAudit(driver: Driver): Promise<void> {

@@ -6,9 +6,11 @@ import type { GroupRule, Identity } from '../../src/core/sign-on.js'
 import { APPROVE, buttonValue } from '../../src/core/slack.js'
 import { acceptInvitation, changePassword, closeAccount, invite } from '../../src/journey/accounts.js'
 import { approve } from '../../src/journey/approve.js'
+import { attest } from '../../src/journey/attest.js'
 import { putChannel, removeChannel } from '../../src/journey/channels.js'
 import { openClick } from '../../src/journey/chat.js'
 import { applyDirectory, disablePrincipal } from '../../src/journey/directory.js'
+import { recordDrill, scheduleDrill } from '../../src/journey/drills.js'
 import { createKey, makeKey, rotateKey } from '../../src/journey/keys.js'
 import { openAnswer } from '../../src/journey/links.js'
 import { remindOfKeys } from '../../src/journey/reminders.js'
@@ -388,6 +390,30 @@ export const PEOPLE: Scene[] = [
     name: 'channels: put again, for something else',
     arrange: (on) => put(on, ['approval.requested']),
     act: (on) => put(on, ['stop.raised']),
+  },
+  {
+    name: 'drills: one is owned and reported',
+    act: async (on) => {
+      const owned = await on.cast.ask((t) =>
+        scheduleDrill(t.world, t.admin, 'deny', { owner: 'sre', every_ms: 86_400_000 }),
+      )
+      if (done(owned)) on.cast.history.expects('drill owned', { kind: 'drill.scheduled', drill: 'deny', owner: 'sre' })
+      const checks = [{ name: 'it was tried', pass: true, detail: '' }]
+      const run = await on.cast.ask((t) =>
+        recordDrill(t.world, t.admin, 'deny', { took_ms: 1, made: {}, checks, figures: {} }),
+      )
+      if (done(run)) on.cast.history.expects('drill reported', { kind: 'drill.run', drill_id: run.drill_id })
+    },
+  },
+  {
+    name: 'attest: a person says what no row shows',
+    arrange: (on) => declare(on, [person(ADA)]),
+    act: async (on) => {
+      const said = { subject: 'on_call_runbook', note: 'read it' } as const
+      const word = await on.cast.ask((t) => attest(t.world, t.caller('approver', ADA), said))
+      if (done(word))
+        on.cast.history.expects('attested', { kind: 'readiness.attested', attestation_id: word.attestation_id })
+    },
   },
   {
     name: 'channels: removed',

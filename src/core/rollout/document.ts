@@ -26,6 +26,10 @@ export type Rest = (typeof RESTS)[number]
 export const ON_ROLLBACK = ['drain', 'cancel'] as const
 export type OnRollback = (typeof ON_ROLLBACK)[number]
 
+/** Who takes a phase whose gate passes upward: a person, or the plane by itself as soon as everything a person would need is there. */
+export const PROMOTIONS = ['manual', 'auto'] as const
+export type Promotion = (typeof PROMOTIONS)[number]
+
 /** The areas that somebody has to answer for, as the launch checklist names them (G10). */
 export const AREAS = ['reliability', 'governance', 'cost'] as const
 export type Owners = Record<(typeof AREAS)[number], string>
@@ -55,6 +59,7 @@ export interface RolloutDocument {
   routing: 'run' | `label:${string}`
   rest: Rest
   on_rollback: OnRollback
+  promotion: Promotion
   owners: Owners
   /** Who is told of every step (G10). Words as in `approval: {from}`. */
   stakeholders: string[]

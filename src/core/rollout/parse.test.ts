@@ -45,7 +45,7 @@ describe('a declaration', () => {
     expect(canary).toContainEqual(['success_rate_pct', { op: 'gte', value: 99 }])
     expect(canary).toContainEqual(['p95_latency_ms', { op: 'lte', times: 1.2, floor: 0 }])
     expect(canary).toContainEqual(['rollback_drill_passed', { op: 'eq', value: true }])
-    expect(document).toMatchObject({ routing: 'run', rest: 'stable', on_rollback: 'drain' })
+    expect(document).toMatchObject({ routing: 'run', rest: 'stable', on_rollback: 'drain', promotion: 'manual' })
     expect(document!.triggers.find(({ trigger }) => trigger === 'error_rate')).toMatchObject({ times: 2 })
     expect(parse({ phases: STANDARD_PHASES as never }).document).toEqual(document)
   })
@@ -88,8 +88,17 @@ describe('a declaration', () => {
     expect(faults({ stakeholders: ['everybody'] })).toEqual(['stakeholders[0]: is nobody'])
     expect(faults({ stakeholders: [] })).toEqual(['stakeholders: an empty list names nothing'])
     expect(faults({ rollout: 'Über uns' })).toEqual(['rollout: is no name'])
+    expect(parse({ promotion: 'auto' }).document).toMatchObject({ promotion: 'auto' })
+    expect(faults({ promotion: 'always' })).toEqual(["promotion: 'always' is not one of manual, auto"])
     expect(faults({ routing: 'label:' })).toEqual(['routing: is no routing key'])
     expect(faults({ reviewers: { from: ['role:approver'], need: 0 } })).toEqual(['reviewers.need: needs 1 to 10'])
+  })
+
+  test('names a version that a worker can declare in one word', () => {
+    for (const candidate of ['2 beta', '2@3', '.2', 'v'.repeat(101)])
+      expect(faults({ subject: { ...subject, candidate } })[0]).toContain('no version that a worker can declare')
+    expect(faults({ subject: { ...subject, name: 'my agent' } })[0]).toContain('no name that a worker can declare')
+    expect(faults({ subject: { ...subject, candidate: '2.0.1-rc.1+build' } })).toEqual([])
   })
 
   test('of a policy names snapshots by their digests, of another subject its name', () => {

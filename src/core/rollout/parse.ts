@@ -4,6 +4,7 @@ import {
   ON_ROLLBACK,
   type Owners,
   type Phase,
+  PROMOTIONS,
   RESTS,
   type Reviewers,
   RISK_FILTERS,
@@ -21,6 +22,7 @@ const KEYS = [
   'routing',
   'rest',
   'on_rollback',
+  'promotion',
   'owners',
   'stakeholders',
   'reviewers',
@@ -33,6 +35,9 @@ const MOST_PEOPLE = 50
 const ROLLOUT = /^[a-z0-9][a-z0-9-]{0,62}$/
 const LABEL = /^label:[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$/
 const SNAPSHOT = /^[0-9a-f]{64}$/
+/** Workers declare `NAME@VERSION` in one word: what they could not write, nobody could ever serve. */
+const VERSION = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$/
+const SERVED = /^[!-~]{1,300}$/
 
 /**
  * A rollout from what somebody declared, as JSON gives it (G1). Every fault comes with its place; the document is null where there is one.
@@ -54,6 +59,7 @@ function readRollout(reader: Reader, root: Place): RolloutDocument | null {
   if (rest === 'stable' && subject?.stable === null)
     reader.fault(fields.get('rest') ?? root, 'bad_value', 'there is no stable version', 'rest: shadow or manual')
   const on_rollback = readWord(reader, fields.get('on_rollback'), ON_ROLLBACK, 'drain')
+  const promotion = readWord(reader, fields.get('promotion'), PROMOTIONS, 'manual')
   const owners = readOwners(reader, needed('owners', 'owners: { reliability: …, governance: …, cost: … }'))
   const told = needed('stakeholders', 'stakeholders: [team:support]')
   const stakeholders = told === null ? null : reader.people(told, MOST_PEOPLE)
@@ -66,8 +72,9 @@ function readRollout(reader: Reader, root: Place): RolloutDocument | null {
     reviewers,
   })
   const triggers = readTriggers(reader, fields.get('rollback'))
-  if (!rollout || !subject || !rest || !on_rollback || !owners || !stakeholders || !routing || !phases) return null
-  return { rollout, subject, routing, rest, on_rollback, owners, stakeholders, phases, triggers }
+  if (!rollout || !subject || !rest || !on_rollback || !promotion || !owners || !stakeholders || !routing || !phases)
+    return null
+  return { rollout, subject, routing, rest, on_rollback, promotion, owners, stakeholders, phases, triggers }
 }
 
 function readWord<Word extends string>(reader: Reader, at: Place | undefined, words: readonly Word[], usual: Word) {
@@ -87,13 +94,23 @@ function readSubject(reader: Reader, at: Place | null): Subject | null {
   const kind = kindAt ? reader.word(kindAt, SUBJECT_KINDS) : null
   const stableAt = fields.get('stable')
   const version = (place: Place) => {
-    if (kind !== 'policy') return reader.name(place)
+    if (kind !== 'policy') {
+      const text = reader.name(place)
+      if (text === null || VERSION.test(text)) return text
+      return reader.fault(
+        place,
+        'bad_value',
+        'is no version that a worker can declare',
+        "letters, digits and ._+-, as '2.0'",
+      )
+    }
     if (typeof place.value === 'string' && SNAPSHOT.test(place.value)) return place.value
     return reader.fault(place, 'bad_value', 'is no digest of a snapshot', '64 hex digits')
   }
   const candidate = candidateAt ? version(candidateAt) : null
   const stable = stableAt === undefined || stableAt.value === null ? null : version(stableAt)
-  if (kind === null || candidate === null) return null
+  const isStableWrong = stable === null && stableAt !== undefined && stableAt.value !== null
+  if (kind === null || candidate === null || isStableWrong) return null
   if (candidate === stable) return reader.fault(at, 'bad_value', 'candidate and stable are the same')
   const nameAt = fields.get('name')
   if (kind === 'policy') {
@@ -101,7 +118,10 @@ function readSubject(reader: Reader, at: Place | null): Subject | null {
     return { kind, name: null, candidate, stable }
   }
   const name = nameAt === undefined ? reader.needed(fields, at, 'name') : reader.name(nameAt)
-  return typeof name === 'string' ? { kind, name, candidate, stable } : null
+  if (typeof name !== 'string') return null
+  if (!SERVED.test(name))
+    return reader.fault(nameAt ?? at, 'bad_value', 'is no name that a worker can declare', 'no spaces')
+  return { kind, name, candidate, stable }
 }
 
 function readOwners(reader: Reader, at: Place | null): Owners | null {

@@ -73,6 +73,8 @@ export class Reader {
 
   name(at: Place): string | null {
     const { value } = at
+    // The usual slip: YAML reads a bare 2.0 as the number 2.
+    if (typeof value === 'number') return this.fault(at, 'wrong_type', 'needs text', 'write it in quotes')
     if (typeof value !== 'string') return this.fault(at, 'wrong_type', 'needs text')
     if (NAME.test(value)) return value
     return this.fault(at, 'bad_value', `'${shown(value)}' is no name`, 'printable ASCII, at most 200 characters')

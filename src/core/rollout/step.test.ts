@@ -68,7 +68,7 @@ const events = (state: Rollout, now: number): RolloutEvent[] => [
   { event: 'pause', by: 'x', reason: 'r' },
   { event: 'resume', by: 'x' },
   promotion(state, now),
-  { event: 'override', by: 'x', reason: 'r', evidence_hash: null },
+  { event: 'override', key_id: null, by: 'x', reason: 'r', evidence_hash: null },
   { event: 'roll_back', by: 'x', reason: 'r', trigger: null },
 ]
 
@@ -167,6 +167,7 @@ describe('a promotion', () => {
   test('is the only way on but two people, and of these it speaks for ever', () => {
     const ask = (by: string, evidence_hash: string | null = 'e9'): RolloutEvent => ({
       event: 'override',
+      key_id: null,
       by,
       reason: `says ${by}`,
       evidence_hash,
@@ -236,7 +237,7 @@ test('in any order of events a phase is left only by its own evidence or by two 
         const chosen = [
           ...events(state, now).slice(0, 3),
           promotion(state, now, { outcome, phase: state.phase + off }),
-          { event: 'override', by, reason: 'r', evidence_hash } as const,
+          { event: 'override', key_id: null, by, reason: 'r', evidence_hash } as const,
           { event: 'roll_back', by, reason: 'r', trigger: null } as const,
         ][which]!
         const before = structuredClone(state)

@@ -19,6 +19,8 @@ export interface PhaseStep {
 
 export interface OverrideRequest {
   by: string
+  /** With which they said it: once it is revoked the request counts no more. */
+  key_id: string | null
   at: number
   reason: string
   evidence_hash: string | null
@@ -46,6 +48,9 @@ export interface Rollout {
   overridden: boolean
   ended_at: number | null
   ended_reason: string | null
+  /** Who took it back, and by which trigger where it went by itself. */
+  ended_by: string | null
+  ended_trigger: string | null
 }
 
 /** What a promotion points at. */
@@ -66,7 +71,7 @@ export type RolloutEvent =
   | { event: 'pause'; by: string; reason: string }
   | { event: 'resume'; by: string }
   | { event: 'promote'; by: string; evidence: GateEvidence }
-  | { event: 'override'; by: string; reason: string; evidence_hash: string | null }
+  | { event: 'override'; by: string; key_id: string | null; reason: string; evidence_hash: string | null }
   | { event: 'roll_back'; by: string; reason: string; trigger: string | null }
 
 /** Total over status × event: what is not listed is illegal. A draft has nothing to take back; what is over stays over. */
@@ -133,6 +138,8 @@ export function draft(
     overridden: false,
     ended_at: null,
     ended_reason: null,
+    ended_by: null,
+    ended_trigger: null,
   }
 }
 
@@ -235,12 +242,12 @@ const phaseOf = ({ document, phase }: Rollout): Phase => {
 /** The first asks and says why, the second, who has seen the same evidence, carries it out. It is on record for good (G3). */
 function override(
   state: Rollout,
-  { by, reason, evidence_hash }: Extract<RolloutEvent, { event: 'override' }>,
+  { by, key_id, reason, evidence_hash }: Extract<RolloutEvent, { event: 'override' }>,
   now: number,
 ): Stepped {
   const open = state.request
   if (open === null || now - open.at >= OVERRIDE_MS) {
-    const next = moved(state, { request: { by, at: now, reason, evidence_hash } })
+    const next = moved(state, { request: { by, key_id, at: now, reason, evidence_hash } })
     return done(next, fact('rollout.override_requested', next, by, now, { reason, evidence_hash }))
   }
   if (open.by === by) return refused('self_approval', 'You asked for it; another person carries it out')
@@ -291,6 +298,8 @@ function rollBack(
     request: null,
     ended_at: now,
     ended_reason: reason,
+    ended_by: by,
+    ended_trigger: trigger,
   })
   const said = fact('rollout.rolled_back', next, by, now, { reason, trigger, overridden: next.overridden })
   return done(next, said, [{ effect: 'end_leases', how: state.document.on_rollback }, { effect: 'compensate' }])

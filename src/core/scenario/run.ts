@@ -56,7 +56,10 @@ export interface Replayed {
 }
 
 /** Of which a report shows examples; the counts are of all. */
-const MOST_FINDINGS = 500
+export const MOST_FINDINGS = 500
+
+/** A run of a suite, one run of the door at a time: on a server others have their turns in between. */
+export type Replaying = Generator<void, Replayed>
 
 /**
  * Puts a suite to the door of a snapshot, with no side effects (G5). An answer milder than a scenario's `at_least`, to it or to any variant,
@@ -70,6 +73,20 @@ export function replay(
   now: number,
   log: (entry: ReplayEntry) => void = () => {},
 ): Replayed {
+  const running = replaying(policy, scenarios, now, log)
+  for (;;) {
+    const { done, value } = running.next()
+    if (done) return value
+  }
+}
+
+/** The same, step by step. */
+export function* replaying(
+  policy: CompiledPolicy,
+  scenarios: readonly Scenario[],
+  now: number,
+  log: (entry: ReplayEntry) => void = () => {},
+): Replaying {
   const done: Replayed = {
     policy_snapshot: shortForm(policy.digest),
     digest: policy.digest,
@@ -85,8 +102,11 @@ export function replay(
   }
   for (const scenario of scenarios) {
     one(policy, scenario, null, scenario.job, now, done, log)
-    for (const { name, job } of variantsOf(scenario.job, scenario.vary))
+    yield
+    for (const { name, job } of variantsOf(scenario.job, scenario.vary)) {
       one(policy, scenario, name, job, now, done, log)
+      yield
+    }
   }
   return done
 }
@@ -135,6 +155,9 @@ function one(
   })
 }
 
+/** Nobody is asked. */
+export const isDoneAlone = (decision: DecisionWord) => decision === 'ALLOW' || decision === 'ALLOW_WITH_CONSTRAINTS'
+
 function faultOf(
   scenario: Scenario,
   variant: string | null,
@@ -146,6 +169,5 @@ function faultOf(
   if (severity > DECISIONS.indexOf(at_least)) return 'bypass'
   if (variant !== null) return null
   if (at_most !== null && severity < DECISIONS.indexOf(at_most)) return 'overblocked'
-  const isDoneAlone = decision === 'ALLOW' || decision === 'ALLOW_WITH_CONSTRAINTS'
-  return repeats && isDoneAlone && !idempotency_key && !evaluation.job_class.idempotent ? 'duplicate' : null
+  return repeats && isDoneAlone(decision) && !idempotency_key && !evaluation.job_class.idempotent ? 'duplicate' : null
 }

@@ -16,6 +16,8 @@ export const JOB = {
   workflow: 'review',
   agent: AGENT,
   agent_version: null,
+  rollout_id: null,
+  variant: null,
   requested_by: AGENT,
   topic: 'job.repo.read',
   labels: { team: 'platform' },

@@ -1,6 +1,8 @@
 import { APPROVAL_EXAMPLES } from './approval-examples.js'
 import { AUTONOMY_EXAMPLES, SHADOWED } from './autonomy-examples.js'
 import { CHANNEL_EXAMPLES } from './channel-examples.js'
+import { COMPENSATION_EXAMPLES } from './compensation-examples.js'
+import { DRILL_EXAMPLES } from './drill-examples.js'
 import {
   ACCEPTED,
   AGENT,
@@ -32,6 +34,10 @@ import {
   STORED,
   TEAM,
 } from './example-rows.js'
+import { GATE_EXAMPLES } from './gate-examples.js'
+import { READINESS_EXAMPLES } from './readiness-examples.js'
+import { REPLAY_EXAMPLES } from './replay-examples.js'
+import { ROLLOUT_EXAMPLES } from './rollout-examples.js'
 import { SESSION_EXAMPLES } from './session-examples.js'
 
 /**
@@ -172,9 +178,11 @@ export const EXAMPLES = {
         overruled: [],
         denied_by_class: null,
       },
+      reproduced: true,
     },
   },
   ...APPROVAL_EXAMPLES,
+  ...GATE_EXAMPLES,
   'policy.get': { response: { ...SNAPSHOT, files: FILES } },
   'policy.evaluate': {
     request: { job: DEPLOY },
@@ -251,6 +259,7 @@ export const EXAMPLES = {
         },
       ],
       next: null,
+      share: 1,
     },
   },
   'dead_letters.list': {
@@ -448,6 +457,11 @@ export const EXAMPLES = {
   },
   ...AUTONOMY_EXAMPLES,
   ...CHANNEL_EXAMPLES,
+  ...DRILL_EXAMPLES,
+  ...READINESS_EXAMPLES,
+  ...REPLAY_EXAMPLES,
+  ...ROLLOUT_EXAMPLES,
+  ...COMPENSATION_EXAMPLES,
   ...SESSION_EXAMPLES,
   'metrics.measurements': {
     response: {

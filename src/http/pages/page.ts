@@ -43,15 +43,15 @@ export interface Page {
   body: string
 }
 
-/** A whole page around some HTML of ours. `title` is text. */
-export function htmlPage(status: number, title: string, main: string): Page {
+/** A whole page around some HTML of ours. `title` is text; `style` goes behind the style that all pages share. */
+export function htmlPage(status: number, title: string, main: string, style = ''): Page {
   const body = `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${html(title)} · Sallyport</title>
-<style>${STYLE}</style>
+<style>${STYLE}${style}</style>
 </head>
 <body>
 <main>

@@ -1,5 +1,7 @@
+import type { GateAsked } from '../../journey/gate.js'
 import type { Changer } from '../../loops/changer.js'
 import type { Dispatcher } from '../../loops/dispatcher.js'
+import type { Loop } from '../../loops/loop.js'
 import type { Couriers } from '../../platform/courier.js'
 import type { World } from '../../store/world.js'
 import type { Authenticator } from '../auth.js'
@@ -15,15 +17,21 @@ import { type AuditEvents, auditRoutes } from './audit.js'
 import { autonomyRoutes } from './autonomy.js'
 import { breakerRoutes } from './breakers.js'
 import { channelRoutes } from './channels.js'
+import { compensationRoutes } from './compensations.js'
 import { deadLetterRoutes } from './dead-letters.js'
 import { decisionRoutes } from './decisions.js'
 import { directoryRoutes } from './directory.js'
+import { drillRoutes } from './drills.js'
+import { gateRoutes } from './gates.js'
 import { grantRoutes } from './grants.js'
 import { jobRoutes } from './jobs.js'
 import { keyRoutes } from './keys.js'
 import { linkRoutes } from './links.js'
 import { type MetricsServed, metricsRoutes } from './metrics.js'
 import { policyRoutes } from './policy.js'
+import { readinessRoutes } from './readiness.js'
+import { replayRoutes } from './replays.js'
+import { rolloutRoutes } from './rollouts.js'
 import { sessionRoutes } from './sessions.js'
 import { signOnRoutes } from './sign-on.js'
 import { slackRoutes } from './slack.js'
@@ -39,7 +47,9 @@ export interface Served {
   open: OpenCalls
   changer: Changer
   dispatcher: Dispatcher
+  replayer: Loop
   publicKey: Uint8Array
+  gate: GateAsked
   events: AuditEvents
   headOf: HeadOf
   health: Health
@@ -56,7 +66,9 @@ export function allRoutes({
   open,
   changer,
   dispatcher,
+  replayer,
   publicKey,
+  gate,
   events,
   headOf,
   health,
@@ -74,9 +86,15 @@ export function allRoutes({
     ...grantRoutes(world),
     ...absenceRoutes(world),
     ...policyRoutes(world, changer),
+    ...replayRoutes(world, replayer),
     ...deadLetterRoutes(world),
     ...stopRoutes(world),
     ...breakerRoutes(world),
+    ...rolloutRoutes(world),
+    ...gateRoutes(world, gate),
+    ...compensationRoutes(world),
+    ...drillRoutes(world),
+    ...readinessRoutes(world),
     ...workerRoutes(world, dispatcher, headOf),
     ...auditRoutes(world, publicKey, events),
     ...keyRoutes(world, auth, open),

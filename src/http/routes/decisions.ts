@@ -3,6 +3,7 @@ import { may } from '../../core/access.js'
 import { shortForm } from '../../core/binding.js'
 import { Problem } from '../../errors.js'
 import { decisionWithWhy } from '../../journey/explain.js'
+import { remade } from '../../store/remade.js'
 import type { World } from '../../store/world.js'
 import type { Route } from '../route.js'
 
@@ -19,6 +20,7 @@ export function decisionRoutes(world: World): Route[] {
       async handler({ caller, params }) {
         const { row, why } = await decisionWithWhy(world, caller, params.decision_id as string)
         if (!may(caller, 'jobs:read') && row.agent !== caller.principal) throw new Problem('not_found')
+        const again = await remade(world, caller.tenant, row.decision_id)
         const {
           decision_id,
           door,
@@ -49,6 +51,7 @@ export function decisionRoutes(world: World): Route[] {
             policy_snapshot: shortForm(snapshot),
             snapshot_digest: snapshot,
             why,
+            reproduced: again?.same ?? null,
           },
         }
       },

@@ -65,6 +65,7 @@ export function workerRoutes(world: World, dispatcher: Dispatcher, headOf: HeadO
           topics: claim.topics,
           capacity: claim.capacity,
           enforces: claim.enforces ?? [],
+          serves: claim.serves ?? [],
           effects: claim.effects ?? 'recorded',
         }
         const leases = await dispatcher.claim(claiming, claim.wait_ms ?? 0, signal)
@@ -97,7 +98,11 @@ export function workerRoutes(world: World, dispatcher: Dispatcher, headOf: HeadO
       errors: ['invalid', 'lease_lost', 'effect_refused'],
       async handler({ caller, body }) {
         const request = body as Workers.Effect
-        assertNoCredential({ '/key': request.key })
+        const { compensation } = request
+        assertNoCredential({
+          '/key': request.key,
+          ...(compensation === undefined ? {} : { '/compensation/topic': compensation.topic }),
+        })
         return { body: await effect(world, caller, request) }
       },
     },

@@ -208,7 +208,7 @@ export class Ledger {
 
   #send({ batch, batchId, at, audit }: Flight): Promise<Loser[]> {
     const admin = batch[0]?.intent.admin
-    if (admin) return writeAdmin(this.#db, batchId, at, admin, audit)
+    if (admin) return writeAdmin(this.#db, batchId, at, admin, audit, batch[0]?.intent.facts)
     const entries = batch.map(
       ({ intent }, n): Entry => ({
         n,

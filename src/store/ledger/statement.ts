@@ -1,5 +1,13 @@
+import { ATTESTATION_COLUMNS } from '../attestations.js'
+import { COMPENSATION_COLUMNS, COMPENSATION_MUTABLE, RECOVERY_COLUMNS, RECOVERY_MUTABLE } from '../compensations.js'
+import { DRILL_RUN_COLUMNS, DRILL_SCHEDULE_COLUMNS, DRILL_SCHEDULE_MUTABLE } from '../drills.js'
+import { EVIDENCE_COLUMNS } from '../evidence.js'
 import { JOB_COLUMNS } from '../jobs.js'
 import { LEASE_COLUMNS } from '../leases.js'
+import { REPLAY_COLUMNS, REPLAY_MUTABLE } from '../replays.js'
+import { REVIEW_COLUMNS } from '../rollout-reviews.js'
+import { ROLLOUT_COLUMNS, ROLLOUT_MUTABLE } from '../rollouts.js'
+import { SAMPLE_COLUMNS } from '../samples.js'
 
 const COLUMNS = {
   jobs: `${JOB_COLUMNS.columns}, input, context, tiles`,
@@ -90,6 +98,12 @@ const CHAIN_LOSERS = `SELECT -1 AS n, CASE WHEN (x.tenant, x.writer) IN (SELECT 
 const AHEAD = `(t.window_start > excluded.window_start + (SELECT max(s.period_ms) FROM spends s WHERE s.tenant = t.tenant AND s.key = t.key AND s.kind = 'rate'))`
 /** 1, or a division by zero where another node made the counter after it was looked for here: the batch is sent again. */
 const COUNTED = `(CASE WHEN EXISTS (SELECT 1 FROM counters c WHERE c.tenant = t.tenant AND c.key = t.key) THEN 1 ELSE 0 END)`
+
+/** By the store and not by a clock: of two effects that two nodes commit in one millisecond one is still the later. */
+const NEXT_ORDINAL = `CASE WHEN x.ordinal = 0 THEN nextval('compensation_order') ELSE x.ordinal END`
+/** Which tiles speak of a rollout: several entries of one tile are one row. */
+const rolloutTiles = () =>
+  `${insert('rollout_tiles', 'tenant, rollout_id, writer, seq', 'rolloutTiles')} ON CONFLICT (rollout_id, writer, seq, tenant) DO NOTHING`
 
 interface Part {
   /** CTEs that read and lock, before anything is decided. */
@@ -186,11 +200,47 @@ turned AS (
 u_snapshots AS (
   UPDATE policy_snapshots t SET activated_at = x.at, replaced = coalesce(x.replaced, t.replaced) FROM activated x, go WHERE go.ok AND t.tenant = x.tenant AND t.digest = x.digest)`,
   },
+  undoing: {
+    checks: `undone AS (SELECT x.n, x.tenant, x.job_id, x.effect_key, x.version - 1 AS version
+  FROM json_to_recordset({compensations}::json) AS x(n int, tenant text, job_id text, effect_key text, version int)),
+undone_held AS (
+  SELECT x.n, c.job_id, c.effect_key, c.version FROM undone x JOIN compensations c ON c.tenant = x.tenant AND c.job_id = x.job_id AND c.effect_key = x.effect_key
+  ORDER BY c.tenant, c.job_id, c.effect_key FOR UPDATE OF c),
+recovering AS (SELECT x.n, x.tenant, x.rollout_id, x.version - 1 AS version, x.recovered_at
+  FROM json_to_recordset({recoveries}::json) AS x(n int, tenant text, rollout_id text, version int, recovered_at bigint)),
+recovering_held AS (
+  SELECT x.n, r.rollout_id, r.version FROM recovering x JOIN recoveries r ON r.tenant = x.tenant AND r.rollout_id = x.rollout_id
+  ORDER BY r.tenant, r.rollout_id FOR UPDATE OF r)`,
+    losers: `SELECT n, 'version' FROM undone WHERE version > 0 AND (n, job_id, effect_key, version) NOT IN (SELECT n, job_id, effect_key, version FROM undone_held)
+  UNION ALL SELECT u.n, 'version' FROM undone u WHERE u.version = 0 AND (u.n, u.job_id, u.effect_key) IN (SELECT n, job_id, effect_key FROM undone_held)
+  UNION ALL SELECT n, 'version' FROM recovering WHERE version > 0 AND (n, rollout_id, version) NOT IN (SELECT n, rollout_id, version FROM recovering_held)
+  UNION ALL SELECT n, 'version' FROM recovering r WHERE r.version = 0 AND (r.n, r.rollout_id) IN (SELECT n, rollout_id FROM recovering_held)
+  UNION ALL SELECT r.n, 'version' FROM recovering r WHERE r.recovered_at IS NOT NULL AND EXISTS (SELECT 1 FROM compensations c
+    WHERE c.rollout_id = r.rollout_id AND c.tenant = r.tenant AND c.status IN ('registered', 'asked', 'blocked'))`,
+    writes: `w_compensations AS (${insert('compensations', COMPENSATION_COLUMNS, 'compensations').replace('x.ordinal', NEXT_ORDINAL)}
+  ON CONFLICT (tenant, job_id, effect_key) DO UPDATE SET (${COMPENSATION_MUTABLE}) = ROW(${prefixed('excluded', COMPENSATION_MUTABLE)})
+  WHERE compensations.version = excluded.version - 1),
+w_recoveries AS (${insert('recoveries', RECOVERY_COLUMNS, 'recoveries')}
+  ON CONFLICT (tenant, rollout_id) DO UPDATE SET (${RECOVERY_MUTABLE}) = ROW(${prefixed('excluded', RECOVERY_MUTABLE)})
+  WHERE recoveries.version = excluded.version - 1),
+late AS (SELECT DISTINCT x.tenant, x.rollout_id FROM json_to_recordset({compensations}::json) AS x(tenant text, rollout_id text, status text) WHERE x.status = 'registered'),
+u_recovered AS (UPDATE rollouts t SET recovered_at = x.recovered_at FROM recovering x, go WHERE go.ok AND t.tenant = x.tenant AND t.rollout_id = x.rollout_id
+  AND t.recovered_at IS DISTINCT FROM x.recovered_at AND (t.tenant, t.rollout_id) NOT IN (SELECT tenant, rollout_id FROM late)),
+u_late AS (UPDATE rollouts t SET recovered_at = NULL FROM late x, go
+  WHERE go.ok AND t.tenant = x.tenant AND t.rollout_id = x.rollout_id AND t.recovered_at IS NOT NULL)`,
+  },
+  gates: {
+    // Worked out by two nodes at the same instant it is the same evidence.
+    writes: `w_evidence AS (${insert('gate_evidence', EVIDENCE_COLUMNS, 'evidence')} ON CONFLICT (tenant, evidence_hash) DO NOTHING),
+w_reviews AS (${insert('rollout_reviews', REVIEW_COLUMNS, 'reviews')})`,
+  },
+  samples: { writes: `w_samples AS (${insert('rollout_samples', SAMPLE_COLUMNS, 'samples')})` },
   rare: {
     writes: `w_writers AS (${insert('audit_writers', COLUMNS.writers, 'writers')}),
 u_spoken AS (
   UPDATE jobs t SET tiles = t.tiles || x.tiles FROM json_populate_recordset(NULL::jobs, {spoken}::json) x, go
   WHERE go.ok AND t.tenant = x.tenant AND t.job_id = x.job_id),
+w_rollout_tiles AS (${rolloutTiles()}),
 u_erase AS (
   UPDATE payloads t SET body = NULL, salt = '' FROM json_populate_recordset(NULL::payloads, {erase}::json) x, go
   WHERE go.ok AND t.tenant = x.tenant AND t.ptr = x.ptr)`,
@@ -274,6 +324,15 @@ w_autonomy AS (${insert('autonomy', COLUMNS.autonomy, 'autonomy')}
   ON CONFLICT (tenant, agent) DO UPDATE SET (${COLUMNS.autonomyMutable}) = ROW(${prefixed('excluded', COLUMNS.autonomyMutable)})),
 w_workflows AS (${insert('workflows', COLUMNS.workflows, 'workflows')}
   ON CONFLICT (tenant, workflow) DO UPDATE SET (${COLUMNS.workflowsMutable}) = ROW(${prefixed('excluded', COLUMNS.workflowsMutable)})),
+w_rollouts AS (${insert('rollouts', ROLLOUT_COLUMNS, 'rollouts')}
+  ON CONFLICT (tenant, rollout_id) DO UPDATE SET (${ROLLOUT_MUTABLE}) = ROW(${prefixed('excluded', ROLLOUT_MUTABLE)})),
+w_replays AS (${insert('replays', REPLAY_COLUMNS, 'replays')}
+  ON CONFLICT (tenant, replay_id) DO UPDATE SET (${REPLAY_MUTABLE}) = ROW(${prefixed('excluded', REPLAY_MUTABLE)})
+  WHERE replays.status = 'running' AND replays.tries = excluded.tries),
+w_attestations AS (${insert('attestations', ATTESTATION_COLUMNS, 'attestations')}),
+w_drill_runs AS (${insert('drill_runs', DRILL_RUN_COLUMNS, 'drillRuns')}),
+w_drill_schedules AS (${insert('drill_schedules', DRILL_SCHEDULE_COLUMNS, 'drillSchedules')}
+  ON CONFLICT (tenant, drill) DO UPDATE SET (${DRILL_SCHEDULE_MUTABLE}) = ROW(${prefixed('excluded', DRILL_SCHEDULE_MUTABLE)})),
 w_channels AS (${insert('channels', COLUMNS.channels, 'channels')}
   ON CONFLICT (tenant, channel) DO UPDATE SET (${COLUMNS.channelsMutable}) = ROW(${prefixed('excluded', COLUMNS.channelsMutable)})),
 d_channels AS (DELETE FROM channels t USING json_populate_recordset(NULL::channels, {removedChannels}::json) x, go WHERE go.ok AND t.tenant = x.tenant AND t.channel = x.channel),
@@ -285,6 +344,7 @@ w_sign_on_groups AS (${insert('sign_on_groups', COLUMNS.signOnGroups, 'signOnGro
   ON CONFLICT (tenant, group_name) DO UPDATE SET (${COLUMNS.signOnGroupsMutable}) = ROW(${prefixed('excluded', COLUMNS.signOnGroupsMutable)})),
 d_sign_on_groups AS (DELETE FROM sign_on_groups t USING json_populate_recordset(NULL::sign_on_groups, {removedSignOnGroups}::json) x, go WHERE go.ok AND t.tenant = x.tenant AND t.group_name = x.group_name),
 w_archives AS (${insert('audit_archives', COLUMNS.archives, 'archives')}),
+w_rollout_tiles AS (${rolloutTiles()}),
 w_tiles AS (${insert('audit_tiles', COLUMNS.tiles, 'tiles')}),
 w_writers AS (${insert('audit_writers', COLUMNS.writers, 'writers')})
 SELECT n, why FROM losers`)

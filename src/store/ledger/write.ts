@@ -4,22 +4,30 @@ import type { Fact } from '../../core/audit.js'
 import type { Autonomy } from '../../core/autonomy.js'
 import type { Breaker } from '../../core/breaker.js'
 import type { Channel } from '../../core/channel.js'
+import type { DrillRun, DrillSchedule } from '../../core/drill.js'
 import type { Absence } from '../../core/flow.js'
+import type { RolloutReview } from '../../core/gates/review.js'
 import type { GrantRow } from '../../core/grant.js'
 import { decisionIdOf, type Job } from '../../core/job.js'
 import type { Effect, Lease } from '../../core/lease.js'
 import type { Principal, Team } from '../../core/principal.js'
+import type { Attestation } from '../../core/readiness/facts.js'
+import type { Replay } from '../../core/replay.js'
+import type { Compensation, Recovery } from '../../core/rollout/compensation.js'
+import { samplesOf } from '../../core/rollout/sample.js'
 import type { Account, Subject } from '../../core/sign-on.js'
 import type { Stop } from '../../core/stop.js'
 import type { OpenedWorkflow } from '../../core/workflow.js'
 import type { Db, Param } from '../../platform/db/seam.js'
 import type { ArchiveFileRow } from '../archives.js'
 import { type DecisionRow, verdictOf } from '../decisions.js'
+import type { EvidenceRow } from '../evidence.js'
 import type { IdempotencyRow } from '../idempotency.js'
 import { jobRow, jobUpdate } from '../jobs.js'
 import type { KeyRow } from '../keys.js'
 import { leaseEnd, leaseRow } from '../leases.js'
 import { ownPayload, type PayloadRow, pointerTo, salted } from '../payloads.js'
+import type { RolloutStored } from '../rollouts.js'
 import type { GroupRow } from '../sign-on.js'
 import type { SnapshotRow } from '../snapshots.js'
 import { textArray } from '../text-array.js'
@@ -41,8 +49,12 @@ export interface Rows {
   beats?: Pick<Lease, 'tenant' | 'lease_id' | 'beat_at' | 'expires_at' | 'progress'>[]
   effects?: Effect[]
   idempotency?: IdempotencyRow[]
+  evidence?: EvidenceRow[]
+  reviews?: RolloutReview[]
   /** A stored snapshot becomes the active one with the end of the job that asked for it; `epoch` follows the one the job was let through under. */
   activations?: { tenant: string; digest: string; replaced: string | null; epoch: number; at: number }[]
+  compensations?: Compensation[]
+  recoveries?: Recovery[]
 }
 
 /** Rare rows: they go in a batch of their own, so that the hot statement stays small. */
@@ -66,8 +78,13 @@ export interface AdminRows {
   workflows?: OpenedWorkflow[]
   stops?: Stop[]
   breakers?: Breaker[]
+  attestations?: Attestation[]
   absences?: Absence[]
   grants?: GrantRow[]
+  rollouts?: RolloutStored[]
+  replays?: Replay[]
+  drillRuns?: DrillRun[]
+  drillSchedules?: DrillSchedule[]
 }
 
 export interface Spend {
@@ -141,8 +158,17 @@ export async function writeBatch(
     effects: all('effects'),
     beats: all('beats'),
     erase: all('erase'),
+    evidence: all('evidence'),
+    reviews: all('reviews'),
     activations: entries.flatMap((e) => (e.rows.activations ?? []).map((row) => ({ n: e.n, ...row }))),
     views: views.rows,
+    compensations: entries.flatMap((e) => (e.rows.compensations ?? []).map((row) => ({ n: e.n, ...row }))),
+    recoveries: entries.flatMap((e) => (e.rows.recoveries ?? []).map((row) => ({ n: e.n, ...row }))),
+    rolloutTiles: rolloutTiles(
+      entries.flatMap(({ facts }) => facts),
+      audit,
+    ),
+    samples: sampled(entries, audit),
     ...tileRows(audit, texts),
   }
   const statement = commitOf(PART_NAMES.filter((part) => HOLDS[part].some((name) => rows[name]?.length)))
@@ -163,7 +189,33 @@ const HOLDS: Record<PartName, readonly string[]> = {
   texts: ['payloads', 'decisions'],
   people: ['approvals', 'answered'],
   activations: ['activations'],
-  rare: ['writers', 'spoken', 'erase'],
+  undoing: ['compensations', 'recoveries'],
+  gates: ['evidence', 'reviews'],
+  samples: ['samples'],
+  rare: ['writers', 'spoken', 'rolloutTiles', 'erase'],
+}
+
+/** What rollouts are measured by, each with the tile that its step's facts are in. */
+function sampled(entries: readonly Entry[], { tiles }: TileWrites): object[] {
+  const found: object[] = []
+  for (const { rows, facts } of entries)
+    for (const sample of samplesOf(rows, facts)) {
+      const tile = tiles.find((each) => each.tenant === sample.tenant)
+      if (tile !== undefined) found.push({ ...sample, writer: tile.writer, seq: tile.seq, n: found.length })
+    }
+  return found
+}
+
+/** Of the entries about rollouts themselves; those of their jobs are found by the jobs. */
+function rolloutTiles(facts: readonly Fact[], { tiles }: TileWrites): object[] {
+  const found = new Map<string, object>()
+  for (const { kind, tenant, rollout_id } of facts) {
+    if (!kind.startsWith('rollout.') || typeof rollout_id !== 'string') continue
+    const tile = tiles.find((each) => each.tenant === tenant)
+    if (tile !== undefined)
+      found.set(`${tenant}/${rollout_id}`, { tenant, rollout_id, writer: tile.writer, seq: tile.seq })
+  }
+  return [...found.values()]
 }
 
 /** Under which values of their gate the steps were decided: a hundred of one tenant nearly always share theirs. */
@@ -280,7 +332,15 @@ function placed(entries: readonly Entry[], sent: Texts, tileOf: (tenant: string)
   return { jobs, moved, leases, payloads, decisions, spoken: [...spoken.values()] }
 }
 
-export function writeAdmin(db: Db, batchId: string, at: number, rows: AdminRows, audit: TileWrites): Promise<Loser[]> {
+export function writeAdmin(
+  db: Db,
+  batchId: string,
+  at: number,
+  rows: AdminRows,
+  audit: TileWrites,
+  facts: readonly Fact[] = [],
+): Promise<Loser[]> {
   const texts = new Texts()
-  return send(db, COMMIT_ADMIN, batchId, at, { ...rows, ...tileRows(audit, texts) }, texts)
+  const all = { ...rows, rolloutTiles: rolloutTiles(facts, audit), ...tileRows(audit, texts) }
+  return send(db, COMMIT_ADMIN, batchId, at, all, texts)
 }
