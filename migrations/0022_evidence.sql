@@ -25,9 +25,10 @@ CREATE TABLE gate_looks (
   from_at    bigint  NOT NULL,
   clean      boolean NOT NULL,
   at         bigint  NOT NULL,
-  PRIMARY KEY (tenant, rollout_id, to_at)
+  PRIMARY KEY (tenant, rollout_id, to_at, clean) -- of two looks at one window, one of which was not clean, both stand
 );
 CREATE INDEX gate_looks_unclean ON gate_looks (tenant, rollout_id, to_at) WHERE NOT clean;
+CREATE INDEX gate_looks_unclean_since ON gate_looks (tenant, rollout_id, at) WHERE NOT clean;
 CREATE INDEX gate_looks_old ON gate_looks (at);
 
 -- What was seen of a trigger. A look that saw nothing leaves no row: it adds nothing, and its absence is what makes a trigger blind.
@@ -50,6 +51,7 @@ CREATE TABLE rollout_watches (
   rollout_id text   NOT NULL,
   watched_at bigint NULL,                  -- when its triggers were last looked at
   blind      jsonb  NOT NULL DEFAULT '{}', -- trigger → since when nothing was seen, and whether that was said
+  breaching  jsonb  NOT NULL DEFAULT '[]', -- triggers that see too much, though not for long enough yet
   gate_at    bigint NOT NULL DEFAULT 0,    -- the gate is not asked before
   PRIMARY KEY (tenant, rollout_id)
 );

@@ -18,6 +18,7 @@ CREATE TABLE compensations (
   next_at      bigint NULL, -- not asked before
   tries        int    NOT NULL,
   raised_by    text   NULL, -- the person who wants it now: they do not approve it
+  barred       jsonb  NOT NULL, -- who does not approve it either: who registered it, took the rollout back or asked for it before
   comp_job_id  text   NULL, -- the job that does it, or did last
   decision_id  text   NULL, -- of the last time it was put to the first door
   asked_at     bigint NULL,
@@ -28,6 +29,8 @@ CREATE TABLE compensations (
 -- By rollout first: an index that begins with tenant was once taken for look-ups by id.
 CREATE INDEX compensations_of_rollout ON compensations (rollout_id, tenant, status, ordinal);
 CREATE INDEX compensations_of_run ON compensations (run_id, rollout_id, tenant) WHERE status IN ('registered', 'asked', 'blocked');
+
+CREATE INDEX compensations_by_job ON compensations (comp_job_id, tenant) WHERE comp_job_id IS NOT NULL;
 
 -- What came of a rollback so far. The first look makes it.
 CREATE TABLE recoveries (

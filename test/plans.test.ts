@@ -231,15 +231,22 @@ async function fill(): Promise<void> {
   const columns = await query<{ name: string; col: string; text: boolean }>(
     `SELECT DISTINCT c.relname::text AS name, a.attname::text AS col, t.typcategory = 'S' AS text FROM pg_index i
      JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY(i.indkey)
-     JOIN pg_type t ON t.oid = a.atttypid WHERE i.indisunique AND n.nspname = 'public' AND c.relname <> 'schema_migrations'`,
+     JOIN pg_type t ON t.oid = a.atttypid WHERE i.indisunique AND n.nspname = 'public' AND c.relname <> 'schema_migrations' AND t.typcategory <> 'B'`,
+  )
+  // Generated columns are nobody's to write.
+  const written = await query<{ name: string; cols: string }>(
+    `SELECT c.relname::text AS name, string_agg('x.' || quote_ident(a.attname), ', ') AS cols FROM pg_attribute a
+     JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'public' AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' GROUP BY c.relname`,
   )
   for (const name of new Set(columns.map((column) => column.name))) {
     const unique = columns.filter((column) => column.name === name)
     const apart = unique.length === 1 ? unique : unique.filter(({ col }) => col !== 'tenant')
     const values = apart.map(({ col, text }) => `'${col}', r.${col} ${text ? "|| '-' || i" : '+ i'}`)
+    const cols = written.find((table) => table.name === name)?.cols ?? ''
     await query(`ALTER TABLE ${name} SET (autovacuum_enabled = false)`)
     await query(
-      `INSERT INTO ${name} SELECT x.* FROM (SELECT * FROM ${name} LIMIT 1) r CROSS JOIN generate_series(1, ${ROWS}) i CROSS JOIN LATERAL
+      `INSERT INTO ${name} (${cols.replaceAll('x.', '')}) SELECT ${cols} FROM (SELECT * FROM ${name} LIMIT 1) r CROSS JOIN generate_series(1, ${ROWS}) i CROSS JOIN LATERAL
        jsonb_populate_record(NULL::${name}, to_jsonb(r) || jsonb_build_object(${values.join(', ')})) x ON CONFLICT DO NOTHING`,
     )
   }

@@ -99,7 +99,7 @@ describe('sallyport rollouts', () => {
     expect(await exits(`promote ${id} --evidence ${'f'.repeat(64)}`)).toBe(EXIT.notFound)
     expect(await exits(`override ${id} --reason launch`)).toBe(EXIT.done)
     expect(await exits(`override ${id} --reason launch`)).toBe(EXIT.forbidden)
-    expect(await exits(`override ${id} --reason launch --evidence ${'f'.repeat(64)}`, 'person:ben')).toBe(EXIT.no)
+    expect(await exits(`override ${id} --reason launch --evidence ${'f'.repeat(64)}`, 'person:ben')).toBe(EXIT.notFound)
     expect(await exits(`check ${join(home, 'none.yaml')}`)).toBe(EXIT.notFound)
   })
 

@@ -245,8 +245,8 @@ describe(`${proves('G7')} its steps`, () => {
     })
     const other = 'a'.repeat(64)
     expect(await refused(at.ben.rollouts.override(at.id, 'yes', other))).toMatchObject({
-      code: 'evidence_stale',
-      status: 409,
+      code: 'not_found',
+      status: 404,
     })
     const done = await at.ben.rollouts.override(at.id, 'looked at it')
     expect(done).toMatchObject({ share: 50, phase: { n: 1, name: 'half' }, overridden: true, request: null })

@@ -47,6 +47,8 @@ function declaration(name, subject, share = 5, window = '10m') {
   }
   return {
     rollout: name,
+    // The load's jobs say one team, so all of them fall on one side: nobody serves a candidate here.
+    routing: 'label:team',
     subject: { ...subject, candidate: '2', stable: '1' },
     owners: { reliability: 'a', governance: 'b', cost: 'c' },
     stakeholders: ['role:operator'],
@@ -63,14 +65,18 @@ function declaration(name, subject, share = 5, window = '10m') {
   }
 }
 
+/** One under which the load's work is the stable version's: the side is drawn by the rollout's id. */
 async function start(plane, given) {
-  const { rollout_id } = await call(plane, 'POST', '/rollouts', { declaration: given })
-  await call(plane, 'POST', `/rollouts/${rollout_id}/start`, {})
-  return rollout_id
+  for (;;) {
+    const { rollout_id } = await call(plane, 'POST', '/rollouts', { declaration: given })
+    await call(plane, 'POST', `/rollouts/${rollout_id}/start`, {})
+    const { variant } = await call(plane, 'GET', `/rollouts/${rollout_id}/assignment?key=web`)
+    if (variant !== 'candidate') return rollout_id
+    await call(plane, 'POST', `/rollouts/${rollout_id}/roll-back`, { reason: 'drawn the other way' })
+  }
 }
 
 async function submits() {
-  const agent = 'agent:default'
   const subjects = [
     { name: 'none', make: async () => {} },
     { name: `${ROLLOUTS}, of other work`, make: (plane) => many(plane) },
@@ -78,7 +84,7 @@ async function submits() {
       name: `${ROLLOUTS}, and the work is in one`,
       make: async (plane) => {
         await many(plane)
-        await start(plane, declaration('own', { kind: 'agent', name: await agentOf(plane, agent) }))
+        await start(plane, declaration('own', { kind: 'agent', name: await agentOf(plane) }))
       },
     },
   ]
@@ -157,7 +163,7 @@ async function gate() {
       const begun = performance.now()
       const evidence = await call(plane, 'POST', `/rollouts/${rollout_id}/gate`, {})
       times.push(performance.now() - begun)
-      const said = evidence.evidence?.details ?? []
+      const said = evidence.details ?? []
       if (round === 1 && !said.some(({ metric, samples }) => metric === 'success_rate_pct' && samples > 0))
         throw new Error(`the gate counted nothing: ${JSON.stringify(evidence).slice(0, 500)}`)
     }
@@ -170,25 +176,16 @@ async function gate() {
   }
 }
 
-/** Copies the samples there are until there are those of so many jobs, within the hours before; their tiles are those of the real ones. */
+/** Copies the samples there are, for both sides, until there are those of so many jobs, within the hours before; their tiles are those of the real ones. */
 async function fill(client, rollout_id) {
-  const count = async () =>
-    Number(
-      (
-        await client.query(`SELECT count(*) AS n FROM rollout_samples WHERE rollout_id = $1 AND kind = 'outcome'`, [
-          rollout_id,
-        ])
-      ).rows[0].n,
-    )
-  const each = await count()
-  const copies = Math.max(0, Math.ceil(SAMPLES / each) - 1)
+  const of = `FROM rollout_samples WHERE rollout_id = $1`
+  const [{ n: each }] = (await client.query(`SELECT count(*)::int AS n ${of} AND kind = 'outcome'`, [rollout_id])).rows
+  const copies = Math.max(1, Math.ceil(SAMPLES / each / 2))
+  await client.query(`CREATE TEMP TABLE pattern AS SELECT * ${of}`, [rollout_id])
   await client.query(
-    `CREATE TEMP TABLE pattern AS SELECT * FROM rollout_samples WHERE rollout_id = $1 AND kind <> 'leased'`,
-    [rollout_id],
-  )
-  await client.query(
-    `INSERT INTO rollout_samples SELECT p.tenant, p.rollout_id, p.kind, p.variant, p.at - 20 * c, p.writer, p.seq, p.n + 1000 * c, p.ref, p.word,
-      p.counts, p.ms, p.verdict, p.cost, p.run_id FROM pattern p, generate_series(1, $1::int) c`,
+    `INSERT INTO rollout_samples SELECT p.tenant, p.rollout_id, p.kind, v.variant, p.at - 20 * c, p.writer, p.seq, p.n + 1000 * c, p.ref, p.word,
+      p.counts, p.ms, p.verdict, p.cost, p.run_id
+      FROM pattern p, generate_series(1, $1::int) c, unnest('{candidate,control}'::text[]) AS v(variant)`,
     [copies],
   )
   await client.query('VACUUM ANALYZE rollout_samples')
@@ -197,7 +194,7 @@ async function fill(client, rollout_id) {
     `UPDATE rollouts SET state = jsonb_set(state, '{phase_at}', to_jsonb((state ->> 'phase_at')::bigint - 172800000)) WHERE rollout_id = $1`,
     [rollout_id],
   )
-  return count()
+  return (await client.query(`SELECT count(*)::int AS n ${of} AND kind = 'outcome'`, [rollout_id])).rows[0].n
 }
 
 function call({ urls, keys }, method, path, body, role = 'admin') {

@@ -78,9 +78,13 @@ export const restore: Player = async (context, flags, on) => {
   }
 }
 
-/** A log's first head is signed within a second of its first entry. */
+/** A log's first head is signed within a second of its first entry, and one that is younger than the last restore as soon after that. */
 async function firstHead(client: Client) {
-  const head = await eventually(() => client.audit.head().catch(nullIfNone), HEAD_MS)
+  const last = (await client.drills.get('restore')).newest?.at ?? 0
+  const head = await eventually(async () => {
+    const found = await client.audit.head().catch(nullIfNone)
+    return found === null || (readCheckpoint(found.checkpoint).checkpoint.at ?? 0) <= last ? null : found
+  }, HEAD_MS)
   if (head === null) throw new CliError(EXIT.no, 'no_head', 'The log has no signed head')
   return head
 }

@@ -166,7 +166,7 @@ async function staged(context: ServerContext, topic: string, within: number): Pr
     return { part }
   }
   const apiKey = await keyOf('worker')
-  const workers = [[`${workflow}@${CANDIDATE}`], []].map((serves) =>
+  const workers = [[`workflow:${workflow}@${CANDIDATE}`], []].map((serves) =>
     createWorker({ url, apiKey, serves, concurrency: 2, log: () => {}, topics: { [topic]: handler } }),
   )
   const stage: Stage = {

@@ -55,6 +55,8 @@ export interface OnBehalf {
   team: string | null
   /** The person who wants it. */
   raised_by: string | null
+  /** Whose standing grants do not answer for it. */
+  barred: readonly string[]
   /** What no other step in the same batch may change. */
   alone: string
   beside(answer: Accepted, now: number): { compensations: Compensation[]; facts: Fact[] }

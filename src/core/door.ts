@@ -12,6 +12,7 @@ import { enforcers } from './policy/constraints.js'
 import type { DecisionWord } from './policy/document.js'
 import { type AppliedLimit, type Evaluation, evaluate, heldAction } from './policy/evaluate.js'
 import { type AgentStanding, beyondScope } from './principal.js'
+import { admits, workOf } from './rollout/assign.js'
 import type { Drawn, RolloutSlice } from './rollout/draw.js'
 import { outsideWorkflow } from './workflow.js'
 
@@ -125,7 +126,10 @@ export function decide(snapshot: CompiledPolicy, claim: Claim, standing: Standin
   const { drawn } = standing
   if (drawn !== undefined) {
     if (drawn.variant === 'shadow') return shadowed(decision, claim.agent, standing)
-    const withheld = WITHHELD[drawn.variant as keyof typeof WITHHELD]
+    const isMore =
+      drawn.risk !== undefined &&
+      !admits(drawn.risk, workOf(claim, evaluation, heldAction(snapshot, claim, standing.now), null))
+    const withheld = isMore ? WITHHELD.refused : WITHHELD[drawn.variant as keyof typeof WITHHELD]
     if (withheld !== undefined)
       return {
         ...decision,

@@ -1,7 +1,15 @@
 import { describe, expect, test } from 'vitest'
 import { proves } from '../../test/requirements.js'
 import { FRESH_MS } from './drill.js'
-import { type RollbackFound, repeated, rollbackProof } from './drill-proof.js'
+import {
+  approvalProof,
+  crashProof,
+  type Proof,
+  type RollbackFound,
+  repeated,
+  rollbackProof,
+  stopProof,
+} from './drill-proof.js'
 import type { Job } from './job.js'
 
 const NOW = 1_800_000_000_000
@@ -19,6 +27,8 @@ const good: RollbackFound = {
     same: true,
     code: 'rolled_back',
     stop_id: null,
+    run_id: 'r',
+    rollout_id: 'rol_1',
   },
   job: { job_id: 'job_1', rollout_id: 'rol_1', variant: 'candidate' } as Job,
   told: [{ kind: 'effect.committed' }],
@@ -58,6 +68,11 @@ describe(`${proves('G6')} a rollback drill`, () => {
       'its waiting work was refused',
     ],
     [
+      'it was refused by another rollout',
+      { decision: { ...good.decision, rollout_id: 'rol_2' } as never },
+      'its waiting work was refused',
+    ],
+    [
       'it was refused before',
       { decision: { ...good.decision, at: SINCE - 1 } as never },
       'its waiting work was refused',
@@ -92,4 +107,80 @@ test('an effect begun again is one done twice, unless a person said that it had 
   expect(repeated([begun, begun])).toEqual(['pay'])
   expect(repeated([begun, { kind: 'effect.resolved', effect_key: 'pay', happened: false }, begun])).toEqual([])
   expect(repeated([begun, { kind: 'effect.resolved', effect_key: 'pay', happened: true }, begun])).toEqual(['pay'])
+})
+
+const wrongOf = ({ checks }: Proof) => checks.flatMap(({ pass, name }) => (pass ? [] : [name]))
+
+describe('a crash drill', () => {
+  const [at, effect_key] = [SINCE, 'pay']
+  const first = { kind: 'job.leased', at, lease_id: 'lease_1' }
+  const begun = { kind: 'effect.begun', at, lease_id: 'lease_1', effect_key }
+  const lost = { kind: 'lease.lost', at, lease_id: 'lease_1' }
+  const doubt = { kind: 'job.ambiguous', at }
+  const resolved = { kind: 'effect.resolved', at, effect_key, happened: true }
+  const second = { kind: 'job.leased', at, lease_id: 'lease_2' }
+  const found = (told: object[]) =>
+    wrongOf(
+      crashProof({
+        now: NOW,
+        job: { created_at: SINCE, status: 'succeeded', finished_at: NOW } as Job,
+        effects: [{ effect_key, status: 'committed' }] as never,
+        told: told as never,
+      }),
+    )
+  const MIDDLE = 'it was lost in the middle of an effect'
+  const SAID = 'nobody went on before a person had said what happened'
+
+  test('holds where the lost lease left an effect open, and a person said what had happened before another had it', () => {
+    expect(found([first, begun, lost, doubt, resolved, second])).toEqual([])
+    expect(found([first, lost, second, { ...begun, lease_id: 'lease_2' }])).toEqual([MIDDLE, SAID])
+    expect(found([first, begun, { ...begun, kind: 'effect.committed' }, lost, second])).toEqual([MIDDLE, SAID])
+    expect(found([first, begun, lost, second])).toEqual([SAID])
+    expect(found([first, begun, lost, doubt, second, resolved])).toEqual([SAID])
+    expect(found([first, begun, lost, doubt, resolved, second, { ...begun, lease_id: 'lease_2' }])).toEqual([
+      'no effect was begun twice',
+    ])
+  })
+})
+
+test('an approval drill fails where the job was given away before somebody had said yes', () => {
+  const found = (leased: number, yes: number) =>
+    wrongOf(
+      approvalProof({
+        now: NOW,
+        job: { job_id: 'j', job_hash: 'h', attempt: 1, status: 'succeeded' } as Job,
+        approval: {
+          ...{ approval_id: 'a', job_id: 'j', job_hash: 'h', status: 'approved', requested_at: SINCE },
+          ...{ requested_by: 'x', raised_by: 'x', agent: 'x', answers: [{ by: 'person:ann', answer: 'approve' }] },
+        } as never,
+        decision: { decision: 'REQUIRE_APPROVAL', same: true } as never,
+        told: [
+          { kind: 'approval.requested', at: SINCE },
+          { kind: 'job.leased', at: leased },
+          { kind: 'approval.approved', at: yes, approval_id: 'a' },
+        ],
+      }),
+    )
+  expect(found(SINCE + 9, SINCE + 5)).toEqual([])
+  expect(found(SINCE + 4, SINCE + 5)).toEqual(['nothing ran without a yes'])
+})
+
+test('a stop drill takes no cancel that was another’s', () => {
+  const found = (stop_id: string) =>
+    wrongOf(
+      stopProof({
+        now: NOW,
+        stop: {
+          ...{ stop_id: 's', raised_at: SINCE, ended_at: NOW, enforced_at: SINCE + 2, refused_ms: 1 },
+          steps: ['trial', 'full'].map((stage) => ({ stage, asked_by: 'a', by: 'b' })),
+        } as never,
+        nodes: [SINCE + 1],
+        leases: { total: 1, open: 0, last_ended: SINCE + 2 },
+        decision: { ...good.decision, code: 'stopped', stop_id: 's' } as never,
+        job: { status: 'cancelled', finished_at: SINCE + 3 } as Job,
+        told: [{ kind: 'job.cancel_requested', at: SINCE + 1, stop_id }],
+      }),
+    )
+  expect(found('s')).toEqual([])
+  expect(found('another')).toEqual(['running work was asked to end'])
 })

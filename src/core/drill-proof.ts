@@ -2,7 +2,7 @@ import type { Approval } from './approval.js'
 import { CheckpointError, checkpointOpener, originOf } from './audit/checkpoint.js'
 import { sameHash } from './audit/hash.js'
 import { verifyConsistency } from './audit/proof.js'
-import { type Figures, FRESH_MS, type Made, type Reported } from './drill.js'
+import { DRILL_RUN, type Figures, FRESH_MS, type Made, type Reported } from './drill.js'
 import { fold, isFinished, type Job, LIFECYCLE } from './job.js'
 import type { Effect } from './lease.js'
 import type { Stop } from './stop.js'
@@ -32,6 +32,9 @@ export interface Remade {
   /** Of a denial: the code it is refused with, and the stop it is for. */
   code: string | null
   stop_id: string | null
+  run_id: string | null
+  /** Of what was drawn by a rollout. */
+  rollout_id: string | null
 }
 
 const check = (name: string, pass: boolean, detail: string): Reported => ({ name, pass, detail })
@@ -75,6 +78,11 @@ export function denyProof({ now, decision, told }: DenyFound): Proof {
     checks: [
       fresh('the decision', decision?.at ?? null, now),
       denied('policy denied it at the first door', decision?.door === 'submit' ? decision : null, 'policy_denied'),
+      check(
+        'a drill asked for it',
+        DRILL_RUN.test(decision?.run_id ?? ''),
+        decision === null ? 'no such decision' : (decision.run_id ?? 'it is of no run'),
+      ),
       check('it left no job', decision !== null && decision.job_id === null, decision?.job_id ?? 'none'),
       check('the log has the denial', entry !== undefined, entry === undefined ? 'no entry names it' : 'job.denied'),
     ],
@@ -95,8 +103,14 @@ export function approvalProof({ now, job, approval, decision, told }: ApprovalFo
   const own = answers.filter(({ by }) => [approval?.requested_by, approval?.raised_by, approval?.agent].includes(by))
   const isBound =
     approval !== null && job !== null && approval.job_id === job.job_id && approval.job_hash === job.job_hash
+  const yes = atOf(
+    told.filter(({ approval_id, complete }) => approval_id === approval?.approval_id && complete !== false),
+    'approval.approved',
+  )
+  const leased = atOf(told, 'job.leased')
   const isHeld =
-    job !== null && (approval?.status === 'approved' || (job.attempt === 0 && !kinds.includes('job.leased')))
+    job !== null &&
+    (leased === null ? job.attempt === 0 : approval?.status === 'approved' && yes !== null && leased >= yes)
   return {
     figures: {},
     checks: [
@@ -144,16 +158,42 @@ export function repeated(told: readonly ToldEntry[]): string[] {
   return [...begun].filter(([, times]) => times > 1).map(([key]) => key)
 }
 
+/** The effect that a lost lease left open, and whether the job was parked with it until somebody said what had come of it. */
+function doubtOf(told: readonly ToldEntry[]): { begun: string | null; settled: boolean } {
+  const lost = told.findIndex(({ kind }) => kind === 'lease.lost')
+  const { lease_id } = told[lost] ?? {}
+  const open = told.slice(0, Math.max(0, lost)).filter((entry) => entry.lease_id === lease_id)
+  const of = (key: unknown) => (kind: string) => open.some((entry) => entry.kind === kind && entry.effect_key === key)
+  const begun = open.find(({ kind, effect_key }) => kind === 'effect.begun' && !of(effect_key)('effect.committed'))
+  if (begun === undefined) return { begun: null, settled: false }
+  const after = told.slice(lost + 1)
+  const parked = after.findIndex(({ kind }) => kind === 'job.ambiguous')
+  const resolved = after.findIndex((entry) => entry.kind === 'effect.resolved' && entry.effect_key === begun.effect_key)
+  const leased = after.findIndex(({ kind }) => kind === 'job.leased')
+  return { begun: String(begun.effect_key), settled: parked >= 0 && resolved > parked && leased > resolved }
+}
+
 export function crashProof({ now, job, effects, told }: CrashFound): Proof {
   const kinds = kindsOf(told)
   const leases = new Set(told.filter(({ kind }) => kind === 'job.leased').map(({ lease_id }) => lease_id)).size
   const lost = atOf(told, 'lease.lost')
   const twice = repeated(told)
+  const doubt = doubtOf(told)
   return {
     figures: measured({ recovery_ms: between(lost, job?.finished_at ?? null) }),
     checks: [
       fresh('the job', job?.created_at ?? null, now),
       check('its worker was lost', lost !== null, kinds.join(', ') || 'no such job'),
+      check(
+        'it was lost in the middle of an effect',
+        doubt.begun !== null,
+        doubt.begun ?? 'its lost lease had begun nothing that was left open',
+      ),
+      check(
+        'nobody went on before a person had said what happened',
+        doubt.settled,
+        doubt.settled ? 'parked, then resolved' : 'not parked, or not resolved by a person',
+      ),
       check('another lease finished it', job?.status === 'succeeded' && leases > 1, `${job?.status}, ${leases} leases`),
       check(
         'what it did is known',
@@ -180,7 +220,11 @@ export function stopProof({ now, stop, nodes, leases, decision, job, told }: Sto
   const raised = stop?.raised_at ?? null
   const heard = nodes.filter((at): at is number => at !== null)
   const last = Math.max(stop?.enforced_at ?? 0, leases.last_ended ?? 0, ...heard)
-  const asked = atOf(told, 'job.cancel_requested')
+  // The plane names the stop in it, and asks nothing of what is not in its scope.
+  const asked = atOf(
+    told.filter(({ stop_id }) => stop !== null && stop_id === stop.stop_id),
+    'job.cancel_requested',
+  )
   const ended = job !== null && isFinished(job.status) && raised !== null && (job.finished_at ?? 0) >= raised
   const isOfStop = decision !== null && decision.stop_id === stop?.stop_id && decision.at >= (raised ?? now)
   const two = stop?.steps.every(({ asked_by, by }) => asked_by !== by) === true && stop.steps.length >= 2
@@ -287,13 +331,19 @@ export interface RestoreFound {
   /** Roots of this log's own tree at the sizes that the two heads name; null: it has none, or is smaller. */
   ownRoot: Uint8Array | null
   ownLater: Uint8Array | null
+  /** When the last restore was shown; null: there was none. */
+  last: number | null
 }
+
+/** A backup that is older shows little of what a loss tomorrow would take. */
+const BACKUP_MS = 7 * 86_400_000
 
 /**
  * That a copy was brought up can be told from afar: it signed a head with this log's key, of a tree that begins with the head kept outside
- * and then goes another way than this log did. Whoever has no copy and no key has no such head.
+ * and then goes another way than this log did. Whoever has no copy and no key has no such head. A copy that was shown before went its own
+ * way before that was recorded here; one that begins with a later head of this log is another.
  */
-export function restoreProof({ now, tenant, made, keys, ownRoot, ownLater }: RestoreFound): Proof {
+export function restoreProof({ now, tenant, made, keys, ownRoot, ownLater, last }: RestoreFound): Proof {
   const open = checkpointOpener(originOf(tenant), keys)
   const read = (note: string | undefined) => {
     try {
@@ -314,6 +364,16 @@ export function restoreProof({ now, tenant, made, keys, ownRoot, ownLater }: Res
         'the head kept outside is of this log',
         head !== null && head.size > 0 && ownRoot !== null && sameHash(ownRoot, head.root),
         head === null ? 'no key of this log signed it' : `${head.size} entries`,
+      ),
+      check(
+        'the backup is of these days',
+        head?.at != null && now - head.at <= BACKUP_MS,
+        head?.at == null ? 'no head' : `${Math.round((now - head.at) / 3_600_000)} h old`,
+      ),
+      check(
+        'the copy is none that was shown before',
+        head?.at != null && (last === null || head.at > last),
+        last === null ? 'the first' : 'the head kept outside has to be younger than the last restore that was shown',
       ),
       fresh('the head of the copy', copy?.at ?? null, now),
       check('the copy begins with that head', follows, copy === null ? 'no head' : `${copy.size} entries`),
@@ -349,7 +409,8 @@ export function rollbackProof(found: RollbackFound): Proof {
   const undone = compensations.filter(({ status }) => status === 'done')
   const last = undone.length === 0 ? null : Math.max(...undone.map(({ ended_at }) => ended_at ?? now))
   const heard = nodes.filter((at): at is number => at !== null)
-  const isAfter = decision !== null && since !== null && decision.at >= since
+  const isAfter =
+    decision !== null && since !== null && decision.at >= since && decision.rollout_id === rollout?.rollout_id
   const isOurs = job !== null && job.rollout_id === rollout?.rollout_id && job.variant === 'candidate'
   return {
     figures: measured({

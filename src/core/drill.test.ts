@@ -11,6 +11,7 @@ import {
   MAKES,
   MOST_DETAIL,
   overdueAt,
+  ownFigures,
   runFact,
   standingOf,
   stands,
@@ -61,6 +62,15 @@ describe(`${proves('G6')} a run`, () => {
       expect(lackingOf(name, {})).toEqual(MAKES[name])
     }
     expect(lackingOf('stop', { stop_id: 'stop_1', job_id: 'job_1' })).toEqual(['decision_id'])
+  })
+
+  test('takes of the reporter’s watch what nobody else can have timed', () => {
+    const all = { detection_ms: 1, stop_ms: 2, recovery_ms: 3, rto_ms: 4, rpo_ms: 5 }
+    expect(ownFigures('deny', all)).toEqual({})
+    expect(ownFigures('stop', all)).toEqual({})
+    expect(ownFigures('worker-crash', all)).toEqual({ detection_ms: 1 })
+    expect(ownFigures('restore', all)).toEqual({ rto_ms: 4, rpo_ms: 5 })
+    expect(ownFigures('restore', { rto_ms: 4 })).toEqual({ rto_ms: 4 })
   })
 
   test('is told to the log in numbers, with a hash over the row and no word of the reporter', () => {

@@ -50,6 +50,9 @@ const GRACE = 7
 /** Until when a result of this instant counts. Kept with the result, so that another cadence later changes nothing of it. */
 export const validUntil = (at: number, every_ms: number): number => at + every_ms + Math.floor(every_ms / GRACE)
 
+/** Runs that drills make are named so: what the traffic of an agent comes to by itself is no drill. */
+export const DRILL_RUN = /^drill-/
+
 /** What a run names that the server can look at itself. */
 export interface Made {
   decision_id?: string
@@ -75,6 +78,15 @@ export const MAKES: Record<DrillName, readonly (keyof Made)[]> = {
   restore: ['head', 'restored_head', 'proof'],
 }
 
+/** What is of one drill and of no other. An incident is looked back at as often as people like, and a copy is told by its tree. */
+export const ONCE: Partial<Record<DrillName, keyof Made>> = {
+  deny: 'decision_id',
+  approval: 'approval_id',
+  'worker-crash': 'job_id',
+  rollback: 'rollout_id',
+  stop: 'stop_id',
+}
+
 /** Which of them a report leaves out. */
 export const lackingOf = (drill: DrillName, made: Made): (keyof Made)[] =>
   MAKES[drill].filter((name) => made[name] === undefined)
@@ -83,6 +95,19 @@ export const lackingOf = (drill: DrillName, made: Made): (keyof Made)[] =>
 export const FIGURES = ['detection_ms', 'stop_ms', 'compensation_ms', 'recovery_ms', 'rto_ms', 'rpo_ms'] as const
 export type Figure = (typeof FIGURES)[number]
 export type Figures = Partial<Record<Figure, number>>
+
+/** What only who played it can have timed: a worker was killed, a candidate went wrong, a backup was brought up. */
+const OWN_FIGURES: Partial<Record<DrillName, readonly Figure[]>> = {
+  'worker-crash': ['detection_ms'],
+  rollback: ['detection_ms'],
+  restore: ['rto_ms', 'rpo_ms'],
+}
+
+/** Of the figures that somebody reports, those that nobody else can measure. */
+export const ownFigures = (drill: DrillName, reported: Figures): Figures =>
+  Object.fromEntries(
+    (OWN_FIGURES[drill] ?? []).flatMap((name) => (reported[name] === undefined ? [] : [[name, reported[name]]])),
+  )
 
 /** One thing that has to hold. `by` the reporter, who played it, or the server, which looked for itself. */
 export interface DrillCheck {
@@ -154,7 +179,7 @@ export interface DrillSchedule {
   /** A person, a team or a duty, as people call it. */
   owner: string
   every_ms: number
-  /** Since when somebody answers for it. */
+  /** Since when somebody answers for it, whoever that is by now. */
   since: number
   updated_at: number
   updated_by: string
@@ -191,7 +216,7 @@ export function dueAt(standing: DrillStanding | null, schedule: DrillSchedule | 
   return standing.passed ? standing.at + (schedule?.every_ms ?? DRILLS[name].every_ms) : standing.at
 }
 
-/** From when on its owner is told that it was not run, or did not pass. A new owner gets one turn first. */
+/** From when on its owner is told that it was not run, or did not pass. Who is the first to own it gets one turn. */
 export function overdueAt(lastPassed: number | null, { since, every_ms }: DrillSchedule): number {
   return Math.max(lastPassed ?? since, since) + every_ms
 }

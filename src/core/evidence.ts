@@ -1,7 +1,14 @@
 import { shortForm } from './binding.js'
 import { canonical, digestOf } from './canonical.js'
 import type { CheckResult, Outcome, Reading } from './gates/check.js'
-import { evaluateGate, type Gate, type GateResult, looksThatCount, type PastLook } from './gates/gate.js'
+import {
+  evaluateGate,
+  type Gate,
+  type GateResult,
+  looksThatCount,
+  type PastLook,
+  type WholePhase,
+} from './gates/gate.js'
 import type { Json } from './json.js'
 import { declarationDigest, type Owners, type RolloutDocument, shareText } from './rollout/document.js'
 
@@ -36,6 +43,8 @@ export interface EvidenceBasis {
   control: Reading[]
   /** Earlier looks of this rollout; those that do not count are left out. */
   past: PastLook[]
+  /** Rates of the phase; left out where the window is all of it, or passes nothing anyhow. */
+  whole?: WholePhase | null
   tree_head: EvidenceHead
 }
 
@@ -189,6 +198,15 @@ function settled(given: EvidenceBasis): EvidenceBasis {
     reviewed_by: [...new Set(basis.reviewed_by)].sort(),
     candidate: byText(basis.candidate),
     control: byText(basis.control),
+    ...(basis.whole == null
+      ? {}
+      : {
+          whole: {
+            ...basis.whole,
+            candidate: byText(basis.whole.candidate),
+            control: byText(basis.whole.control),
+          },
+        }),
   }
 }
 

@@ -129,7 +129,7 @@ export type Standing =
  * Whether this person is asked now, and as what. A yes is taken from those whom an open level asks, a no from anybody whom any level
  * asks: it can only make things safer. In the place of who is away their delegate is, unless either may not answer at all; nobody
  * stands in for somebody who stands in.
- * @param keyMakers who made keys of the requester or the agent, and so could have asked as them
+ * @param keyMakers who made keys of the requester or the agent, and so could have asked as them; and who wanted undone what it undoes
  */
 export function mayAnswerNow(
   approval: Approval,

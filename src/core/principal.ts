@@ -82,6 +82,10 @@ export const UNBOUND: AgentTerms = {
   fallback: null,
 }
 
+/** Names of the plane itself, by which its own steps are on record: nobody else goes by them. */
+export const isReserved = (name: string): boolean => name.startsWith('system:')
+export const RESERVED = 'names that begin with system: are those of the plane itself'
+
 export function kindOf(role: Role): Kind {
   return role === 'agent' || role === 'worker' ? role : 'person'
 }

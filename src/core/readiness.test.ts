@@ -4,6 +4,7 @@ import type { DrillName } from './drill.js'
 import { DRILL_NAMES } from './drill.js'
 import type { Attestation, DrillFacts, Facts, RolloutFacts, SubmitterFact, TopicFacts } from './readiness/facts.js'
 import type { ReadyState } from './readiness/finding.js'
+import { credentialsOf, type DoorLease, dispatchDoor, egressOf } from './readiness/observe.js'
 import { CONTROL_IDS, ITEM_IDS, readiness } from './readiness.js'
 
 const DAY = 86_400_000
@@ -294,7 +295,7 @@ describe('a person’s word', () => {
   const embedded: Partial<Facts> = { store: { engine: 'pglite', fsync: null, synchronous_commit: null } }
 
   test('fills what no row shows, is named, and counts until it expires', () => {
-    const with_ = (more: Partial<Attestation>) => of(judge(embedded, [...WORDS, word('run_state', more)]), 'run_state')
+    const with_ = (more: Partial<Attestation>) => of(judge({}, [word('cost_budgets', more)]), 'cost_budgets')
     const entry = with_({})
     expect([entry.state, entry.owner, entry.expires_at, entry.attestation?.counts]).toEqual([
       'pass',
@@ -304,6 +305,22 @@ describe('a person’s word', () => {
     ])
     expect(entry.reason).toContain('person:olga attests it')
     expect([with_({ expires_at: AT }).state, with_({ expires_at: AT }).attestation?.counts]).toEqual(['unknown', false])
+  })
+
+  test('takes two people where a launch waits for it, and lasts as long as both', () => {
+    const with_ = (...words: Attestation[]) => of(judge(embedded, [...WORDS, ...words]), 'run_state')
+    const alone = with_(word('run_state'))
+    expect([alone.state, alone.attestation?.counts]).toEqual(['unknown', false])
+    expect(alone.reason).toContain('one person more has to')
+    const other = { attested_by: 'person:ben', attestation_id: 'att_2', at: AT - 1, expires_at: AT + 9 }
+    const both = with_(word('run_state'), word('run_state', other))
+    expect([both.state, both.owner, both.expires_at, both.attestation?.counts]).toEqual([
+      'pass',
+      'person:ben',
+      AT + 9,
+      true,
+    ])
+    expect(with_(word('run_state'), word('run_state', { ...other, expires_at: AT })).state).toBe('unknown')
   })
 
   test('never stands against a fact, nor where none is asked for', () => {
@@ -316,13 +333,15 @@ describe('a person’s word', () => {
   test('counts for the item that is made of the control as well', () => {
     const never = credentials({ rotated: 0, rotated_at: null })
     expect(of(judge(never), 'credentials_scoped').state).toBe('unknown')
-    expect(of(judge(never, [...WORDS, word('key_rotation')]), 'credentials_scoped').state).toBe('pass')
+    const words = ['person:olga', 'person:ben'].map((attested_by) => word('key_rotation', { attested_by }))
+    expect(of(judge(never, [...WORDS, ...words]), 'credentials_scoped').state).toBe('pass')
   })
 
   test('fills only its own part of an entry', () => {
     const report = judge({ people: { teams: ['desk'], on_call: [] }, ...only('incident-replay', null) }, [
       ...WORDS,
       word('on_call_answers'),
+      word('on_call_answers', { attested_by: 'person:ben' }),
     ])
     expect(of(report, 'on_call_answers').state).toBe('unknown')
   })
@@ -335,4 +354,41 @@ test('owner and date are of the fact that decided: who runs the drill, else whom
   expect(of(report, 'agent_identity').owner).toBe('gov')
   expect(of(report, 'heartbeat_watchdog').owner).toBe('sre')
   expect(of(judge({ rollouts: [] }), 'agent_identity').owner).toBeNull()
+})
+
+describe('what rows are taken for', () => {
+  const LEASE: DoorLease = {
+    ...{ lease_id: 'l', granted_at: 5, topic: 'job.do', decision: 'ALLOW', snapshot: 'new', hosts: false },
+    ...{ outcome: null, error_class: null, rollout_id: null, candidate: null, risk_tags: ['egress'] },
+  }
+
+  test('what the plane asks for in its own name is no credential of two agents', () => {
+    const asked = (requested_by: string) =>
+      ['agent:a', 'agent:b'].map((name) => ({
+        ...{ job_id: 'j', agent: name, requested_by, topic: 'job.undo', created_at: 1, decision: 'ALLOW' },
+        ...{ snapshot: 's', decided_at: 1 },
+      }))
+    const of = (name: string) =>
+      credentialsOf([], asked(name), new Map(), { rotated: 1, rotated_at: AT }, AT).submitting.map((s) => s.principal)
+    expect([of('system:rollouts'), of('service:router')]).toEqual([[], ['service:router']])
+  })
+
+  test('another snapshot than the active one decides what a policy rollout has as its candidate, and nothing else', () => {
+    const of = (more: Partial<DoorLease>) => dispatchDoor([{ ...LEASE, ...more }], new Map([['old', 1]])).wrong.length
+    expect(of({ rollout_id: 'rol', candidate: 'new' })).toBe(0)
+    expect(of({ rollout_id: 'rol', candidate: 'other' })).toBe(1)
+    expect(of({ rollout_id: 'rol', candidate: null })).toBe(1)
+    expect(of({ rollout_id: 'rol', snapshot: 'old' })).toBe(0)
+  })
+
+  test('how far back the newest go is said: what lies before them was not looked at', () => {
+    const leases = [61_000, 1_000].map((granted_at) => ({ ...LEASE, granted_at, snapshot: 'old' }))
+    const dispatches = dispatchDoor(leases, new Map([['old', 1]]))
+    expect(of(judge({ dispatches }), 'dispatch_check').findings[1]?.reason).toContain('2 newest leases, of 60 s, hold')
+  })
+
+  test('only the topic of drills is left out, and none that is called like it', () => {
+    const of = (name: string) => egressOf([{ ...LEASE, topic: name }]).unbound.length
+    expect([of('job.drill.effect'), of('job.drill.payments'), of('job.drill.effect.more')]).toEqual([0, 1, 1])
+  })
 })

@@ -282,7 +282,7 @@ export interface Readiness {
   blocked_by: string[]
 }
 
-/** @param attestations the newest of each subject, expired ones too */
+/** @param attestations the newest of each subject and person, expired ones too */
 export function readiness(facts: Facts, attestations: readonly Attestation[], at: number): Readiness {
   const entry = (subject: Subject, number: number, area: ReadyArea | null, blocks_launch: boolean) =>
     judged(subject, { number, area, blocks_launch, facts, attestations, at })
@@ -304,9 +304,14 @@ interface Judging extends Pick<ReadyEntry, 'number' | 'area' | 'blocks_launch'> 
 function judged({ id, title, signal, judge }: Subject, { facts, attestations, at, ...place }: Judging): ReadyEntry {
   const seen = unlike(judge(facts, at))
   const attestable = seen.find((finding) => finding.attestable !== null)?.attestable ?? null
-  const word = attestations.find(({ subject }) => subject === (attestable ?? id)) ?? null
-  const counts = word !== null && word.expires_at > at && attestable !== null
-  const findings = counts ? seen.map((finding) => attested(finding, word)) : seen
+  const said = attestations
+    .filter(({ subject }) => subject === (attestable ?? id))
+    .toSorted((a, b) => b.at - a.at || (a.attestation_id < b.attestation_id ? 1 : -1))
+  const word = said[0] ?? null
+  const words = said.filter(({ expires_at }) => expires_at > at)
+  const wanted = place.blocks_launch ? 2 : 1
+  const counts = words.length >= wanted && attestable !== null
+  const findings = seen.map((finding) => attested(finding, words, wanted))
   const state = worst(findings)
   const deciding = findings.filter((finding) => finding.state === state)
   const ends = findings.flatMap(({ expires_at }) => (expires_at === null || expires_at <= at ? [] : [expires_at]))
@@ -323,11 +328,21 @@ function judged({ id, title, signal, judge }: Subject, { facts, attestations, at
   }
 }
 
-/** A person's word fills what no row shows; it never stands against one. */
-function attested(finding: Finding, { attested_by, at, expires_at, link, attestation_id }: Attestation): Finding {
-  if (finding.attestable === null) return finding
-  const reason = `${attested_by} attests it (${attestation_id}). Without that: ${finding.reason}`
-  return { ...finding, state: 'pass', reason, link: link ?? finding.link, at, expires_at, owner: attested_by }
+/**
+ * A person's word fills what no row shows; it never stands against one. What holds a launch up takes two people, as an override does: then
+ * it lasts as long as both.
+ * @param words of different people, the newest first
+ */
+function attested(finding: Finding, words: readonly Attestation[], wanted: number): Finding {
+  const [newest] = words
+  if (finding.attestable === null || newest === undefined) return finding
+  const by = words.map(({ attested_by, attestation_id }) => `${attested_by} attests it (${attestation_id})`).join(', ')
+  if (words.length < wanted)
+    return { ...finding, reason: `${by}, and one person more has to. Without that: ${finding.reason}` }
+  const expires_at = words.map((word) => word.expires_at).toSorted((a, b) => b - a)[wanted - 1] ?? newest.expires_at
+  const { at, link, attested_by: owner } = newest
+  const reason = `${by}. Without that: ${finding.reason}`
+  return { ...finding, state: 'pass', reason, link: link ?? finding.link, at, expires_at, owner }
 }
 
 function shown({ tenant: _tenant, key_id: _key, ...word }: Attestation, counts: boolean) {

@@ -15,6 +15,7 @@ import { isOwn } from '../core/policy/change.js'
 import { rebind } from '../core/rebind.js'
 import { Problem } from '../errors.js'
 import { getApproval, isEcho, standingAnswers, whoMadeKeys } from '../store/approvals.js'
+import { barredFromUndoing } from '../store/compensations.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, loadPayload } from '../store/jobs.js'
 import { standingUnder } from '../store/keys.js'
@@ -96,7 +97,8 @@ async function answer(world: World, caller: Caller, approval_id: string, said: S
     // Earlier answers less those of who was shut out since: they have no say any more.
     const approval = { ...stored, answers: await standingAnswers(world.db, caller.tenant, stored.answers) }
     const people = await world.people.of(active.gate, [job.agent, job.requested_by])
-    const keyMakers = await whoMadeKeys(world.db, caller.tenant, [job.requested_by, job.agent])
+    const makers = await whoMadeKeys(world.db, caller.tenant, [job.requested_by, job.agent])
+    const keyMakers = [...makers, ...(await barredFromUndoing(world.db, job))]
     const asked: Asked = { active, people, keyMakers, approval, job, now }
     const capacity = await capacityOf(world, caller, asked, said)
     const given = givenAs(caller, capacity, said, now, via)

@@ -5,6 +5,7 @@ import { Problem } from '../errors.js'
 import { compensationsWith, getCompensation } from '../store/compensations.js'
 import { getJobs } from '../store/jobs.js'
 import { standingUnder } from '../store/keys.js'
+import { effectsOfJob } from '../store/leases.js'
 import { getRollout } from '../store/rollouts.js'
 import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
@@ -20,7 +21,7 @@ export interface Which {
 
 /**
  * What stands in the way is asked again: whoever says so does not approve it. A dead letter is not asked anew, because it knows what it
- * has done already: those are returned, to be run again. Throws Problem `not_found`, `illegal_transition`, `overloaded`.
+ * has done already: those are returned, to be run again. What else had begun is left as it is, to be settled. Throws Problem `not_found`, `illegal_transition`, `overloaded`.
  */
 export async function retryCompensations(
   world: World,
@@ -41,13 +42,26 @@ export async function retryCompensations(
     blocked.flatMap(({ comp_job_id }) => (comp_job_id === null ? [] : [comp_job_id])),
   )
   const dead = new Set(jobs.filter(({ status }) => status === 'dead_letter').map((job) => job.job_id))
+  const known = new Set(jobs.map((job) => job.job_id))
   const replays: string[] = []
-  let asked = 0
+  let [asked, begun] = [0, 0]
   for (const row of blocked) {
-    if (row.comp_job_id !== null && dead.has(row.comp_job_id)) replays.push(row.comp_job_id)
+    const last = row.comp_job_id
+    if (last !== null && dead.has(last)) replays.push(last)
+    else if (last !== null && (!known.has(last) || (await hasBegun(world, tenant, last)))) begun++
     else if (await write(world, caller, rollout_id, row, (now) => retried(row, principal, now))) asked++
   }
+  if (begun > 0 && asked === 0 && replays.length === 0)
+    throw new Problem(
+      'illegal_transition',
+      'Its job had begun to undo it, or is no longer kept: another would not know what was done. Look, and settle it',
+    )
   return { replays, asked }
+}
+
+/** Whether it may have done something already: a new job has other idempotency keys, and would do it again. */
+async function hasBegun({ db }: World, tenant: string, job_id: string): Promise<boolean> {
+  return (await effectsOfJob(db, tenant, job_id)).some(({ status }) => status !== 'not_happened')
 }
 
 /**

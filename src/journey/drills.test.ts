@@ -36,7 +36,8 @@ const report = (t: Tenancy, drill: DrillName, made: Made, checks = HELD, as = t.
 /** What did not hold, as the run says it. */
 const failing = ({ checks }: DrillRun) => checks.filter(({ pass }) => !pass).map(({ by, name }) => `${by}: ${name}`)
 const deniedBy = async (work: Promise<unknown>) => String((await problemOf(work)).extra.decision_id)
-const denied = (t: Tenancy) => deniedBy(t.submit({ topic: 'job.never.do', input: { n: 1 } }))
+const denied = (t: Tenancy, run_id = 'drill-1') =>
+  deniedBy(t.submit({ topic: 'job.never.do', run_id, input: { n: 1 } }))
 
 /** A job whose worker was lost in the middle of an effect, as a person then put it right. */
 async function crashed(t: Tenancy, happened = true): Promise<string> {
@@ -84,12 +85,17 @@ describe(`${proves('G6')} what is reported is looked at`, () => {
     const let_through = (await t.submit({ topic: 'job.do.this' })).decision_id
     expect(failing(await report(t, 'deny', { decision_id: let_through }))).toEqual([
       'server: policy denied it at the first door',
+      'server: a drill asked for it',
       'server: it left no job',
       'server: the log has the denial',
     ])
+    const traffic = await denied(t, 'nightly')
+    expect(failing(await report(t, 'deny', { decision_id: traffic }))).toEqual(['server: a drill asked for it'])
+    expect(failing(await report(t, 'deny', { decision_id }))).toEqual(['server: no run before was of the same'])
     expect((await report(other, 'deny', { decision_id })).outcome).toBe('failed')
+    const old = await denied(t)
     plane.clock.advance(FRESH_MS + 1)
-    expect(failing(await report(t, 'deny', { decision_id }))).toEqual(['server: the decision is of now'])
+    expect(failing(await report(t, 'deny', { decision_id: old }))).toEqual(['server: the decision is of now'])
     expect((await report(t, 'deny', {})).outcome).toBe('failed')
   })
 
@@ -114,6 +120,7 @@ describe(`${proves('G6')} what is reported is looked at`, () => {
     await t.reject(made.approval_id)
     expect(failing(await report(t, 'approval', made))).toEqual([])
     const { job_id } = await t.submit({ topic: 'job.do.this' })
+    expect(failing(await report(t, 'approval', made))).toEqual(['server: no run before was of the same'])
     expect(failing(await report(t, 'approval', { ...made, job_id }))).toContain(
       'server: the question is bound to the job',
     )
@@ -130,7 +137,22 @@ describe(`${proves('G6')} what is reported is looked at`, () => {
     await t.succeed(lease)
     expect(failing(await report(t, 'worker-crash', { job_id: job.job_id }))).toEqual([
       'server: its worker was lost',
+      'server: it was lost in the middle of an effect',
+      'server: nobody went on before a person had said what happened',
       'server: another lease finished it',
+    ])
+    const early = await t.lease({ topic: 'job.do.crash' })
+    plane.clock.advance(700_000)
+    await t.sweep()
+    plane.clock.advance(600_000)
+    const [again] = await t.claim(['job.do.crash'])
+    expect(again?.job.job_id).toBe(early.job.job_id)
+    await t.begin(again?.lease ?? '', 'pay')
+    await t.commit(again?.lease ?? '', 'pay')
+    await t.succeed(again?.lease ?? '')
+    expect(failing(await report(t, 'worker-crash', { job_id: early.job.job_id }))).toEqual([
+      'server: it was lost in the middle of an effect',
+      'server: nobody went on before a person had said what happened',
     ])
     // What a person said had not happened may be begun again.
     expect(failing(await report(t, 'worker-crash', { job_id: await crashed(t, false) }))).toEqual([])
@@ -147,7 +169,17 @@ describe(`${proves('G6')} what is reported is looked at`, () => {
     const elsewhere = await denied(t)
     expect(failing(await report(t, 'stop', { ...made, decision_id: elsewhere }))).toEqual([
       'server: work in its scope was refused',
+      'server: no run before was of the same',
     ])
+  })
+
+  test('no watch of the reporter stands for what the record does not say', async () => {
+    const t = await plane.tenant(POLICY)
+    const figures = { detection_ms: 1, stop_ms: 1, recovery_ms: 1 }
+    const made = { decision_id: await denied(t) }
+    expect(
+      (await recordDrill(t.world, t.operator, 'deny', { took_ms: 5, made, checks: HELD, figures })).figures,
+    ).toEqual({})
   })
 
   test('stop: a node that has not heard of it fails it', async () => {
@@ -241,6 +273,23 @@ describe(`${proves('R9')} restore`, () => {
     expect(failing(await report(t, 'restore', await copied(t)))).toEqual([])
   })
 
+  test('a copy that was shown before, or of a backup of last month, does not', async () => {
+    const t = await plane.tenant(POLICY)
+    await denied(t)
+    const [good, later] = [await copied(t), await copied(t, { extra: 9 })]
+    expect(failing(await report(t, 'restore', good))).toEqual([])
+    // It runs on somewhere, and signs other heads.
+    expect(failing(await report(t, 'restore', later))).toEqual(['server: the copy is none that was shown before'])
+    plane.clock.advance(1_000)
+    await denied(t)
+    expect(failing(await report(t, 'restore', await copied(t)))).toEqual([])
+    const old = await copied(t)
+    plane.clock.advance(8 * DAY)
+    expect(failing(await report(t, 'restore', { ...(await copied(t)), head: old.head, proof: old.proof }))).toContain(
+      'server: the backup is of these days',
+    )
+  })
+
   test('nothing else does', async () => {
     const t = await plane.tenant(POLICY)
     await denied(t)
@@ -262,7 +311,7 @@ describe(`${proves('R9')} restore`, () => {
     expect(await wrong({ head: good.head, restored_head: later, proof })).toEqual([
       'server: the copy went on by itself',
     ])
-    expect(await wrong({ head: 'no note', restored_head: 'none', proof: [] })).toHaveLength(4)
+    expect(await wrong({ head: 'no note', restored_head: 'none', proof: [] })).toHaveLength(6)
   })
 })
 
@@ -312,9 +361,18 @@ describe(`${proves('G6')} drills as objects`, () => {
     const { since } = await set(DAY)
     plane.clock.advance(5)
     expect((await set(2 * DAY)).since).toBe(since)
-    expect((await scheduleDrill(t.world, t.admin, 'deny', { owner: 'b', every_ms: DAY })).since).toBe(since + 5)
+    expect((await scheduleDrill(t.world, t.admin, 'deny', { owner: 'b', every_ms: DAY })).since).toBe(since)
     const [state] = await drillStates(t.world, t.tenant, ['deny'])
     expect(state?.schedule).toMatchObject({ owner: 'b', every_ms: DAY, updated_by: t.admin.principal })
+  })
+
+  test('naming another owner again and again does not put the reminder off', async () => {
+    const t = await plane.tenant(POLICY)
+    for (let n = 0; n < 3; n++) {
+      await scheduleDrill(t.world, t.operator, 'deny', { owner: `team:${n}`, every_ms: DAY })
+      plane.clock.advance(DAY - 1)
+    }
+    expect(await remindOfDrills(plane.world)).toContainEqual(expect.objectContaining({ tenant: t.tenant }))
   })
 
   test('who owns one that did not pass in time is told once for each turn', async () => {

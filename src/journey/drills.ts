@@ -11,6 +11,7 @@ import {
   judged,
   LEAST_EVERY_MS,
   type Made,
+  ownFigures,
   type Reported,
   runFact,
   standingOf,
@@ -60,8 +61,8 @@ export async function recordDrill(
       valid_until: validUntil(at, schedule?.every_ms ?? DRILLS[drill].every_ms),
       took_ms: report.took_ms,
       made: report.made,
-      // What the record says stands over what somebody stopped by their own watch.
-      figures: { ...report.figures, ...proof.figures },
+      // What the record says stands over what somebody stopped by their own watch, which counts only for what no row can show.
+      figures: { ...ownFigures(drill, report.figures), ...proof.figures },
       recorded_by,
     }
     const run_hash = digestOf('drill', run as unknown as Json)
@@ -85,8 +86,8 @@ export async function scheduleDrill(
     const { tenant, principal: updated_by } = caller
     const at = world.clock.now()
     const before = await scheduleOf(world, tenant, drill)
-    const isSameOwner = before !== null && before.owner === owner
-    const since = isSameOwner ? before.since : at
+    // Another owner gets no more time: whoever may name one could put the reminder off for ever.
+    const since = before?.since ?? at
     const schedule: DrillSchedule = { tenant, drill, owner, every_ms, since, updated_at: at, updated_by }
     const fact: Fact = { kind: 'drill.scheduled', tenant, at, actor: updated_by, drill, owner, every_ms }
     return { result: schedule, rows: { drillSchedules: [schedule] }, facts: [fact] }

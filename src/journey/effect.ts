@@ -116,7 +116,7 @@ async function begin(
     settled_by: null,
     late: false,
   }
-  const undoing = await undoingOf(world, job, request, now)
+  const undoing = await undoingOf(world, caller, job, request, now)
   const receipt = await world.ledger.commit({
     tenant: job.tenant,
     gate,
@@ -233,7 +233,7 @@ async function commit(
     settled_by: caller.principal,
     late: !live,
   }
-  const undoing = await undoingOf(world, job, request, now)
+  const undoing = await undoingOf(world, caller, job, request, now)
   const fields = {
     effect_key: request.key,
     lease_id: lease.lease_id,
@@ -279,6 +279,7 @@ function assertUndoing(undoing: Undoing): void {
 /** What is written of the effect's compensation: nothing outside rollouts, where nothing is ever taken back. */
 async function undoingOf(
   world: World,
+  { principal }: Caller,
   { tenant, job_id, rollout_id, variant, run_id, agent }: Job,
   { key: effect_key, compensation, phase }: EffectRequest,
   at: number,
@@ -303,9 +304,19 @@ async function undoingOf(
   const { topic } = compensation
   const row: Compensation = {
     ...{ tenant, job_id, effect_key, rollout_id, run_id, agent },
-    ...{ tries: 0, raised_by: null, comp_job_id: null, decision_id: null, asked_at: null, settled_by: null },
+    ...{
+      tries: 0,
+      raised_by: null,
+      barred: [],
+      comp_job_id: null,
+      decision_id: null,
+      asked_at: null,
+      settled_by: null,
+    },
     ...known,
     ...placed,
+    // Whoever says what is to be done does not say yes to it as well.
+    barred: [...new Set([...(known?.barred ?? []), principal])],
     ...{ version: (known?.version ?? 0) + 1, topic, ptr },
   }
   const payload: PayloadRow = { tenant, ptr, kind: 'effect', job_id, body, salt, created_at: at, expires_at: null }

@@ -76,8 +76,8 @@ async function drawnFor(
   const drawings = await world.rollouts.under(active)
   const drawing = drawings.of(asking, { run_id: body.run_id ?? null, said: body.agent_version ?? null, now })
   if (drawing === null) return { claim: asking, policy: given ?? active.policy, drawn: null }
-  const { drawn, slice } = drawing
-  const claim = slice.kind === 'agent' ? { ...asking, agent_version: drawn.version } : asking
+  const { drawn, version } = drawing
+  const claim = version === undefined ? asking : { ...asking, agent_version: version }
   return { claim, policy: given ?? drawings.policyFor(drawn), drawn }
 }
 

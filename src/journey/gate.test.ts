@@ -11,6 +11,7 @@ import { gates, type Steps, triggers } from '../loops/gates.js'
 import { silentLog } from '../platform/log.js'
 import { auditSource } from '../store/audit-source.js'
 import { type EvidenceRow, getEvidence, pageOfEvidence } from '../store/evidence.js'
+import { promotionHold, wasUncleanSince } from '../store/looks.js'
 import { getRollout, type RolloutRow } from '../store/rollouts.js'
 import type { World } from '../store/world.js'
 import { evaluateGateNow, type GateAsked, lookAtGate, recomputeEvidence } from './gate.js'
@@ -180,9 +181,53 @@ describe('a gate', () => {
     expect(JSON.parse((await given.ask()).text).outcome).toBe('fail')
     expect(await recomputeEvidence(plane.node(), readingsFor, row)).toBe(row.text)
     expect(await recomputeEvidence(plane.node(), readingsFor, launch)).toBe(launch.text)
-    await stepRollout(t.world, t.operator, given.id, { event: 'promote', evidence_hash: row.evidence_hash })
-    expect(await given.rollout()).toMatchObject({ phase: 1 })
+    const { phase_at } = await given.rollout()
+    const unclean = (at: number) => wasUncleanSince(t.world.db, t.tenant, given.id, phase_at ?? 0, at)
+    expect([await unclean(row.evaluated_at), await unclean(plane.clock.now() + 1)]).toEqual([true, false])
+    const promotes = stepRollout(t.world, t.operator, given.id, { event: 'promote', evidence_hash: row.evidence_hash })
+    expect(await codeOf(promotes)).toBe('gate_blocks')
     expect(await recomputeEvidence(plane.node(), readingsFor, row)).toBe(row.text)
+  })
+
+  test('asked while the loop looks, both looks stay, and what was kept comes out again', async () => {
+    const given = await started()
+    const { t, id } = given
+    plane.clock.advance(6 * MINUTE)
+    await signed()
+    let row: EvidenceRow | null = null
+    const slow: GateAsked = {
+      ...asked,
+      readings: async (world, of) => {
+        const found = await readingsFor(world, of)
+        plane.clock.advance(500)
+        row ??= await evaluateGateNow(t.world, asked, t.operator, id)
+        return found
+      },
+    }
+    await lookAtGate(t.world, slow, await given.rollout(), 10_000)
+    const looks = await plane.db.query<{ clean: boolean }>('SELECT clean FROM gate_looks WHERE rollout_id = $1', [id])
+    expect(looks.map(({ clean }) => clean)).toEqual([false, false])
+    const kept = row as unknown as EvidenceRow
+    expect(await recomputeEvidence(t.world, readingsFor, kept)).toBe(kept.text)
+  })
+
+  test('counts what was begun and holds on to its work as not proven', async () => {
+    const given = await started({ subject: { kind: 'agent', name: 'agent:bot', candidate: '2', stable: null } })
+    const { t } = given
+    plane.clock.advance(11 * MINUTE)
+    await given.work(30)
+    for (let n = 0, drawn = 0; drawn < 12; n++)
+      if ((await t.submit({ topic: 'job.do', run_id: `held-${n}` })).job_id !== undefined) drawn++
+    const held = await t.claim(['job.do'], { capacity: 12, serves: ['agent:bot@2'] })
+    for (let at = 0; at < 8; at++) {
+      plane.clock.advance(10_000)
+      await Promise.all(held.map(({ lease }) => t.beat(lease)))
+    }
+    await signed()
+    expect(await outcomeOf(given)).toMatchObject({
+      outcome: 'inconclusive',
+      reason: expect.stringContaining('12 more have not ended'),
+    })
   })
 
   test('is checked by whoever has the file, the key, the declaration and the log; every field that is changed is noticed', async () => {
@@ -298,7 +343,10 @@ describe('a signature', () => {
     await signed()
     const row = await given.ask()
     expect(row).toMatchObject({ outcome: 'pass', reviewed_by: [] })
-    const promote = (evidence_hash: string) => stepRollout(t.world, t.operator, id, { event: 'promote', evidence_hash })
+    const promote = async (evidence_hash: string) => {
+      await watchTriggers(t.world, triggerSamples, await given.rollout())
+      return stepRollout(t.world, t.operator, id, { event: 'promote', evidence_hash })
+    }
     expect(await codeOf(promote(row.evidence_hash))).toBe('gate_blocks')
     expect(
       await codeOf(
@@ -401,9 +449,60 @@ describe('a trigger', () => {
     }
     await given.work(30)
     await look(given)
-    plane.clock.advance(21 * MINUTE)
+    // Its last twenty attempts are looked at for a day.
+    plane.clock.advance(25 * 60 * MINUTE)
     await look(given)
     expect(await said()).toBe(2)
+  })
+})
+
+describe('triggers that are broken, or see little', () => {
+  test('one that breaks blinds itself alone, is said, and is told to who looks', async () => {
+    const given = await started({ rollback: ERRORS })
+    const broken = new Error('one of nine')
+    const { t } = given
+    await given.work(15, 5)
+    const some: typeof triggerSamples = async (world, rollout, now) => ({
+      ...(await triggerSamples(world, rollout, now)),
+      approval_backlog: { at: now, value: null, fault: broken },
+    })
+    for (let n = 0; n < 6; n++) {
+      await expect(watchTriggers(t.world, some, await given.rollout())).rejects.toBe(broken)
+      plane.clock.advance(10_000)
+    }
+    expect(await promotionHold(t.world.db, await given.rollout(), plane.clock.now(), true)).toMatch(
+      /not for long.*error_rate/,
+    )
+    expect(await watchTriggers(t.world, some, await given.rollout())).toMatchObject({ trigger: 'error_rate' })
+    expect(await promotionHold(t.world.db, await given.rollout(), plane.clock.now(), true)).toContain(
+      'were not looked at',
+    )
+  })
+
+  test('where every look breaks, that is said, and holds a promotion', async () => {
+    const given = await started()
+    const { t, id } = given
+    const broken = new Error('all nine')
+    plane.clock.advance(11 * MINUTE)
+    await expect(watchTriggers(t.world, () => Promise.reject(broken), await given.rollout())).rejects.toBe(broken)
+    expect((await t.facts()).filter(({ kind }) => kind === 'rollout.blind').length).toBeGreaterThan(0)
+    const rollout = await given.rollout()
+    const hold = (ms: number) => promotionHold(t.world.db, rollout, plane.clock.now() + ms, true)
+    expect(await hold(0)).toContain('Nothing is seen by')
+    await plane.db.query(`UPDATE rollout_watches SET blind = '{}' WHERE rollout_id = $1`, [id])
+    expect(await hold(60_000)).toBeNull()
+    expect(await hold(60_001)).toContain('last looked at 60 s ago')
+  })
+
+  test('a candidate of an attempt a minute is judged by its last twenty', async () => {
+    const given = await started()
+    let tripped: Awaited<ReturnType<typeof look>> = null
+    for (let minute = 0; minute < 40 && tripped === null; minute++) {
+      plane.clock.advance(50_000)
+      await given.work(0, 1)
+      tripped = await look(given)
+    }
+    expect(tripped).toMatchObject({ trigger: 'error_rate', reason: expect.stringContaining('1 is over') })
   })
 })
 

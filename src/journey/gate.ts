@@ -13,13 +13,13 @@ import {
   gateEvidence,
   launchContract,
 } from '../core/evidence.js'
-import { holdsWhileBlind } from '../core/gates/vigil.js'
+import type { PastLook } from '../core/gates/gate.js'
 import { step } from '../core/rollout/step.js'
 import { Problem } from '../errors.js'
 import { coveredBy, type EvidenceForm, type EvidenceItem, type EvidenceRow, newestEvidence } from '../store/evidence.js'
 import { type GateMoment, gateBasis, type Readings, stillSigning } from '../store/gate-basis.js'
 import { standingUnder } from '../store/keys.js'
-import { askNotBefore, keepLook, watchOf } from '../store/looks.js'
+import { askNotBefore, keepLook, promotionHold, watchOf } from '../store/looks.js'
 import { getRollout, type RolloutRow } from '../store/rollouts.js'
 import { type Gate, getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
@@ -64,14 +64,21 @@ export async function evaluateGateNow(
   form: EvidenceForm = 'gate',
 ): Promise<EvidenceRow> {
   const { tenant } = caller
-  return keeping(world, tenant, caller.key_id, async (gate) => {
+  const row = await keeping(world, tenant, caller.key_id, async (gate) => {
     await standingUnder(world, gate, caller)
     const rollout = await getRollout(world.db, tenant, rollout_id)
     if (rollout === null) throw new Problem('not_found')
     const basis = await basisNow(world, asked, rollout, gate)
     return { row: sealed(asked.key, tenant, form, basis), actor: caller.principal }
   })
+  // Whoever asks looks too: what was not clean when they asked is not forgotten.
+  await keepLook(world.db, [tenant, rollout_id], lookOf(JSON.parse(row.text) as Evidence), world.clock.now())
+  return row
 }
+
+const lookOf = ({ details, window_from: from, window_to: to }: Evidence): PastLook => ({
+  ...{ from, to, clean: details.length > 0 && details.every(({ pass }) => pass) },
+})
 
 /** Throws Problem `illegal_transition`, `no_policy`. */
 async function basisNow(
@@ -188,8 +195,6 @@ const PASS_MS = 300_000
 const FLICKER_MS = 60_000
 /** A gate that is slow to answer has the store for a twentieth of the time. */
 const SHARE = 20
-/** The triggers were looked at so lately that nothing goes on unwatched. */
-const WATCHED_MS = 60_000
 
 export interface Looked {
   outcome: Evidence['outcome']
@@ -218,9 +223,8 @@ export async function lookAtGate(
   if (begun < gate_at) return null
   const basis = await basisNow(world, asked, rollout, await getGate(world.db, tenant))
   const evidence = gateEvidence(basis)
-  const { outcome, reason, details, window_from: from, window_to: to } = evidence
-  const clean = details.length > 0 && details.every(({ pass }) => pass)
-  await keepLook(world.db, of, { from, to, clean }, basis.now)
+  const { outcome, reason } = evidence
+  await keepLook(world.db, of, lookOf(evidence), world.clock.now())
   const slow_ms = SHARE * (world.clock.now() - begun)
   if (slow_ms > every_ms) await askNotBefore(world.db, of, begun + slow_ms)
   const row = sealed(asked.key, tenant, 'gate', basis)
@@ -243,15 +247,11 @@ export async function lookAtGate(
 
 /** Whether the plane takes this step upward by itself: declared so, everything there that a person would need, and nothing unseen. */
 async function goesOn(world: World, rollout: RolloutRow, row: EvidenceRow): Promise<boolean> {
-  const { tenant, rollout_id, document, phase } = rollout
+  const { document } = rollout
   if (document.promotion !== 'auto') return false
   const { evaluated_at: now } = row
   if (step(rollout, { event: 'promote', by: GATES, evidence: row }, now).kind === 'refused') return false
-  const { watched_at, blind } = await watchOf(world.db, [tenant, rollout_id])
-  if (watched_at === null || now - watched_at > WATCHED_MS) return false
-  return !document.triggers.some(
-    (terms) => blind[terms.trigger] !== undefined && holdsWhileBlind(document, phase, terms),
-  )
+  return (await promotionHold(world.db, rollout, now, true)) === null
 }
 
 function isDue(last: EvidenceItem | null, row: EvidenceRow): boolean {

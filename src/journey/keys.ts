@@ -3,7 +3,7 @@ import { type Caller, hashSecret, KEY_FORM, type Permission, ROLES, type Role } 
 import type { Fact } from '../core/audit.js'
 import { joined } from '../core/audit.js'
 import { type Asked, beyondMaker, endOf, isWhole, permissionsOf } from '../core/key.js'
-import { kindOf, type Principal, type Team } from '../core/principal.js'
+import { isReserved, kindOf, type Principal, RESERVED, type Team } from '../core/principal.js'
 import { Problem } from '../errors.js'
 import { getPrincipal } from '../store/directory.js'
 import {
@@ -92,6 +92,7 @@ async function stored(
     throw new Problem('invalid', 'The key is not of the form sp_<id>_<secret>')
   // A key is stored as it is revoked, by its id: of the same tenant the older one would stay, and stand again if it was revoked.
   if ((await findKey(world.db, `key_${id}`)) !== null) return 'taken'
+  refuseReserved(body)
   const now = world.clock.now()
   const role = body.role as Role
   const principal = body.principal ?? `${role}:${id.slice(-8)}`
@@ -147,6 +148,15 @@ function refuseOther({ principal, role, team, disabled_at }: Principal, body: Cr
   if (role !== body.role) throw fault('/role', `${principal} is ${role}, so a key of it cannot be ${body.role}`)
   if (body.team !== undefined && body.team !== team)
     throw fault('/team', `${principal} is in ${team === null ? 'no team' : `team ${team}`}, not in ${body.team}`)
+}
+
+function refuseReserved({ principal, act_as = [] }: CreateKey): void {
+  const named = [
+    ...(principal === undefined ? [] : [['/principal', principal]]),
+    ...act_as.map((name, n) => [`/act_as/${n}`, name]),
+  ]
+  const faults = named.flatMap(([path = '', name = '']) => (isReserved(name) ? [{ path, message: RESERVED }] : []))
+  if (faults.length > 0) throw new Problem('invalid', RESERVED, { faults })
 }
 
 /** What the key is narrowed to, of what its role may. Throws Problem `invalid` for what the role may not. */

@@ -127,15 +127,15 @@ describe(`${proves('A8', 'A1')} a managed agent`, () => {
     const t = await managed('assisted')
     await declareAutonomy(t.world, t.admin, AGENT, { stage: 'assisted', spot_check: 20, most: 50 })
     const asked: string[] = []
-    for (let i = 0; i < 60; i++) {
+    for (let i = 0; i < 100; i++) {
       const { approval_id, job_id } = await write(t)
       if (approval_id === undefined) continue
       asked.push(job_id)
       await t.approve(approval_id)
     }
-    expect(asked.length).toBeGreaterThan(2)
-    expect(asked.length).toBeLessThan(30)
-    expect(await t.claim(['job.do.write'], { capacity: 100 })).toHaveLength(60)
+    expect(asked.length).toBeGreaterThan(5)
+    expect(asked.length).toBeLessThan(40)
+    expect(await t.claim(['job.do.write'], { capacity: 100 })).toHaveLength(100)
     // At the second door too it is the answer that lets it through.
     for (const id of asked) expect((await t.job(id)).decision).toBe('REQUIRE_APPROVAL')
     expect(await violations(plane, t.tenant)).toEqual([])

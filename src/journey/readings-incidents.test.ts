@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openPlane, type TestPlane } from '../../test/plane.js'
 import { ENGINES, numbers, POLICY, type Scene, scene } from '../../test/support/candidate.js'
+import { judgeGranted, judgeSince } from '../store/risks.js'
 
 describe.each(ENGINES)('incidents on %s', (_, opener) => {
   let plane: TestPlane
@@ -59,6 +60,27 @@ describe.each(ENGINES)('incidents on %s', (_, opener) => {
     await s.leased('job.pay', s.run(), pay)
     expect(await found(s)).toEqual(['0 of 2', '1 of 2'])
     expect(await s.candidate('critical_incidents')).toMatchObject({ kind: 'amount', value: 1 })
+  })
+
+  test('that are known stay known past what one reading judges; a look goes on where all was clean', async () => {
+    const s = await scene(plane)
+    await s.leased()
+    const { t, rollout } = s
+    const { rollout_id } = rollout
+    const scope = { tenant: t.tenant, rollout_id, kind: 'leased', variant: 'candidate', head: null } as const
+    const since = () => judgeSince(t.world, { ...scope, from: s.from, to: plane.clock.now() + 1 })
+    expect(await since()).toMatchObject({ seen: 1, bypasses: 0 })
+    plane.clock.advance(300_000)
+    await s.leased()
+    expect(await since()).toMatchObject({ seen: 2, bypasses: 0 })
+    plane.clock.advance(1000)
+    await s.leased()
+    await set(s, 'leases', `made = (made::jsonb - 'decided')::json`)
+    // What was clean and is long past is a gate's; what was not clean is seen again.
+    for (let n = 0; n < 2; n++) expect(await since()).toMatchObject({ seen: 2, bypasses: 1 })
+    const all = { ...scope, from: s.from, to: plane.clock.now() + 1 }
+    expect(await judgeGranted(t.world, all, 10)).toMatchObject({ bypasses: 3, complete: true })
+    expect(await judgeGranted(t.world, all, 2)).toMatchObject({ complete: false })
   })
 
   test('are not known where a lease is gone', async () => {

@@ -21,9 +21,16 @@ import type { Rollout } from '../core/rollout/step.js'
 import { drillStandings } from '../store/drills.js'
 import type { ReadingsAsked } from '../store/gate-basis.js'
 import { replayStanding } from '../store/replays.js'
-import { type Judgement, judgeLeases, judgeNew } from '../store/risks.js'
+import { type Judgement, judgeGranted, judgeSince } from '../store/risks.js'
 import { reviewStanding } from '../store/rollout-reviews.js'
-import { MOST_SAMPLES, type SampleScope, sampleGroups, sampleRefs, sampleRuns } from '../store/samples.js'
+import {
+  MOST_SAMPLES,
+  type SampleScope,
+  sampleGroups,
+  sampleRefs,
+  sampleRuns,
+  samplesBackTo,
+} from '../store/samples.js'
 import type { World } from '../store/world.js'
 
 /** A window of a rollout's work, as far as the log knew of it at `head`; null: all there is. */
@@ -35,8 +42,10 @@ interface Window extends Pick<SampleScope, 'tenant' | 'rollout_id' | 'from' | 't
 const ASKED_BEFORE_MS = 31 * 86_400_000
 /** Questions are put to people, so this is far beyond what any team answers in a month. */
 const QUESTIONS = 100_000
-/** Leases judged in one reading. None is left out: one bypass among them may not be missed. */
-const LEASES = 100_000
+/** A part of the window that no attempt which does well takes. */
+const OPEN_SHARE = 10
+/** An attempt that never ends is in the gates so much longer than the window in which it began. */
+const OPEN_BACK_MS = 3_600_000
 
 /**
  * The numbers of a gate for candidate and control, as of a signed head: of the samples whose entries that head covers, and so the same bytes
@@ -107,6 +116,8 @@ class Work {
       const { kind } = (share ?? rank) as { kind: SampleKind }
       const groups = await this.#once(kind, () => sampleGroups(this.#db, this.#scope(kind)))
       if (groups === null) return TOO_MANY
+      if (metric === 'error_rate' || metric === 'success_rate_pct')
+        return this.#withOpen(shareOf(SHARES[metric] as NonNullable<typeof share>, groups))
       return share !== undefined ? shareOf(share, groups) : rankOf(rank as NonNullable<typeof rank>, groups)
     }
     if (metric === 'workflow_success_rate' || metric === 'cost_per_completed_run') {
@@ -132,8 +143,7 @@ class Work {
   async #incidents(metric: GateMetricName): Promise<Found> {
     const { world, tenant, rollout_id, to } = this.#window
     const judged = await this.#once('judged', () => this.#judged())
-    if (judged === null) return nobodyKnows(`more than ${LEASES} leases were granted; ask for a shorter window`)
-    const { seen, lost } = judged
+    const { seen, lost, complete } = judged
     let value = 0
     if (metric !== 'policy_bypass_incidents') value += judged.unapproved
     if (metric !== 'unapproved_high_risk_actions') value += judged.bypasses
@@ -143,16 +153,38 @@ class Work {
       if (value === 0 && (weeks === null || weeks.valid_until <= to)) return nobodyKnows('no week was reviewed lately')
     }
     if (value > 0) return { kind: 'amount', value, samples: Math.max(seen, 1) }
+    if (!complete) return nobodyKnows(`more than ${MOST_SAMPLES} leases were granted; ask for a shorter window`)
     if (lost > 0) return nobodyKnows(`of ${lost} leases nobody can say: lease, policy or input is gone`)
     return { kind: 'amount', value, samples: seen }
   }
 
-  async #judged(): Promise<Judgement | null> {
-    const leases = await sampleRefs(this.#db, this.#scope('leased'), LEASES)
-    if (leases === null) return null
-    const ids = leases.map(({ ref }) => ref)
-    const { world, tenant, head } = this.#window
-    return head === null ? judgeNew(world, tenant, ids) : judgeLeases(world, tenant, ids)
+  /** None is left out: one bypass among them may not be missed. */
+  async #judged(): Promise<Judgement & { complete: boolean }> {
+    const { world, head } = this.#window
+    const scope = this.#scope('leased')
+    if (head === null) return { ...(await judgeSince(world, scope)), complete: true }
+    return judgeGranted(world, scope, MOST_SAMPLES)
+  }
+
+  /** What holds on to its work for ever is in no number of what ended: attempts that are open for long are said beside it. */
+  async #withOpen(found: Found): Promise<Found> {
+    const { from, to, head } = this.#window
+    // Triggers act on what ended, and a stable version that holds on to its work excuses nothing.
+    if (head === null || this.#variant === 'control' || found.kind !== 'rate') return found
+    const open = await this.#once('open', async () => {
+      const since = { from: from - OPEN_BACK_MS }
+      const long = { ...since, to: to - Math.floor((to - from) / OPEN_SHARE) }
+      const leased = await sampleRefs(this.#db, { ...this.#scope('leased'), ...long }, MOST_SAMPLES)
+      if (leased === null) return null
+      if (leased.length === 0) return 0
+      const until = { ...since, to: Number.MAX_SAFE_INTEGER }
+      const ended = await sampleRefs(this.#db, { ...this.#scope('attempt'), ...until }, MOST_SAMPLES)
+      if (ended === null) return null
+      const over = new Set(ended.map(({ ref }) => ref))
+      return leased.filter(({ ref }) => !over.has(ref)).length
+    })
+    if (open === null) return TOO_MANY
+    return open === 0 ? found : { ...found, open }
   }
 
   get #db() {
@@ -188,28 +220,60 @@ export async function triggerSamples(
 ): Promise<Record<TriggerName, Sample>> {
   const { tenant, rollout_id, document } = rollout
   const window = { world, tenant, rollout_id, from: now - LOOK_BACK_MS, to: now + SKEW_MS, head: null }
-  const [candidate, control] = [new Work(window, 'candidate'), new Work(window, 'control')]
-  const compared = async (metric: GateMetricName): Promise<Sample> => {
-    const own = figures(await candidate.found(metric))
-    const base = figures(await control.found(metric))
+  const works = { candidate: new Work(window, 'candidate'), control: new Work(window, 'control') }
+  const { phase_at } = rollout
+  const compared = async (metric: Compared): Promise<Sample> => {
+    const own = await latest(window, works, 'candidate', metric, phase_at ?? now)
+    const base = await latest(window, works, 'control', metric, phase_at ?? now)
     return { at: now, ...own, baseline: base.value, baseline_samples: base.samples }
   }
-  const alone = async (metric: GateMetricName) => ({ at: now, ...figures(await candidate.found(metric)) })
-  const { rollback } = await drillStandings(world.db, tenant, now)
-  const replay = await replayStanding(world.db, tenant, { rollout_id, candidate: document.subject.candidate }, now)
-  const isGood = replay !== null && now < replay.valid_until
-  return {
-    error_rate: await compared('error_rate'),
-    p95_latency: await compared('p95_latency_ms'),
-    approval_backlog: await alone('approval_backlog_oldest_sec'),
-    policy_bypass: await alone('policy_bypass_incidents'),
-    unapproved_high_risk: await alone('unapproved_high_risk_actions'),
-    quarantine: await compared('quarantine_ratio'),
-    replay_bypass: { at: now, value: isGood ? replay.critical_bypasses : null },
-    replay_duplicate: { at: now, value: isGood ? replay.unsafe_duplicates : null },
-    // A rollback that failed when it was last tried is none from then on.
-    drill_expired: { at: now, value: rollback === null ? null : rollback.passed ? rollback.valid_until : rollback.at },
+  const alone = async (metric: GateMetricName) => ({ at: now, ...figures(await works.candidate.found(metric)) })
+  const replayed = async (name: 'critical_bypasses' | 'unsafe_duplicates'): Promise<Sample> => {
+    const replay = await replayStanding(world.db, tenant, { rollout_id, candidate: document.subject.candidate }, now)
+    return { at: now, value: replay !== null && now < replay.valid_until ? replay[name] : null }
   }
+  const drilled = async (): Promise<Sample> => {
+    const { rollback } = await drillStandings(world.db, tenant, now)
+    // A rollback that failed when it was last tried is none from then on.
+    return { at: now, value: rollback?.passed === true ? rollback.valid_until : null }
+  }
+  /** What breaks for one trigger blinds that one alone. */
+  const seen = (look: Promise<Sample>) => look.catch((fault: unknown): Sample => ({ at: now, value: null, fault }))
+  return {
+    error_rate: await seen(compared('error_rate')),
+    p95_latency: await seen(compared('p95_latency_ms')),
+    approval_backlog: await seen(alone('approval_backlog_oldest_sec')),
+    policy_bypass: await seen(alone('policy_bypass_incidents')),
+    unapproved_high_risk: await seen(alone('unapproved_high_risk_actions')),
+    quarantine: await seen(compared('quarantine_ratio')),
+    replay_bypass: await seen(replayed('critical_bypasses')),
+    replay_duplicate: await seen(replayed('unsafe_duplicates')),
+    drill_expired: await seen(drilled()),
+  }
+}
+
+type Compared = 'error_rate' | 'p95_latency_ms' | 'quarantine_ratio'
+const HAVING = { error_rate: '', p95_latency_ms: 'ms', quarantine_ratio: 'verdict' } as const
+/** Of ratios and percentiles; fewer say nothing (core/gates/trigger.ts). */
+const ENOUGH = 20
+/** A candidate that does so little is looked at as far back. */
+const FAR_BACK_MS = 86_400_000
+
+/** The last ten minutes; where they hold too few samples the newest of the phase that are enough. */
+async function latest(
+  window: Window,
+  works: Record<JobVariant, Work>,
+  variant: JobVariant,
+  metric: Compared,
+  phase_at: number,
+): Promise<{ value: number | null; samples: number }> {
+  const lately = figures(await works[variant].found(metric))
+  if (lately.samples >= ENOUGH) return lately
+  const { kind } = (SHARES[metric] ?? RANKS[metric]) as { kind: SampleKind }
+  const { world, ...scope } = window
+  const far = { ...scope, kind, variant, from: Math.max(phase_at, window.to - FAR_BACK_MS) }
+  const from = await samplesBackTo(world.db, far, ENOUGH, HAVING[metric])
+  return from === null ? lately : figures(await new Work({ ...window, from }, variant).found(metric))
 }
 
 function figures(found: Found): { value: number | null; samples: number } {

@@ -6,9 +6,9 @@ import type { DrillFacts } from '../core/readiness/facts.js'
 import type { Readiness } from '../core/readiness.js'
 import { attest } from './attest.js'
 import { putChannel } from './channels.js'
-import { applyDirectory } from './directory.js'
+import { applyDirectory, disablePrincipal } from './directory.js'
 import { integrate } from './integrate.js'
-import { createKey, rotateKey } from './keys.js'
+import { createKey, revokeKey, rotateKey } from './keys.js'
 import { measure } from './measure.js'
 import { assess } from './ready.js'
 import { declareRollout, stepRollout } from './rollouts.js'
@@ -127,6 +127,9 @@ async function rollOut(t: Tenancy): Promise<void> {
 
 const say = (t: Tenancy, subject: Parameters<typeof attest>[2]['subject'], as = t.approver) =>
   attest(t.world, as, { subject, note: 'looked at it' })
+const bothSay = async (t: Tenancy, subject: Parameters<typeof attest>[2]['subject']) => {
+  for (const who of ['person:ann', 'person:ben']) await say(t, subject, t.caller('approver', who))
+}
 
 async function ready(): Promise<Tenancy> {
   const t = await plane.tenant(POLICY)
@@ -134,7 +137,7 @@ async function ready(): Promise<Tenancy> {
   await work(t)
   await channel(t)
   await rollOut(t)
-  for (const subject of ['run_state', 'cost_budgets', 'on_call_runbook'] as const) await say(t, subject)
+  for (const subject of ['run_state', 'cost_budgets', 'on_call_runbook'] as const) await bothSay(t, subject)
   await integrate(plane.world, plane.key)
   return t
 }
@@ -195,7 +198,9 @@ describe(`${proves('G9')} an installation`, () => {
     expect((await look(t)).blocked_by).toEqual(['run_state', 'rollback_told'])
     await channel(t)
     expect((await look(t)).blocked_by).toEqual(['run_state'])
-    await say(t, 'run_state')
+    await say(t, 'run_state', t.caller('approver', 'person:ann'))
+    expect((await look(t)).blocked_by).toEqual(['run_state'])
+    await say(t, 'run_state', t.caller('approver', 'person:ben'))
     const report = await look(t)
     expect([report.ready, report.blocked_by]).toEqual([true, []])
     expect(report.controls.filter(({ state }) => state !== 'pass').map(({ id }) => id)).toEqual([
@@ -403,6 +408,27 @@ describe('attesting', () => {
     for (const who of refused) expect(await codeOf(say(t, 'run_state', who))).toBe('forbidden')
     expect(await codeOf(say(t, 'run_state', { ...t.approver, jti: 'tok_1' }))).toBe('forbidden')
     expect((await t.kinds()).filter((kind) => kind === 'readiness.refused')).toHaveLength(refused.length)
+  })
+
+  test('counts while who said it stands: neither disabled nor with a key that was taken away', async () => {
+    const t = await plane.tenant(POLICY)
+    await people(t)
+    const counts = async () => entry(await look(t), 'on_call_runbook').attestation?.counts ?? false
+    const own = { role: 'approver' as never }
+    const caller = async (principal: string) => {
+      const { row } = await createKey(t.world, t.tenant, 'person:root', { ...own, principal })
+      return t.caller('approver', principal, { key_id: row.key_id })
+    }
+    const [ann, ben] = [await caller('person:ann'), await caller('person:ben')]
+    await say(t, 'on_call_runbook', ben)
+    expect(await counts()).toBe(true)
+    await revokeKey(t.world, t.tenant, t.admin.principal, ben.key_id)
+    expect(await counts()).toBe(false)
+    await say(t, 'on_call_runbook', ann)
+    await rotateKey(t.world, t.admin, ann.key_id, 0)
+    expect(await counts()).toBe(true)
+    await disablePrincipal(t.world, t.admin, 'person:ann')
+    expect(await counts()).toBe(false)
   })
 
   test('ends within a year, and is not over when it is said', async () => {

@@ -18,7 +18,7 @@ import {
   submitDoor,
 } from '../core/readiness/observe.js'
 import { type Readiness, readiness } from '../core/readiness.js'
-import { newestAttestations } from '../store/attestations.js'
+import { standingAttestations } from '../store/attestations.js'
 import { namedTiles, newestHead, waitingTiles } from '../store/audit.js'
 import { listChannels } from '../store/channels.js'
 import { listTeams } from '../store/directory.js'
@@ -50,7 +50,7 @@ export async function assess(world: World, tenant: string, given: Given): Promis
   const at = world.clock.now()
   const [facts, attestations] = await Promise.all([
     factsOf(world, tenant, given, at),
-    newestAttestations(world.db, tenant),
+    standingAttestations(world.db, tenant),
   ])
   return readiness(facts, attestations, at)
 }

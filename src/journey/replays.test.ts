@@ -206,6 +206,33 @@ describe('a replay that is cut short', () => {
     }
   })
 
+  test('goes to the end, tenants take turns, and one that cannot be run keeps nobody else waiting', async () => {
+    const tenants = [await tenancy(), await tenancy()].toSorted((a, b) => (a.t.tenant < b.t.tenant ? -1 : 1))
+    const [a, b] = tenants as [(typeof tenants)[0], (typeof tenants)[0]]
+    const names = new Map<string, string>()
+    for (const [name, { t, strict }] of Object.entries({ a1: a, a2: a, a3: a, b1: b, b2: b })) {
+      names.set((await ask(t, strict, { scenarios: suite })).replay_id, name)
+      plane.clock.advance(1_000)
+    }
+    const idOf = (wanted: string) => [...names].find(([, name]) => name === wanted)?.[0]
+    // A node died of the first.
+    await plane.db.query('UPDATE replays SET tries = 1 WHERE replay_id = $1', [idOf('a1') ?? ''])
+    const begun: string[] = []
+    plane.db.tap = async (sql, send) => {
+      const found = await send()
+      const [row] = sql.startsWith('UPDATE replays SET tries') ? (found as { replay_id: string }[]) : []
+      const name = names.get(row?.replay_id ?? '')
+      if (name !== undefined) begun.push(name)
+      if (name === 'a2') throw new DbError('cut', '08006')
+      return found
+    }
+    await expect(runReplays(plane.world, () => false)).rejects.toThrow('cut')
+    expect(begun).toEqual(['a2', 'b1', 'a3', 'b2', 'a1'])
+    plane.db.tap = null
+    await runReplays(plane.world, () => false)
+    expect((await got(a.t, idOf('a2') ?? '')).status).toBe('done')
+  })
+
   test('fails for good once it took down so many nodes', async () => {
     const { t, loose } = await tenancy()
     const { replay_id } = await ask(t, loose, { scenarios: suite })
@@ -250,9 +277,41 @@ describe('what a gate reads of it', () => {
     })
     expect([await of(t, strict), await of(t, loose, at - 1)]).toEqual([null, null])
     plane.clock.advance(1_000)
-    const second = await run(t, loose, { recorded: recorded(t) })
-    expect(await of(t, loose)).toMatchObject({ replay_id: second.replay_id, scenarios: 0 })
+    const strictly = await run(t, strict, { scenarios: suite })
+    expect(await of(t, strict)).toMatchObject({ replay_id: strictly.replay_id, scenarios: 2, critical_bypasses: 0 })
+    plane.clock.advance(1_000)
+    await t.submit({ topic: 'job.read' })
+    const second = await run(t, strict, { recorded: recorded(t) })
+    expect(await of(t, strict)).toMatchObject({ replay_id: second.replay_id, scenarios: 0, critical_bypasses: 0 })
     expect(await of(t, loose, at)).toMatchObject({ replay_id: first.replay_id })
+  })
+
+  test('is nothing where nothing was decided', async () => {
+    const { t, strict } = await tenancy()
+    await run(t, strict, { recorded: { from: 1, to: 2, limit: 10 } })
+    expect(await of(t, strict)).toBe(null)
+    const { replay_id } = await run(t, strict, { scenarios: suite })
+    plane.clock.advance(1_000)
+    await run(t, strict, { recorded: { from: 1, to: 2, limit: 10 } })
+    expect(await of(t, strict)).toMatchObject({ replay_id })
+  })
+
+  test('is the worst that still counts: no easier one after it takes a bypass back', async () => {
+    const { t, loose } = await tenancy()
+    const bad = await run(t, loose, { scenarios: suite })
+    plane.clock.advance(1_000)
+    const ids = Array.from({ length: 30 }, (_, n) => n)
+    const line = (n: number) => `  - { id: e${n}, about: x, kind: everyday, job: { topic: job.read }, expect: ALLOW }\n`
+    const easy = [{ path: 'easy.yaml', text: `version: v1\nscenarios:\n${ids.map(line).join('')}` }]
+    const done = await run(t, loose, { scenarios: easy })
+    // Thirty names for one job are one scenario.
+    expect(done.outcome?.suite).toMatchObject({ scenarios: 1, runs: 30, critical_bypasses: 0 })
+    expect(await of(t, loose)).toMatchObject({
+      replay_id: bad.replay_id,
+      critical_bypasses: bad.outcome?.suite?.critical_bypasses,
+    })
+    plane.clock.advance(VALID_MS - 1_000)
+    expect(await of(t, loose)).toMatchObject({ replay_id: done.replay_id, critical_bypasses: 0 })
   })
 
   test('of a rollout of an agent is of the active snapshot, and counts for that rollout alone', async () => {

@@ -27,7 +27,7 @@ import { getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 const TRIES = 12
-/** Under way of one tenant; they run one after the other, and other tenants' wait behind them. */
+/** Under way of one tenant; they run one after the other, in turns with those of other tenants. */
 const MOST_RUNNING = 3
 /** Between two looks whether it is still this node's. */
 const BEAT_MS = 1_000
@@ -123,22 +123,31 @@ async function candidateOf(
 
 /**
  * Runs replays that were asked for, one after the other, until none is left; what a node left unfinished is begun anew. Without side effects:
- * what it writes is the replay, its log, and one entry that says what came of it.
+ * what it writes is the replay, its log, and one entry that says what came of it. Throws what one of them threw, after each had its turn.
  * @param isOver asked now and then: true, and what is under way is left for whoever comes next
  */
 export async function runReplays(world: World, isOver: () => boolean): Promise<void> {
   await voidReplays(world.db, world.clock.now())
+  const failed: string[] = []
+  let fault: unknown = null
+  let last = ''
   while (!isOver()) {
-    const next = await nextReplay(world.db)
-    if (next === null) return
-    const replay = await beginReplay(world.db, next.tenant, next.replay_id)
-    if (replay === null) continue
-    const step = await tried(world, replay, isOver)
-    if (step === null) continue
-    const { facts, next: ended } = step
-    const admin = { replays: [ended] }
-    await world.ledger.commit({ tenant: ended.tenant, gate: null, alone: [], rows: {}, admin, facts })
+    const next = await nextReplay(world.db, last, failed)
+    if (next === null) break
+    last = next.tenant
+    try {
+      const replay = await beginReplay(world.db, next.tenant, next.replay_id)
+      const step = replay === null ? null : await tried(world, replay, isOver)
+      if (step === null) continue
+      const { facts, next: ended } = step
+      const admin = { replays: [ended] }
+      await world.ledger.commit({ tenant: ended.tenant, gate: null, alone: [], rows: {}, admin, facts })
+    } catch (error) {
+      failed.push(next.replay_id)
+      fault ??= error
+    }
   }
+  if (fault !== null) throw fault
 }
 
 /** Null: it is another's now, or for another time. */

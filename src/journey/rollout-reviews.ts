@@ -94,14 +94,16 @@ async function assertMay(
     throw new Problem('illegal_transition', `A rollout that is ${status} is not reviewed`)
   const self = await partyOf(world.db, caller.tenant, { by: caller.principal })
   if (!isPerson(self)) return refused(world, caller, rollout, 'forbidden', 'Only people review a rollout')
+  const declarer = await partyOf(world.db, caller.tenant, { by: rollout.declared_by })
+  const overlap =
+    caller.principal === rollout.declared_by ? 'Nobody signs for what they declared' : mayBeOne(declarer, self)
+  // That a week was bad anybody may say.
+  const isGood = said.review !== 'week' || said.clean
+  if (isGood && overlap !== null) return refused(world, caller, rollout, 'self_approval', overlap)
   if (said.review === 'week') return assertWeek(said)
   if (said.phase !== phase)
     throw new Problem('evidence_stale', `You sign under phase ${said.phase}, the rollout is in ${phase}`)
   if (said.evidence_hash !== undefined) await assertSeen(world, rollout, said.evidence_hash)
-  const declarer = await partyOf(world.db, caller.tenant, { by: rollout.declared_by })
-  const overlap =
-    caller.principal === rollout.declared_by ? 'Nobody signs for what they declared' : mayBeOne(declarer, self)
-  if (overlap !== null) return refused(world, caller, rollout, 'self_approval', overlap)
   if (!(await isAsked(world, caller, rollout, gate)))
     return refused(world, caller, rollout, 'forbidden', `Phase ${phase} asks for the signature of somebody else`)
 }

@@ -253,6 +253,68 @@ describe(`${proves('G7')} the way up`, () => {
   })
 })
 
+describe('what is declared or over', () => {
+  test('never hides what runs: drafts have a limit, and are withdrawn', async () => {
+    const { t } = await started({ rest: 'manual' })
+    const other = (n: number) =>
+      declaration({ subject: { kind: 'agent', name: `agent:a${n}`, candidate: '2', stable: '1' } })
+    const drafts: string[] = []
+    for (let n = 0; n < 100; n++) drafts.push((await declareRollout(t.world, t.admin, other(n))).rollout_id)
+    expect(await codeOf(declareRollout(t.world, t.admin, other(100)))).toBe('invalid')
+    const [run = ''] = runs('', 1, true)
+    expect(await codeOf(submit(t, run, 'job.do', { risk_tags: ['money'] }))).toBe('manual_path')
+    await stepRollout(t.world, t.operator, drafts[0] ?? '', { event: 'roll_back', reason: 'not now' })
+    expect((await declareRollout(t.world, t.admin, other(100))).status).toBe('draft')
+  })
+
+  test('of an agent leaves room for one of its workflow', async () => {
+    const { t, id } = await started()
+    await stepRollout(t.world, t.operator, id, { event: 'roll_back', reason: 'no' })
+    const subject = { kind: 'workflow', name: 'triage', candidate: '8', stable: '7' }
+    const { rollout_id } = await declareRollout(t.world, t.admin, declaration({ subject, rest: 'manual' }))
+    await stepRollout(t.world, t.operator, rollout_id, { event: 'start' })
+    const [[inner = ''], [outer = '']] = [runs(rollout_id, 1, true), runs(rollout_id, 1, false)]
+    const { job_id } = await submit(t, inner, 'job.do', { workflow: 'triage' })
+    expect(await stored(t, job_id)).toEqual({ variant: 'candidate', version: '1', serves: 'workflow:triage@8' })
+    expect(await codeOf(submit(t, outer, 'job.do', { workflow: 'triage' }))).toBe('manual_path')
+    expect(await codeOf(submit(t, inner, 'job.do', { workflow: 'triage', agent_version: '2' }))).toBe('version_refused')
+  })
+
+  test('says which version is current: what was taken back is nobody’s stable version', async () => {
+    const { t, id } = await started()
+    await stepRollout(t.world, t.operator, id, { event: 'roll_back', reason: 'it did harm' })
+    const next = (stable: string) =>
+      declareRollout(t.world, t.admin, declaration({ subject: { kind: 'agent', name: NAME, candidate: '3', stable } }))
+    const [harm, good] = [await next('2'), await next('1')]
+    expect(await codeOf(stepRollout(t.world, t.operator, harm.rollout_id, { event: 'start' }))).toBe('gate_blocks')
+    expect((await stepRollout(t.world, t.operator, good.rollout_id, { event: 'start' })).status).toBe('running')
+  })
+
+  test('frees what waited for workers of the candidate, once that is the current version', async () => {
+    const { t, id } = await started({ phases: [phase('all', 100)] })
+    const { job_id } = await submit(t, 'run-1')
+    // Looked at by a worker that may not have it: noted for those that may.
+    expect(await claimed(t, [])).toEqual([])
+    for (const as of [t.operator, t.admin])
+      await stepRollout(t.world, as, id, { event: 'override', reason: 'launch', evidence_hash: null })
+    expect(await claimed(t, [])).toEqual(['run-1'])
+    expect((await t.job(job_id)).status).toBe('running')
+  })
+})
+
+describe('work that has become more than the phase admits', () => {
+  test('is the candidate’s no longer, at whichever door it comes to next', async () => {
+    const { t, id } = await started({ phases: [phase('read', 25, 'read_only'), phase('all', 100)] })
+    const [inner = ''] = runs(id, 1, true)
+    const { job_id } = await submit(t, inner)
+    await t.activate(
+      POLICY.replace('topic: job.do, set: { action_type: read }', 'topic: job.do, set: { action_type: write }'),
+    )
+    expect(await claimed(t, ['agent:bot@2'])).toEqual([])
+    expect((await t.job(job_id)).status).toBe('denied')
+  })
+})
+
 describe('a rollout of a policy', () => {
   const LOOSE = POLICY.replace(
     'topic: job.ask }, decision: REQUIRE_APPROVAL, approval: { from: [role:approver] }',
@@ -271,7 +333,7 @@ describe('a rollout of a policy', () => {
 
   test('decides about its slice by the candidate, at both doors, and about the rest by what is active', async () => {
     const { t, id, candidate, stable } = await ofPolicy()
-    await stepRollout(t.world, t.operator, id, { event: 'start' })
+    await stepRollout(t.world, t.admin, id, { event: 'start' })
     const [[inner = ''], [outer = '']] = [runs(id, 1, true), runs(id, 1, false)]
     const within = await submit(t, inner, 'job.ask')
     expect((await submit(t, outer, 'job.ask')).status).toBe('pending_approval')
@@ -288,9 +350,9 @@ describe('a rollout of a policy', () => {
 
   test('is active once it is promoted', async () => {
     const { t, id, candidate } = await ofPolicy()
-    await stepRollout(t.world, t.operator, id, { event: 'start' })
+    await stepRollout(t.world, t.admin, id, { event: 'start' })
     const over = async () => {
-      for (const as of [t.operator, t.admin])
+      for (const as of [t.caller('admin', 'user:second'), t.admin])
         await stepRollout(t.world, as, id, { event: 'override', reason: 'launch', evidence_hash: null })
     }
     await over()
@@ -301,7 +363,7 @@ describe('a rollout of a policy', () => {
 
   test('decides nothing once another policy is active', async () => {
     const { t, id } = await ofPolicy()
-    await stepRollout(t.world, t.operator, id, { event: 'start' })
+    await stepRollout(t.world, t.admin, id, { event: 'start' })
     const [inner = ''] = runs(id, 1, true)
     await t.activate(
       POLICY.replace('decision: REQUIRE_APPROVAL, approval: { from: [role:approver] }', 'decision: DENY'),
@@ -320,10 +382,24 @@ describe('a rollout of a policy', () => {
     const { document } = (await getRollout(t.world.db, t.tenant, id)) ?? {}
     const subject = { kind: 'policy', candidate: document?.subject.candidate, stable }
     const { rollout_id } = await declareRollout(t.world, t.admin, declaration({ subject }))
-    const problem = await problemOf(stepRollout(t.world, t.operator, rollout_id, { event: 'start' }))
+    const problem = await problemOf(stepRollout(t.world, t.admin, rollout_id, { event: 'start' }))
     expect([problem.code, problem.message]).toEqual([
       'gate_blocks',
       expect.stringContaining('Rules of the active policy'),
     ])
+  })
+
+  test('is taken on by who may activate it, comes in by stages, and goes round no rule about rollbacks', async () => {
+    const { t, id, candidate, stable } = await ofPolicy()
+    expect(await codeOf(stepRollout(t.world, t.operator, id, { event: 'start' }))).toBe('forbidden')
+    const at_once = declaration({ subject: { kind: 'policy', candidate, stable }, phases: [phase('all', 100)] })
+    expect(await codeOf(declareRollout(t.world, t.admin, at_once))).toBe('invalid')
+    const ruled =
+      'rules:\n  - { id: back, match: { topic: sallyport.policy.rollback }, decision: REQUIRE_APPROVAL, approval: { from: [role:approver] } }'
+    await t.activate(POLICY.replace('rules:', ruled))
+    const now = (await getGate(t.world.db, t.tenant))?.snapshot ?? ''
+    const subject = { kind: 'policy', candidate, stable: now }
+    const { rollout_id } = await declareRollout(t.world, t.admin, declaration({ subject }))
+    expect(await codeOf(stepRollout(t.world, t.admin, rollout_id, { event: 'start' }))).toBe('gate_blocks')
   })
 })

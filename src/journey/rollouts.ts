@@ -1,22 +1,35 @@
 import { type Caller, may } from '../core/access.js'
 import type { Fact } from '../core/audit.js'
+import type { Evidence } from '../core/evidence.js'
 import { aboutSnapshot } from '../core/facts.js'
 import { isPerson, mayBeOne, stillCounts } from '../core/four-eyes.js'
 import { governs } from '../core/policy/change.js'
 import { declarationDigest, type RolloutDocument, type Subject } from '../core/rollout/document.js'
 import { parseRollout } from '../core/rollout/parse.js'
-import { draft, type RolloutEvent, type Stepped, step } from '../core/rollout/step.js'
+import { draft, type GateEvidence, type RolloutEvent, type Stepped, step } from '../core/rollout/step.js'
 import { Problem } from '../errors.js'
 import { getEvidence } from '../store/evidence.js'
 import { partyOf } from '../store/four-eyes.js'
-import { standingUnder } from '../store/keys.js'
+import { stillSigning } from '../store/gate-basis.js'
+import { assertNoToken, standingUnder } from '../store/keys.js'
 import type { AdminRows } from '../store/ledger/write.js'
-import { getRollout, liveAbout, type RolloutRow, rolloutStored } from '../store/rollouts.js'
+import { promotionHold, wasUncleanSince } from '../store/looks.js'
+import {
+  countDrafts,
+  currentVersion,
+  freeForAll,
+  getRollout,
+  liveAbout,
+  type RolloutRow,
+  rolloutStored,
+} from '../store/rollouts.js'
 import { getSnapshot } from '../store/snapshots.js'
 import { type Gate, getGate } from '../store/standing.js'
 import type { World } from '../store/world.js'
 
 const TRIES = 12
+/** Each is read with the gate. */
+const MOST_DRAFTS = 100
 /** Who does what goes by itself. */
 export const ROLLOUTS = 'system:rollouts'
 
@@ -40,6 +53,10 @@ export async function declareRollout(world: World, caller: Caller, declaration: 
   const document = await readDeclaration(world, caller.tenant, declaration)
   return moving(world, caller.tenant, async (gate) => {
     await standingUnder(world, gate, caller)
+    if ((await countDrafts(world.db, caller.tenant, MOST_DRAFTS)) >= MOST_DRAFTS) {
+      const message = `${MOST_DRAFTS} drafts are waiting: start some, or withdraw them with roll-back`
+      throw new Problem('invalid', message, { faults: [{ path: '/declaration', message }] })
+    }
     const now = world.clock.now()
     const { tenant, principal: declared_by } = caller
     const rollout_id = world.ids.id('rol', now)
@@ -65,6 +82,10 @@ async function readDeclaration(world: World, tenant: string, declaration: unknow
       })),
     })
   const { kind, candidate } = document.subject
+  if (kind === 'policy' && (document.phases[0]?.share_bp ?? 0) >= 10_000) {
+    const message = 'the first phase of a policy is less than all of the work'
+    throw new Problem('invalid', message, { faults: [{ path: '/declaration/phases/0/share', message }] })
+  }
   if (kind === 'policy' && (await getSnapshot(world.db, tenant, candidate)) === null)
     throw new Problem('not_found', 'The candidate is no stored snapshot: store it first, without activating it')
   return document
@@ -85,10 +106,12 @@ export async function stepRollout(world: World, caller: Caller, rollout_id: stri
     if (found === null) throw new Problem('not_found')
     const by = caller.principal
     const rollout = asked.event === 'override' ? await askedByAnother(world, caller, found) : found
+    assertMayReplaceByRole(caller, rollout, asked)
     if (asked.event === 'start') await assertMayStart(world, gate, rollout)
+    if (asked.event === 'override') await assertMayOverride(world, caller, rollout, asked.evidence_hash)
     const stepped = step(
       rollout,
-      await eventOf(world, rollout, asked, { by, key_id: caller.key_id, trigger: null }),
+      await eventOf(world, rollout, gate, asked, { by, key_id: caller.key_id, trigger: null }),
       world.clock.now(),
     )
     if (stepped.kind === 'refused') return refused(world, caller, rollout, stepped)
@@ -110,7 +133,7 @@ export async function stepByItself(
     const rollout = await getRollout(world.db, tenant, rollout_id)
     if (rollout === null) return null
     const trigger = asked.event === 'roll_back' ? asked.trigger : null
-    const event = await eventOf(world, rollout, asked, { by: ROLLOUTS, key_id: null, trigger })
+    const event = await eventOf(world, rollout, gate, asked, { by: ROLLOUTS, key_id: null, trigger })
     const stepped = step(rollout, event, world.clock.now())
     return stepped.kind === 'refused' ? null : moved(world, rollout, stepped, gate)
   })
@@ -160,7 +183,11 @@ async function moving<Kind extends Change | null>(
       facts: change.facts,
     })
     await world.policies.refresh(tenant)
-    if (receipt.ok) return change.next
+    if (!receipt.ok) continue
+    const { status, document } = change.next
+    // After the gate: what was drawn before it is noted for workers of the candidate alone.
+    if (status === 'promoted') await freeForAll(world.db, tenant, document.subject)
+    return change.next
   }
   throw new Problem('overloaded', 'The gate moved faster than this could be written: try again', {
     retry_after_ms: 200,
@@ -169,13 +196,18 @@ async function moving<Kind extends Change | null>(
 
 function eventOf(
   world: World,
-  { tenant }: RolloutRow,
+  rollout: RolloutRow,
+  gate: Gate,
   asked: Asked | Own,
   { by, key_id, trigger }: { by: string; key_id: string | null; trigger: string | null },
 ): Promise<RolloutEvent> | RolloutEvent {
   switch (asked.event) {
     case 'promote':
-      return evidenceOf(world, tenant, asked.evidence_hash).then((evidence) => ({ event: 'promote', by, evidence }))
+      return upwardEvidence(world, rollout, gate, asked.evidence_hash).then((evidence) => ({
+        event: 'promote',
+        by,
+        evidence,
+      }))
     case 'override':
       return { ...asked, by, key_id }
     case 'roll_back':
@@ -183,6 +215,30 @@ function eventOf(
     default:
       return { ...asked, by }
   }
+}
+
+/**
+ * Evidence with the signatures that still count. Good only as long as nothing has changed since: the policy it was worked out under is active,
+ * the gate has not said otherwise, and no trigger sees too much or nothing. Throws Problem `not_found`, `evidence_stale`, `gate_blocks`.
+ */
+async function upwardEvidence(
+  world: World,
+  rollout: RolloutRow,
+  gate: Gate,
+  evidence_hash: string,
+): Promise<GateEvidence> {
+  const { tenant, rollout_id } = rollout
+  const row = await evidenceOf(world, tenant, evidence_hash)
+  // What is of another rollout the step refuses by name.
+  if (row.rollout_id !== rollout_id) return row
+  const { basis } = JSON.parse(row.text) as Evidence
+  if (basis.snapshot !== gate.snapshot)
+    throw new Problem('evidence_stale', 'Another policy is active than when the gate was asked: ask it again')
+  if (await wasUncleanSince(world.db, tenant, rollout_id, rollout.phase_at ?? 0, row.evaluated_at))
+    throw new Problem('gate_blocks', 'The gate has said otherwise since; only its last word promotes')
+  const hold = await promotionHold(world.db, rollout, world.clock.now(), false)
+  if (hold !== null) throw new Problem('gate_blocks', hold)
+  return { ...row, reviewed_by: await stillSigning(world.db, rollout, basis) }
 }
 
 /** Only what is stored, and so was worked out here, promotes. */
@@ -216,16 +272,47 @@ async function assertMayStart(world: World, gate: Gate, { tenant, document, stat
   const { subject } = document
   const other = await liveAbout(world.db, tenant, subject)
   if (other !== null) throw new Problem('illegal_transition', `${other} is about the same and runs: end it first`)
+  const current = subject.kind === 'policy' ? undefined : await currentVersion(world.db, tenant, subject)
+  // Else what was taken back would be the stable version of the next one by its word alone.
+  if (current !== undefined && current !== subject.stable)
+    throw new Problem(
+      'gate_blocks',
+      `The last rollout left ${current ?? 'no version'} as the current one, not ${subject.stable ?? 'none'}: declare that as stable`,
+    )
   if (subject.kind === 'policy') await assertMayReplace(world, gate, subject)
 }
 
 /** A candidate policy decides beside the one it was declared against and beside no other, and goes round no rule about changes of policy. */
+/** Who brings another policy in by stages does what activating it does. Throws Problem `forbidden`. */
+function assertMayReplaceByRole(caller: Caller, { document }: RolloutRow, { event }: Asked): void {
+  const isUpward = event === 'start' || event === 'promote' || event === 'override'
+  if (document.subject.kind === 'policy' && isUpward && !may(caller, 'policy:write'))
+    throw new Problem('forbidden', 'A rollout of a policy is taken on by who may activate it', {
+      needs: 'policy:write',
+    })
+}
+
+/** A token speaks for whoever minted it, and what they have seen has to be what stands before the rollout. Throws Problem `not_found`, `evidence_stale`. */
+async function assertMayOverride(
+  world: World,
+  caller: Caller,
+  { tenant, rollout_id, phase }: RolloutRow,
+  evidence_hash: string | null,
+): Promise<void> {
+  await assertNoToken(world, caller)
+  if (evidence_hash === null) return
+  const seen = await evidenceOf(world, tenant, evidence_hash)
+  if (seen.rollout_id !== rollout_id || seen.phase !== phase)
+    throw new Problem('evidence_stale', 'The evidence is of another rollout, or of another phase')
+}
+
 async function assertMayReplace(world: World, gate: Gate, { candidate, stable }: Subject): Promise<void> {
   if (gate.snapshot === null || gate.snapshot !== stable)
     throw new Problem('gate_blocks', 'The stable snapshot of the declaration is not the active one: declare it anew')
   // Compiled before it decides anything: what was changed in the table is refused here.
   await world.policies.compiled(gate.tenant, candidate)
-  if (governs(await world.policies.compiled(gate.tenant, gate.snapshot), 'activate'))
+  const active = await world.policies.compiled(gate.tenant, gate.snapshot)
+  if (governs(active, 'activate') || governs(active, 'rollback'))
     throw new Problem(
       'gate_blocks',
       'Rules of the active policy want to be asked about every activation: activate it that way',

@@ -197,7 +197,7 @@ async function load(
   const next = () => world.ids.id('job', now)
   const job_id = check !== null && owesCheck(agent, counters) ? checkedId(next, check) : next()
   const standing = { ...standingAt('submit', now, known, job_id), ...halts, counters, ...drawing }
-  const grants = await world.grants.covering(active.gate, claim, principal, now)
+  const grants = await world.grants.covering(active.gate, claim, principal, now, behalf?.barred)
   if (grants.length > 0) standing.grants = grants
   return { claim, standing, policy, job_id, run_id }
 }
@@ -219,10 +219,9 @@ async function drawn(
   const drawings = await world.rollouts.under(active)
   const drawing = drawings.of(claim, { run_id, said, now })
   if (drawing === null) return { claim, policy: active.policy }
-  const { drawn, slice } = drawing
-  const isAgent = slice.kind === 'agent'
+  const { drawn, slice, version } = drawing
   return {
-    claim: isAgent ? { ...claim, agent_version: drawn.version } : claim,
+    claim: version === undefined ? claim : { ...claim, agent_version: version },
     policy: drawings.policyFor(drawn),
     drawn,
     slice,

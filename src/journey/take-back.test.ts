@@ -7,7 +7,7 @@ import { RollbackReport } from '../contract/compensations.js'
 import type { Compensation as Wanted } from '../contract/workers.js'
 import { rollbackMarkdown } from '../core/rollout/report.js'
 import { rolloutLetter } from '../core/rollout/told.js'
-import { recoverAll } from '../loops/rollouts.js'
+import { recoverAll, Turns } from '../loops/rollouts.js'
 import { getCompensation, getRecovery, listCompensations } from '../store/compensations.js'
 import { dueDeliveries } from '../store/deliveries.js'
 import { forgetLooks, keepSeen } from '../store/looks.js'
@@ -16,7 +16,9 @@ import { putChannel } from './channels.js'
 import { retryCompensations, settleCompensation } from './compensations.js'
 import { applyDirectory } from './directory.js'
 import { effect } from './effect.js'
+import { createGrant } from './grants.js'
 import { integrate } from './integrate.js'
+import { createKey, makeKey } from './keys.js'
 import { notify } from './notify.js'
 import { replay } from './replay.js'
 import { rollbackReport } from './rollback-report.js'
@@ -516,6 +518,231 @@ describe('a compensation', () => {
       risk_tags: ['money', 'undo'],
       environment: 'production',
     })
+  })
+})
+
+describe(`${proves('G4', 'R7')} what stands against it`, () => {
+  /** Copies of rows, as many as nobody would make here by hand. */
+  const copies = (table: string, count: number, patch: string, where: string, id: string) =>
+    plane.db.query(
+      `INSERT INTO ${table} SELECT (jsonb_populate_record(x, jsonb_build_object(${patch}))).* FROM ${table} x, generate_series(1, ${count}) n WHERE x.${where} = $1`,
+      [id],
+    )
+  const manyJobs = (job_id: string) =>
+    copies('jobs', 500, `'job_id', 'job_00' || lpad(n::text, 24, '0')`, 'job_id', job_id)
+  const tags = (word: string, count: number) => Array.from({ length: count }, (_, n) => `${word}${n}`)
+  const asAdmin = (t: Tenancy) => t.caller('admin', 'person:root')
+  const asRoot = (t: Tenancy) => t.caller('approver', 'person:root')
+  const back = (t: Tenancy, id: string) => stepRollout(t.world, asAdmin(t), id, { event: 'roll_back', reason: 'no' })
+  const lastAsked = async (t: Tenancy) => (await told(t, 'rollout.compensation_asked')).at(-1)
+
+  test('work in doubt hides neither what waits nor what runs', async () => {
+    const { t, id } = await started({ on_rollback: 'cancel' })
+    const doubt = await leased(t, 'run-doubt')
+    await effect(t.world, t.worker, { lease: doubt.lease, key: 'lost', phase: 'begin' })
+    t.clock.advance(700_000)
+    await t.sweep()
+    await manyJobs(doubt.job_id)
+    await ran(t, 'run-a', 1)
+    const [running, queued] = [await leased(t, 'run-b'), await submit(t, 'run-c')]
+    await rolledBack(t, id)
+    await look(t)
+    expect((await t.job(running.job_id)).cancel_requested).toBe(true)
+    expect((await t.job(queued.job_id)).status).toBe('denied')
+    expect(await statuses(t, id)).toEqual(['asked'])
+    await t.fail(running.lease)
+    await undone(t)
+    await look(t)
+    expect(await recovered(t, id)).toBeNull()
+  })
+
+  test('those that failed do not hide one that was asked again', async () => {
+    const { t, id } = await started()
+    const job_id = await ran(t, 'run-a', 1)
+    await rolledBack(t, id)
+    await look(t)
+    const [given] = await t.claim(['job.undo'])
+    await t.fail(given?.lease ?? '', 'terminal')
+    await look(t)
+    const [row] = await listCompensations(t.world.db, t.tenant, id, 1)
+    await copies('compensations', 500, `'job_id', 'job_0' || n, 'run_id', 'r' || n, 'ordinal', -n`, 'job_id', job_id)
+    await t.discard(String(row?.comp_job_id))
+    expect(await retryCompensations(t.world, t.operator, id, { job_id })).toMatchObject({ asked: 1 })
+    await look(t)
+    expect(await undone(t)).toEqual([1])
+    await look(t)
+    expect((await getCompensation(t.world.db, t.tenant, job_id, 'step-1'))?.status).toBe('done')
+  })
+
+  test('what had begun to undo it is not begun anew by another job', async () => {
+    const { t, id } = await started()
+    const job_id = await ran(t, 'run-a', 1)
+    await rolledBack(t, id)
+    await look(t)
+    const [given] = await t.claim(['job.undo'])
+    await t.begin(given?.lease ?? '', 'refund')
+    await t.commit(given?.lease ?? '', 'refund', 'refunded')
+    await t.fail(given?.lease ?? '', 'terminal')
+    await look(t)
+    const [row] = await listCompensations(t.world.db, t.tenant, id, 1)
+    // As itself it may run again, because it knows what it has done.
+    expect((await retryCompensations(t.world, t.operator, id, {})).replays).toEqual([row?.comp_job_id])
+    await t.discard(String(row?.comp_job_id))
+    expect(await codeOf(retryCompensations(t.world, t.operator, id, {}))).toBe('illegal_transition')
+    await settleCompensation(t.world, t.operator, id, {
+      job_id,
+      effect_key: 'step-1',
+      note: 'refunded, as the log says',
+    })
+    await look(t)
+    expect(await recovered(t, id)).not.toBeNull()
+  })
+
+  test('a worker neither cuts off the tags of the job nor moves it to another environment', async () => {
+    const { t, id } = await started()
+    const body = { topic: 'job.do', risk_tags: ['payment'], environment: 'prod', agent: NAME }
+    for (const more of [{ risk_tags: tags('a', 64) }, { environment: 'dev' }]) {
+      await t.submit({ ...body, run_id: `run-${Object.keys(more)[0]}` }, null, asBot(t))
+      const [given] = await t.claim(['job.do'], { serves: SERVES })
+      await did(t, given?.lease ?? '', 'e', undo(1, more))
+      await t.succeed(given?.lease ?? '')
+    }
+    await rolledBack(t, id)
+    await look(t)
+    const [moved, cut] = await listCompensations(t.world.db, t.tenant, id, 2)
+    expect(cut).toMatchObject({ status: 'blocked', reason: 'invalid' })
+    expect((await t.job(String(moved?.comp_job_id))).environment).toBe('prod')
+  })
+
+  test('whoever took it back does not answer for it: by a grant, because another asked again, or ran it again', async () => {
+    const { t, id } = await started()
+    await ran(t, 'run-a', 1, { topic: 'job.undo-money' })
+    const grant = {
+      agent: NAME,
+      topic: 'job.undo-money',
+      uses: 5,
+      expires_at: t.clock.now() + 3_600_000,
+      reason: 'mine',
+    }
+    await createGrant(t.world, asRoot(t), grant)
+    await back(t, id)
+    await look(t)
+    const first = await lastAsked(t)
+    expect(first).toMatchObject({ waits_for_people: true })
+    await t.reject(String(first?.approval_id))
+    await look(t)
+    await retryCompensations(t.world, t.operator, id, {})
+    await look(t)
+    const again = await lastAsked(t)
+    const says = (approval_id: unknown, as = asRoot(t)) => codeOf(t.approve(String(approval_id), as))
+    expect(await says(again?.approval_id)).toBe('self_approval')
+    expect(await says(again?.approval_id, t.caller('approver', 'person:olga'))).toBe('self_approval')
+    // Nor does who described it.
+    expect(await says(again?.approval_id, t.caller('approver', t.worker.principal))).toBe('self_approval')
+    await t.approve(String(again?.approval_id))
+    const [given] = await t.claim(['job.undo-money'])
+    await t.fail(given?.lease ?? '', 'terminal')
+    await replay(t.world, t.caller('operator', 'person:otto'), String(again?.compensation_job_id), null)
+    expect(await says((await t.job(String(again?.compensation_job_id))).approval_id)).toBe('self_approval')
+  })
+
+  test('a grant that was used before its maker took the rollout back covers it no more', async () => {
+    const { t, id } = await started()
+    await ran(t, 'run-a', 1, { topic: 'job.undo-money' })
+    const grant = {
+      agent: NAME,
+      topic: 'job.undo-money',
+      uses: 5,
+      expires_at: t.clock.now() + 3_600_000,
+      reason: 'fine',
+    }
+    await createGrant(t.world, asRoot(t), grant)
+    await rolledBack(t, id)
+    await look(t)
+    const job = await t.job(String((await lastAsked(t))?.compensation_job_id))
+    expect(job).toMatchObject({ status: 'queued', granted_by: expect.any(String) })
+    const { gate } = await t.world.policies.active(t.tenant)
+    const held = (more: object) => t.world.grants.held(gate, { ...job, ...more }, job as never, t.clock.now())
+    expect(await held({})).toHaveLength(1)
+    expect(await held({ replayed_by: 'person:root' })).toEqual([])
+    await plane.db.query(`UPDATE compensations SET barred = '["person:root"]' WHERE comp_job_id = $1`, [job.job_id])
+    expect(await held({})).toEqual([])
+  })
+
+  test('nothing is undone on topics that the key of who asked does not reach', async () => {
+    for (const topics of [['job.do'], ['job.*']]) {
+      const { t, id } = await started()
+      await createKey(t.world, t.tenant, 'person:root', { role: 'agent', principal: NAME, topics })
+      await ran(t, 'run-a', 1)
+      await rolledBack(t, id)
+      await look(t)
+      const [row] = await listCompensations(t.world.db, t.tenant, id, 1)
+      const isReached = topics[0] !== 'job.do'
+      expect(row).toMatchObject(isReached ? { status: 'asked' } : { status: 'blocked', reason: 'topic_refused' })
+    }
+  })
+
+  test('the name of the plane is nobody’s, and declaring it ends nothing', async () => {
+    const { t, id } = await started()
+    const key = (more: object) => codeOf(makeKey(t.world, t.admin, { role: 'operator', ...more } as never))
+    expect(await key({ principal: 'system:rollouts' })).toBe('invalid')
+    expect(await key({ act_as: ['system:rollouts'] })).toBe('invalid')
+    const named = { principal: 'system:rollouts', kind: 'service' as const, role: 'viewer' as const }
+    const unknown = { team: null, name: null, email: null, terms: null }
+    const declared = applyDirectory(t.world, t.admin, { teams: [], principals: [{ ...named, ...unknown }] }, 'api')
+    expect(await codeOf(declared)).toBe('invalid')
+    // One from before names were kept.
+    await plane.db.query(
+      `INSERT INTO principals (tenant, principal, kind, role, source, created_at, updated_at, updated_by, disabled_at) VALUES ($1, 'system:rollouts', 'service', 'viewer', 'api', 1, 1, 'x', 1)`,
+      [t.tenant],
+    )
+    await ran(t, 'run-a', 1)
+    await rolledBack(t, id)
+    await look(t)
+    expect(await statuses(t, id)).toEqual(['asked'])
+  })
+
+  test('nothing is undone beneath work of the stable version in the same run', async () => {
+    const { t, id } = await started()
+    await ran(t, 'run-a', 1)
+    await rolledBack(t, id)
+    await submit(t, 'run-a')
+    const [stable] = await t.claim(['job.do'])
+    await look(t)
+    expect(await statuses(t, id)).toEqual(['registered'])
+    await t.succeed(stable?.lease ?? '')
+    await look(t)
+    expect(await statuses(t, id)).toEqual(['asked'])
+  })
+
+  // Last of these: every look from now on has its rows before it.
+  test('a hundred rollbacks that wait for people hold up nobody else’s, and each has its turn', async () => {
+    const other = await started()
+    await ran(other.t, 'run-a', 1, { topic: 'job.forbidden' })
+    await rolledBack(other.t, other.id)
+    await look(other.t)
+    const of = `'rollout_id', 'rol_' || lpad(n::text, 26, '0')`
+    await copies('compensations', 120, `${of}, 'job_id', 'job_0' || n`, 'rollout_id', other.id)
+    for (const table of ['rollouts', 'recoveries']) await copies(table, 120, of, 'rollout_id', other.id)
+    plane.clock.advance(1000)
+    const { t, id } = await started()
+    await ran(t, 'run-a', 1)
+    await rolledBack(t, id)
+    await look(t)
+    expect(await statuses(t, id)).toEqual(['asked'])
+    const turns = new Turns()
+    const seen = new Set<string>()
+    for (let round = 0; round < 3; round++)
+      for (const { rollout_id } of await turns.next(t.world)) {
+        seen.add(rollout_id)
+        turns.had(rollout_id, t.clock.now() + 3000)
+      }
+    expect(seen.size).toBeGreaterThan(121)
+    // Those that wait rest; what is under way does not.
+    expect(await turns.next(t.world)).toEqual([])
+    turns.had(id, t.clock.now())
+    expect((await turns.next(t.world)).map(({ rollout_id }) => rollout_id)).toEqual([id])
+    await plane.db.query(`UPDATE rollouts SET recovered_at = 1 WHERE tenant = $1`, [other.t.tenant])
   })
 })
 

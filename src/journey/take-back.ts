@@ -7,32 +7,56 @@ import { jobFact } from '../core/facts.js'
 import { watch } from '../core/gates/trigger.js'
 import { claimOf, type Job, touch } from '../core/job.js'
 import { isOwn } from '../core/policy/change.js'
-import { againIn, bodyOf, isPassing, type Recovery, standingOf, type Undoing } from '../core/rollout/compensation.js'
-import { asked, blocked, followed, recover, TAKER, type Undone, voided, waiting } from '../core/rollout/recover.js'
+import {
+  againIn,
+  bodyOf,
+  isOverfull,
+  isPassing,
+  type Recovery,
+  standingOf,
+  type Undoing,
+} from '../core/rollout/compensation.js'
+import {
+  asked,
+  blocked,
+  followed,
+  type Left,
+  recover,
+  TAKER,
+  type Undone,
+  voided,
+  waiting,
+} from '../core/rollout/recover.js'
 import { Problem } from '../errors.js'
 import { getApproval } from '../store/approvals.js'
 import {
+  busyRuns,
   compensationsUnderWay,
   compensationsWith,
   confirmRollbacks,
   countCompensations,
   getRecovery,
-  type LeftOver,
-  leftOf,
+  inDoubtOf,
   type NextUp,
   nextCompensations,
+  type Running,
+  runningOf,
   unconfirmedRollbacks,
+  waitingOf,
 } from '../store/compensations.js'
 import { decisionAbout } from '../store/decisions.js'
 import { getJob, getJobs, loadPayload } from '../store/jobs.js'
+import { topicsOfKeys } from '../store/keys.js'
 import { seenOf } from '../store/looks.js'
 import { getPayload } from '../store/payloads.js'
 import type { Active } from '../store/policies.js'
 import { getRollout, type RolloutRow } from '../store/rollouts.js'
 import type { World } from '../store/world.js'
 
-/** Jobs of a candidate that one look deals with; the next deals with more. */
+/** Jobs of a candidate that are dealt with at once. */
 const LOOK = 500
+/** Leases of a candidate that are told apart; whoever has more is told to end in the next look. */
+const LEASES = 2000
 /** Compensations under way at once, of one rollout: of each run one, so that they never overtake one another. */
 const ABREAST = 16
 /** How often an effect is looked at of which nobody knows whether it happened. */
@@ -51,9 +75,13 @@ export interface TakenBack {
   asking: Asking[]
   /** Something moved: another look finds more. */
   more: boolean
-  /** Something is under way that ends by itself. */
+  /** An undoing is under way that ends by itself. */
   busy: boolean
+  /** Work of the candidate still runs. */
+  draining: boolean
 }
+
+const NOTHING: TakenBack = { asking: [], more: false, busy: false, draining: false }
 
 /**
  * One look at what a rollback has still to do: waiting work of the candidate is denied at the second door, running work asked to end
@@ -62,25 +90,25 @@ export interface TakenBack {
  */
 export async function takeBack(world: World, tenant: string, rollout_id: string): Promise<TakenBack> {
   const rollout = await getRollout(world.db, tenant, rollout_id)
-  if (rollout === null || rollout.status !== 'rolled_back') return { asking: [], more: false, busy: false }
+  if (rollout === null || rollout.status !== 'rolled_back') return NOTHING
   // Under the gate that the rollback moved: what the door says before it is of no use.
   await world.policies.refresh(tenant)
-  const left = await leftOf(world.db, tenant, rollout_id, LOOK)
-  const recovery = (await getRecovery(world.db, tenant, rollout_id)) ?? (await begin(world, rollout, left))
-  if (recovery === null) return { asking: [], more: true, busy: true }
-  const refused = await endWork(world, rollout, left)
+  const running = await runningOf(world.db, tenant, rollout_id, LEASES)
+  const recovery = (await getRecovery(world.db, tenant, rollout_id)) ?? (await begin(world, rollout, running))
+  if (recovery === null) return { ...NOTHING, more: true, busy: true }
+  const cancelled = await endRunning(world, rollout, running)
+  const { refused, waiting } = await refuseWaiting(world, rollout)
   const moved = await follow(world, tenant, rollout_id)
   const underWay = await askedNow(world, tenant, rollout_id)
-  const running = left.filter(({ status }) => status === 'running')
-  // More may be running than was looked at: then it is not known in which runs.
-  const asking = left.length === LOOK ? [] : await turns(world, rollout, recovery, running, underWay.length)
-  await note(world, rollout, recovery, left, refused)
+  const asking = await turns(world, rollout, recovery, underWay.length)
+  const inDoubt = await inDoubtOf(world.db, tenant, rollout_id)
+  await note(world, recovery, { running: running.length, waiting: waiting + inDoubt, refused })
   const busy = asking.length > 0 || underWay.some(({ reason }) => reason === null)
-  return { asking, more: refused > 0 || moved || left.length === LOOK, busy }
+  return { asking, more: refused > 0 || cancelled > 0 || moved, busy, draining: running.length > 0 }
 }
 
 /** What was there when it was first looked at. Null where another node was quicker. */
-async function begin(world: World, rollout: RolloutRow, left: readonly LeftOver[]): Promise<Recovery | null> {
+async function begin(world: World, rollout: RolloutRow, running: readonly Running[]): Promise<Recovery | null> {
   const { tenant, rollout_id, ended_at } = rollout
   const recovery: Recovery = {
     tenant,
@@ -89,7 +117,7 @@ async function begin(world: World, rollout: RolloutRow, left: readonly LeftOver[
     rolled_back_at: ended_at ?? world.clock.now(),
     rolled_back_by: rollout.ended_by ?? TAKER,
     detected_from: await detectedFrom(world, rollout),
-    leases: left.flatMap(({ lease_id }) => (lease_id === null ? [] : [lease_id])),
+    leases: running.flatMap(({ lease_id }) => (lease_id === null ? [] : [lease_id])),
     refused: 0,
     leases_ended_at: null,
     recovered_at: null,
@@ -113,20 +141,41 @@ async function detectedFrom(world: World, rollout: RolloutRow): Promise<number |
 
 const aloneOf = (rollout_id: string) => `recovery/${rollout_id}`
 
-/** Returns how many waiting jobs were denied. Who was quicker than this is looked at again. */
-async function endWork(world: World, { tenant, document, rollout_id }: RolloutRow, left: LeftOver[]): Promise<number> {
-  const isWaiting = ({ status }: LeftOver) => ['queued', 'retrying', 'pending_approval'].includes(status)
-  const isToEnd = ({ status, cancelled }: LeftOver) =>
-    status === 'running' && !cancelled && document.on_rollback === 'cancel'
-  // Under a policy that was taken back work goes on by the one that is active again: the door says so of each.
-  const ids = left.filter((each) => isWaiting(each) || isToEnd(each)).map(({ job_id }) => job_id)
-  if (ids.length === 0) return 0
+/** Asked to end, where the declaration says so; how many were. */
+async function endRunning(
+  world: World,
+  { tenant, document, rollout_id }: RolloutRow,
+  running: readonly Running[],
+): Promise<number> {
+  if (document.on_rollback !== 'cancel') return 0
+  const ids = running.filter(({ cancelled }) => !cancelled).map(({ job_id }) => job_id)
+  const jobs = ids.length === 0 ? [] : await getJobs(world.db, tenant, ids.slice(0, LOOK))
+  const done = await Promise.all(jobs.map((job) => cancelOne(world, job, rollout_id)))
+  return done.filter((each) => each !== null).length
+}
+
+/**
+ * How many waiting jobs were denied, and how many wait still: what cannot be denied now does not hide what comes after it. Who was quicker
+ * than this is looked at again. Under a policy that was taken back work goes on by the one that is active again, so nothing of it is left.
+ */
+async function refuseWaiting(
+  world: World,
+  { tenant, document, rollout_id }: RolloutRow,
+): Promise<{ refused: number; waiting: number }> {
+  const found = { refused: 0, waiting: 0 }
+  if (document.subject.kind === 'policy') return found
   const active = await world.policies.active(tenant)
-  const jobs = await getJobs(world.db, tenant, ids)
-  const done = await Promise.all(
-    jobs.map((job) => (job.status === 'running' ? cancelOne(world, job, rollout_id) : refuseOne(world, active, job))),
-  )
-  return done.filter((each) => each === 'refused').length
+  for (let after = '', more = true; more && found.refused === 0; ) {
+    const ids = await waitingOf(world.db, tenant, rollout_id, after, LOOK)
+    const jobs = ids.length === 0 ? [] : await getJobs(world.db, tenant, ids)
+    const done = await Promise.all(jobs.map((job) => refuseOne(world, active, job)))
+    const refused = done.filter((each) => each !== null).length
+    found.refused += refused
+    found.waiting += ids.length - refused
+    more = ids.length === LOOK
+    after = ids.at(-1) ?? after
+  }
+  return found
 }
 
 async function cancelOne(world: World, job: Job, rollout_id: string): Promise<'cancelled' | null> {
@@ -142,8 +191,11 @@ async function cancelOne(world: World, job: Job, rollout_id: string): Promise<'c
   return receipt.ok ? 'cancelled' : null
 }
 
+const isWaiting = ({ status }: Job) => ['queued', 'retrying', 'pending_approval'].includes(status)
+
 /** The second door, without a worker at it. Only what it denies moves: what a stop holds back stays where it is. */
 async function refuseOne(world: World, active: Active, job: Job): Promise<'refused' | null> {
+  if (!isWaiting(job)) return null
   const now = world.clock.now()
   const claim = claimOf(job, await loadPayload(world.db, job))
   const standing = standingAt('dispatch', now, await world.agents.of(active.gate, job.agent), job.job_id)
@@ -198,17 +250,11 @@ const askedNow = ({ db }: World, tenant: string, rollout_id: string) =>
   compensationsWith(db, tenant, rollout_id, 'asked', LOOK)
 
 /** Whose turn it is. What cannot be asked is said to be blocked here. */
-async function turns(
-  world: World,
-  rollout: RolloutRow,
-  recovery: Recovery,
-  running: readonly LeftOver[],
-  underWay: number,
-): Promise<Asking[]> {
+async function turns(world: World, rollout: RolloutRow, recovery: Recovery, underWay: number): Promise<Asking[]> {
   const { tenant, rollout_id } = rollout
   const room = ABREAST - underWay
   if (room <= 0) return []
-  const busy = [...new Set(running.map(({ run_id }) => run_id))]
+  const busy = await busyRuns(world.db, tenant, rollout_id)
   const now = world.clock.now()
   const asking: Asking[] = []
   for (const { effect_status, ...row } of await nextCompensations(world.db, tenant, rollout_id, busy, now, room)) {
@@ -243,27 +289,34 @@ async function askingOf(world: World, compensation: NextUp, recovery: Recovery):
     { agent, run_id, workflow, environment, labels, risk_tags },
     { rollout_id, job_id, effect_key },
   )
+  if (isOverfull(body)) {
+    await write(world, blocked(row, 'invalid', world.clock.now()))
+    return null
+  }
   const raised_by = row.raised_by ?? recovery.rolled_back_by
+  const topics = await topicsOfKeys(world.db, tenant, undone.requested_by, world.clock.now())
+  const barred = [...new Set([...row.barred, recovery.rolled_back_by])]
   const behalf: OnBehalf = {
     team,
     raised_by: raised_by === TAKER ? null : raised_by,
+    barred,
     alone: `compensation/${job_id}/${effect_key}`,
     beside(answer, now) {
-      const next = asked(row, answer, now)
+      const next = asked({ ...row, barred }, answer, now)
       return { compensations: [next.row], facts: next.facts }
     },
   }
-  return { compensation, caller: taker(tenant, agent), body: body as SubmitJob, behalf }
+  return { compensation, caller: taker(tenant, agent, topics), body: body as SubmitJob, behalf }
 }
 
-/** Nobody's key: the plane, which may act as this one agent and no further than its terms reach. */
-const taker = (tenant: string, agent: string): Caller => ({
+/** Nobody's key: the plane, which may act as this one agent, and no further than its terms reach and the key by which the effect came about. */
+const taker = (tenant: string, agent: string, topics: string[] | null): Caller => ({
   tenant,
   principal: TAKER,
   role: 'agent',
   team: null,
   key_id: TAKER,
-  topics: null,
+  topics,
   act_as: [agent],
   permissions: null,
   leads: [],
@@ -289,21 +342,11 @@ export async function shadowed(world: World, { compensation }: Asking, decision_
   await write(world, blocked(row, 'shadow', world.clock.now(), { decision_id }))
 }
 
-async function note(
-  world: World,
-  { tenant, rollout_id, document }: RolloutRow,
-  recovery: Recovery,
-  left: readonly LeftOver[],
-  refused: number,
-): Promise<void> {
-  const running = left.filter(({ status }) => status === 'running').length
-  // What waits under a policy that was taken back is not the candidate's any more, and goes on; what is in doubt was its doing.
-  const isStill = ({ status }: LeftOver) =>
-    status === 'ambiguous' || (status !== 'running' && document.subject.kind !== 'policy')
+async function note(world: World, recovery: Recovery, left: Left): Promise<void> {
+  const { tenant, rollout_id } = recovery
   const counts = await countCompensations(world.db, tenant, rollout_id)
   const open = ['registered', 'asked', 'blocked'].reduce((sum, word) => sum + (counts.get(word) ?? 0), 0)
-  const state = { running, waiting: left.filter(isStill).length - refused, refused }
-  const next = recover(recovery, state, open, counts, world.clock.now())
+  const next = recover(recovery, left, open, counts, world.clock.now())
   if (next === null) return
   await world.ledger.commit({
     ...{ tenant, gate: null, alone: [aloneOf(rollout_id)] },

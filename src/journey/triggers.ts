@@ -21,19 +21,20 @@ export async function watchTriggers(
 ): Promise<Vigil['tripped']> {
   const { tenant, rollout_id, document } = rollout
   const of = [tenant, rollout_id] as const
-  await keepSeen(world.db, of, await samples(world, rollout, world.clock.now()))
+  const { seen, fault } = await seeing(() => samples(world, rollout, world.clock.now()))
+  await keepSeen(world.db, of, seen)
   // After the samples: one that is later than the watching would wait for the next.
   const now = world.clock.now()
   const names = document.triggers.map(({ trigger }) => trigger)
   const series = await seenOf(world.db, of, names)
-  const { tripped, blind, clear } = keepVigil(document.triggers, series, rollout.started_at ?? now, now)
+  const { tripped, blind, breaching, clear } = keepVigil(document.triggers, series, rollout.started_at ?? now, now)
   if (tripped !== null) {
     // Until it is taken back nothing goes on by itself. What tripped it stays: the report of the rollback says when it was first seen.
     const { blind: before } = await watchOf(world.db, of)
-    await keepWatch(world.db, of, { watched_at: null, blind: before })
+    await keepWatch(world.db, of, { watched_at: null, blind: before, breaching })
     return tripped
   }
-  await tellBlind(world, rollout, blind, now)
+  await tellBlind(world, rollout, { blind, breaching }, now)
   const newest = (trigger: TriggerName) => Math.max(0, ...(series[trigger] ?? []).map(({ at }) => at))
   const over = clear.map((trigger) => ({ trigger, at: newest(trigger) }))
   await dropSeen(
@@ -41,14 +42,28 @@ export async function watchTriggers(
     of,
     over.filter(({ trigger }) => (series[trigger] ?? []).length > 1),
   )
+  // Only now: what is broken for one trigger keeps no other from seeing, and is known as blindness too.
+  if (fault !== undefined) throw fault
   return null
+}
+
+/** What was seen, and the first that broke: of that nothing is seen. */
+async function seeing(
+  look: () => Promise<Partial<Record<TriggerName, Sample>>>,
+): Promise<{ seen: Partial<Record<TriggerName, Sample>>; fault: unknown }> {
+  try {
+    const seen = await look()
+    return { seen, fault: Object.values(seen).find(({ fault }) => fault !== undefined)?.fault }
+  } catch (fault) {
+    return { seen: {}, fault }
+  }
 }
 
 /** The entry comes first: whoever dies in between leaves one that is said twice, never one that is not said. */
 async function tellBlind(
   world: World,
   { tenant, rollout_id, phase }: RolloutRow,
-  blind: Vigil['blind'],
+  { blind, breaching }: Pick<Vigil, 'blind' | 'breaching'>,
   now: number,
 ): Promise<void> {
   const before = (await watchOf(world.db, [tenant, rollout_id])).blind
@@ -66,5 +81,5 @@ async function tellBlind(
       })
   }
   if (facts.length > 0) await world.ledger.record(tenant, facts)
-  await keepWatch(world.db, [tenant, rollout_id], { watched_at: now, blind: next })
+  await keepWatch(world.db, [tenant, rollout_id], { watched_at: now, blind: next, breaching })
 }

@@ -8,7 +8,7 @@ import type { World } from '../store/world.js'
 import type { Loop } from './loop.js'
 import { seated } from './sweeper.js'
 
-/** Between two looks; core/gates/trigger.ts counts the time between two that are at most 15 s apart. */
+/** Between two looks; core/gates/trigger.ts counts the time between two that are at most a minute apart. */
 const PAUSE_MS = 10_000
 /** Looks are kept as long as a gate of the longest window and the most windows in a row could need those of one phase. */
 const KEPT_MS = 400 * 86_400_000
@@ -26,22 +26,52 @@ export interface Steps {
   promote(world: World, tenant: string, rollout_id: string, evidence_hash: string): Promise<RolloutRow | null>
 }
 
+/** Looked at side by side: connections for reads are more than these, and the doors need them. */
+const AT_ONCE = 4
+/** A round that takes longer is late for the next. */
+const SLOW_MS = 10_000
+
+/** One of each tenant, then the second of each: nobody waits behind all the rollouts of somebody else. */
+function inTurns(rollouts: readonly RolloutRow[]): RolloutRow[] {
+  const turns = new Map<string, number>()
+  const placed = rollouts.map((rollout) => {
+    const turn = turns.get(rollout.tenant) ?? 0
+    turns.set(rollout.tenant, turn + 1)
+    return { rollout, turn }
+  })
+  return placed.sort((a, b) => a.turn - b.turn).map(({ rollout }) => rollout)
+}
+
 /** One rollout that cannot be looked at keeps nobody from looking at the others. */
-async function each(world: World, look: (rollout: RolloutRow) => Promise<void>): Promise<void> {
+async function each(
+  world: World,
+  what: string,
+  clock: Clock,
+  log: Log,
+  look: (rollout: RolloutRow) => Promise<void>,
+): Promise<void> {
+  const begun = clock.now()
   let fault: unknown = null
-  for (const rollout of await liveRollouts(world.db))
-    try {
-      await look(rollout)
-    } catch (error) {
-      fault ??= error
-    }
+  const rollouts = inTurns(await liveRollouts(world.db))
+  const left = rollouts.values()
+  const inLine = async () => {
+    for (const rollout of left)
+      try {
+        await look(rollout)
+      } catch (error) {
+        fault ??= error
+      }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, inLine))
+  const took_ms = clock.now() - begun
+  if (took_ms > SLOW_MS) log.warn({ what, took_ms, rollouts: rollouts.length }, 'a round over all rollouts was slow')
   if (fault !== null) throw fault
 }
 
 /** Takes candidates back: by a loop of its own, so that no gate that is slow to answer keeps it waiting. In every phase, also a paused one. */
 export function triggers(world: World, samples: TriggerSamples, steps: Steps, clock: Clock, log: Log): Loop {
   return seated(world, 'triggers', PAUSE_MS, clock, log, () =>
-    each(world, async (rollout) => {
+    each(world, 'triggers', clock, log, async (rollout) => {
       const tripped = await watchTriggers(world, samples, rollout)
       if (tripped === null) return
       const { tenant, rollout_id } = rollout
@@ -55,7 +85,7 @@ export function triggers(world: World, samples: TriggerSamples, steps: Steps, cl
 /** Looks at the gates of all rollouts, and goes on where a declaration says that nobody need be asked. */
 export function gates(world: World, asked: GateAsked, steps: Steps, clock: Clock, log: Log): Loop {
   return seated(world, 'gates', PAUSE_MS, clock, log, async () => {
-    await each(world, async (rollout) => {
+    await each(world, 'gates', clock, log, async (rollout) => {
       const looked = await lookAtGate(world, asked, rollout, PAUSE_MS)
       if (looked === null || looked.promotes === null) return
       const { tenant, rollout_id } = rollout

@@ -1,12 +1,13 @@
 import type { JobStatus } from '../core/job.js'
 import type { Compensation, Recovery } from '../core/rollout/compensation.js'
+import { TAKER } from '../core/rollout/recover.js'
 import type { Db } from '../platform/db/seam.js'
 import { textArray } from './text-array.js'
 
 export const COMPENSATION_COLUMNS = `tenant, job_id, effect_key, rollout_id, run_id, agent, version, at, ordinal, topic, ptr, status, reason, next_at, tries,
-    raised_by, comp_job_id, decision_id, asked_at, ended_at, settled_by`
-export const COMPENSATION_MUTABLE = `version, at, ordinal, topic, ptr, status, reason, next_at, tries, raised_by, comp_job_id, decision_id, asked_at, ended_at,
-    settled_by`
+    raised_by, barred, comp_job_id, decision_id, asked_at, ended_at, settled_by`
+export const COMPENSATION_MUTABLE = `version, at, ordinal, topic, ptr, status, reason, next_at, tries, raised_by, barred, comp_job_id, decision_id, asked_at,
+    ended_at, settled_by`
 export const RECOVERY_COLUMNS =
   'tenant, rollout_id, version, rolled_back_at, rolled_back_by, detected_from, leases, refused, leases_ended_at, recovered_at'
 export const RECOVERY_MUTABLE = 'version, refused, leases_ended_at, recovered_at'
@@ -18,12 +19,15 @@ const NEWEST = 'ordinal DESC'
 const LIST = `SELECT ${C} FROM compensations WHERE rollout_id = $2 AND tenant = $1 ORDER BY ${NEWEST} LIMIT $3`
 const COUNTS = `SELECT status, count(*)::int AS n FROM compensations WHERE rollout_id = $2 AND tenant = $1 GROUP BY status`
 const WITH_STATUS = `SELECT ${C} FROM compensations WHERE rollout_id = $2 AND tenant = $1 AND status = $3 ORDER BY ${NEWEST} LIMIT $4`
-/** A look-up each, with the job that does it. */
+/** With the job that does it. Those that are under way come first, and of those in the way only the ones whose job is another than it was. */
 const UNDER_WAY = `SELECT ${C.replaceAll(/\b(\w+)\b/g, 'c.$1')}, j.status AS job_status, j.status_reason, j.error_code, j.approval_id
-  FROM (SELECT ${C} FROM compensations WHERE rollout_id = $2 AND tenant = $1 AND status IN ('asked', 'blocked') AND comp_job_id IS NOT NULL
-    ORDER BY ordinal LIMIT $3) c
+  FROM (SELECT ${C} FROM compensations WHERE rollout_id = $2 AND tenant = $1 AND status IN ('asked', 'blocked') AND comp_job_id IS NOT NULL) c
   LEFT JOIN LATERAL (SELECT status, state ->> 'status_reason' AS status_reason, state ->> 'error_code' AS error_code, state ->> 'approval_id' AS approval_id
-    FROM jobs WHERE tenant = $1 AND job_id = c.comp_job_id OFFSET 0) j ON true`
+    FROM jobs WHERE tenant = $1 AND job_id = c.comp_job_id OFFSET 0) j ON true
+  WHERE c.status = 'asked' OR j.status IN ('queued', 'running', 'retrying', 'pending_approval', 'ambiguous', 'succeeded', 'quarantined')
+  ORDER BY c.status, c.ordinal LIMIT $3`
+/** Who does not answer for the undoing that this job is. */
+const BARRED = 'SELECT barred FROM compensations WHERE comp_job_id = $2 AND tenant = $1'
 /**
  * Of every run the one that was committed last, where none of the run is under way or stands in the way: runs of $3 still work, so something
  * may still be committed in them. How the effect ended is asked beside: a person may have said so since.
@@ -37,19 +41,31 @@ const NEXT = `SELECT n.*, e.status AS effect_status FROM (
   LEFT JOIN LATERAL (SELECT status FROM effects WHERE tenant = $1 AND job_id = n.job_id AND effect_key = n.effect_key OFFSET 0) e ON true
   ORDER BY n.ordinal DESC`
 const GET_RECOVERY = `SELECT ${RECOVERY_COLUMNS} FROM recoveries WHERE tenant = $1 AND rollout_id = $2`
-/** By an index that holds no others. */
-const UNRECOVERED = `SELECT tenant, rollout_id FROM rollouts WHERE status = 'rolled_back' AND recovered_at IS NULL ORDER BY ended_at LIMIT 100`
-/**
- * What is left of a candidate's work. Running work is in a live lease, waiting work stands in the queue under what its worker must be
- * (\`needs\`), parked work and work in doubt in an index of their own: each holds few rows, and none of those that are over.
- */
-const LEFT = `SELECT j.* FROM (
+/** By an index that holds no others, less those that rest. Of every tenant the newest first, or a hundred that wait for people would hold up everybody's. */
+const UNRECOVERED = `SELECT tenant, rollout_id FROM (
+    SELECT tenant, rollout_id, row_number() OVER (PARTITION BY tenant ORDER BY ended_at DESC, rollout_id) AS nth
+    FROM rollouts WHERE status = 'rolled_back' AND recovered_at IS NULL AND rollout_id <> ALL($1::text[])) u
+  ORDER BY nth, tenant LIMIT $2`
+/** Of $2, as a look-up of what is in `w`. */
+const OF_CANDIDATE = `CROSS JOIN LATERAL (SELECT job_id, run_id, status, lease_id, coalesce((state ->> 'cancel_requested')::boolean, false) AS cancelled FROM jobs
+    WHERE tenant = $1 AND job_id = w.job_id AND claim ->> 'rollout_id' = $2 AND claim ->> 'variant' = 'candidate' OFFSET 0) j`
+/** Work in a live lease: those that were not yet asked to end come first. */
+const RUNNING = `SELECT j.* FROM (SELECT job_id FROM leases WHERE tenant = $1 AND ended_at IS NULL) w ${OF_CANDIDATE} ORDER BY j.cancelled, j.job_id LIMIT $3`
+/** Work that waits stands in the queue under what its worker must be (`needs`), a question in an index of its own. */
+const WAITING = `SELECT j.job_id FROM (
+    SELECT job_id FROM jobs WHERE tenant = $1 AND status = 'pending_approval' AND job_id > $3
+    UNION ALL SELECT job_id FROM jobs WHERE tenant = $1 AND status IN ('queued', 'retrying') AND needs > '' AND job_id > $3) w ${OF_CANDIDATE}
+  ORDER BY j.job_id LIMIT $4`
+const IN_DOUBT = `SELECT count(*)::int AS n FROM (SELECT job_id FROM jobs WHERE tenant = $1 AND status = 'ambiguous') w ${OF_CANDIDATE}`
+/** Whatever has not ended, for who only asks whether that is nothing. */
+const LEFT = `SELECT j.job_id FROM (
     SELECT job_id FROM leases WHERE tenant = $1 AND ended_at IS NULL
     UNION SELECT job_id FROM jobs WHERE tenant = $1 AND status IN ('pending_approval', 'ambiguous')
-    UNION SELECT job_id FROM jobs WHERE tenant = $1 AND status IN ('queued', 'retrying') AND needs > '') w
-  CROSS JOIN LATERAL (SELECT job_id, run_id, status, lease_id, coalesce((state ->> 'cancel_requested')::boolean, false) AS cancelled FROM jobs
-    WHERE tenant = $1 AND job_id = w.job_id AND claim ->> 'rollout_id' = $2 AND claim ->> 'variant' = 'candidate' OFFSET 0) j
-  ORDER BY j.job_id LIMIT $3`
+    UNION SELECT job_id FROM jobs WHERE tenant = $1 AND status IN ('queued', 'retrying') AND needs > '') w ${OF_CANDIDATE} LIMIT $3`
+/** Runs with something to undo in which anything works: whoever does, it builds on what would be taken from under it. */
+const BUSY = `SELECT DISTINCT j.run_id FROM (SELECT job_id FROM leases WHERE tenant = $1 AND ended_at IS NULL) w
+  CROSS JOIN LATERAL (SELECT run_id FROM jobs WHERE tenant = $1 AND job_id = w.job_id OFFSET 0) j
+  WHERE EXISTS (SELECT 1 FROM compensations c WHERE c.run_id = j.run_id AND c.rollout_id = $2 AND c.tenant = $1 AND c.status = 'registered')`
 const UNCONFIRMED = `SELECT r.tenant, r.rollout_id FROM rollouts r WHERE r.status = 'rolled_back' AND r.recovered_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM rollback_confirmations c WHERE c.rollout_id = r.rollout_id AND c.node = $1 AND c.tenant = r.tenant)`
 const CONFIRM = `INSERT INTO rollback_confirmations (tenant, rollout_id, node, name, at)
@@ -79,12 +95,11 @@ export interface NextUp extends Compensation {
   effect_status: 'begun' | 'committed' | 'not_happened' | null
 }
 
-/** A candidate's job that has not ended. */
-export interface LeftOver {
+/** A candidate's job in a live lease. */
+export interface Running {
   job_id: string
-  run_id: string
-  status: JobStatus
   lease_id: string | null
+  /** Asked to end already. */
   cancelled: boolean
 }
 
@@ -117,7 +132,7 @@ export function compensationsWith(
   return db.query<Compensation>(WITH_STATUS, [tenant, rollout_id, status, limit])
 }
 
-/** Those that became a job, but for those that are over. */
+/** Those that became a job, but for those that are over, and those in the way whose job ended as it had. */
 export function compensationsUnderWay(db: Db, tenant: string, rollout_id: string, limit: number): Promise<UnderWay[]> {
   return db.query<UnderWay>(UNDER_WAY, [tenant, rollout_id, limit])
 }
@@ -138,13 +153,51 @@ export async function getRecovery(db: Db, tenant: string, rollout_id: string): P
   return (await db.query<Recovery>(GET_RECOVERY, [tenant, rollout_id]))[0] ?? null
 }
 
-/** Rolled back, and not all of it is over, of all tenants. */
-export function unrecovered(db: Db): Promise<{ tenant: string; rollout_id: string }[]> {
-  return db.query(UNRECOVERED)
+/** Rolled back, and not all of it is over, of all tenants, each tenant in its turn. */
+export function unrecovered(
+  db: Db,
+  resting: readonly string[],
+  limit: number,
+): Promise<{ tenant: string; rollout_id: string }[]> {
+  return db.query(UNRECOVERED, [textArray(resting), limit])
 }
 
-export function leftOf(db: Db, tenant: string, rollout_id: string, limit: number): Promise<LeftOver[]> {
-  return db.query<LeftOver>(LEFT, [tenant, rollout_id, limit])
+export function runningOf(db: Db, tenant: string, rollout_id: string, limit: number): Promise<Running[]> {
+  return db.query<Running>(RUNNING, [tenant, rollout_id, limit])
+}
+
+/** A page of the candidate's jobs that wait for a worker or for people, by id. */
+export async function waitingOf(
+  db: Db,
+  tenant: string,
+  rollout_id: string,
+  after: string,
+  limit: number,
+): Promise<string[]> {
+  const rows = await db.query<{ job_id: string }>(WAITING, [tenant, rollout_id, after, limit])
+  return rows.map(({ job_id }) => job_id)
+}
+
+/** The candidate's jobs of which nobody knows whether what they began has happened. */
+export async function inDoubtOf(db: Db, tenant: string, rollout_id: string): Promise<number> {
+  return (await db.query<{ n: number }>(IN_DOUBT, [tenant, rollout_id]))[0]?.n ?? 0
+}
+
+export function leftOf(db: Db, tenant: string, rollout_id: string, limit: number): Promise<{ job_id: string }[]> {
+  return db.query(LEFT, [tenant, rollout_id, limit])
+}
+
+export async function busyRuns(db: Db, tenant: string, rollout_id: string): Promise<string[]> {
+  return (await db.query<{ run_id: string }>(BUSY, [tenant, rollout_id])).map(({ run_id }) => run_id)
+}
+
+/** Who does not answer for the undoing that this job is, whatever grant they gave; nobody where it undoes nothing. */
+export async function barredFromUndoing(
+  db: Db,
+  { tenant, job_id, requested_by }: { tenant: string; job_id: string; requested_by: string },
+): Promise<string[]> {
+  if (requested_by !== TAKER) return []
+  return (await db.query<{ barred: string[] }>(BARRED, [tenant, job_id])).flatMap(({ barred }) => barred)
 }
 
 export function unconfirmedRollbacks(db: Db, node: string): Promise<{ tenant: string; rollout_id: string }[]> {

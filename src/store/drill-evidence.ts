@@ -1,7 +1,7 @@
 import { CheckpointError, readCheckpoint } from '../core/audit/checkpoint.js'
 import { parsePublicKey } from '../core/audit/keys.js'
 import { rootAt } from '../core/audit/tree.js'
-import { type DrillName, lackingOf, type Made } from '../core/drill.js'
+import { type DrillName, FRESH_MS, lackingOf, type Made, ONCE } from '../core/drill.js'
 import {
   approvalProof,
   crashProof,
@@ -17,7 +17,8 @@ import {
 import type { Job } from '../core/job.js'
 import { getApproval } from './approvals.js'
 import { newestHead, readNodes, writerKeys } from './audit.js'
-import { getRecovery, leftOf, listCompensations, nodesOfRollback } from './compensations.js'
+import { getRecovery, inDoubtOf, listCompensations, nodesOfRollback, runningOf, waitingOf } from './compensations.js'
+import { passedRuns } from './drills.js'
 import { getJob, listJobs } from './jobs.js'
 import { effectsOfJob } from './leases.js'
 import { remade } from './remade.js'
@@ -30,6 +31,8 @@ const DENIALS_OF_RUN = `SELECT decision_id FROM decisions WHERE tenant = $1 AND 
 
 /** Jobs and denials of a run that are looked back at. Each decision is made again, some 0.2 ms; a larger run is for `runs postmortem`. */
 const MOST_JOBS = 200
+/** Runs of one drill that may pass in two hours; whoever has played so many needs no old one. */
+const MOST_RUNS = 1000
 /** A node that was silent for so long before a stop is taken for gone, as GET /stops/{stop_id} does. */
 const NODE_GONE_MS = 600_000
 
@@ -43,7 +46,14 @@ export async function proofOf(world: Seen, tenant: string, drill: DrillName, mad
       figures: {},
       checks: [{ name: 'the report names what was made', pass: false, detail: missing.join(', ') }],
     }
-  return LOOKS[drill](world, tenant, made as Required<Made>, now)
+  const proof = await LOOKS[drill](world, tenant, made as Required<Made>, now)
+  const once = ONCE[drill]
+  if (once === undefined) return proof
+  // What is named is of the last hour, so a run that named it before is of the last two.
+  const before = await passedRuns(world.db, tenant, drill, now - 2 * FRESH_MS, MOST_RUNS)
+  const isNew = before.every((other) => other.made[once] !== made[once])
+  const detail = isNew ? String(made[once]) : `${made[once]} has shown it before`
+  return { ...proof, checks: [...proof.checks, { name: 'no run before was of the same', pass: isNew, detail }] }
 }
 
 type Look = (world: Seen, tenant: string, made: Required<Made>, now: number) => Promise<Proof>
@@ -107,22 +117,25 @@ const LOOKS: Record<DrillName, Look> = {
       return await rootAt(size, (wanted) => readNodes(world.db, tenant, wanted))
     }
     const [own, later] = [await ownRoot(made.head), await ownRoot(made.restored_head)]
-    return restoreProof({ now, tenant, made, keys, ownRoot: own, ownLater: later })
+    const last = (await passedRuns(world.db, tenant, 'restore', 0, 1))[0]?.at ?? null
+    return restoreProof({ now, tenant, made, keys, ownRoot: own, ownLater: later, last })
   },
 
   async rollback(world, tenant, { rollout_id, job_id, decision_id }, now) {
-    const [rollout, recovery, decision, { job, told }, left, compensations] = await Promise.all([
+    const [rollout, recovery, decision, { job, told }, running, waiting, doubts, compensations] = await Promise.all([
       getRollout(world.db, tenant, rollout_id),
       getRecovery(world.db, tenant, rollout_id),
       remade(world, tenant, decision_id),
       jobOf(world, tenant, job_id),
-      leftOf(world.db, tenant, rollout_id, MOST_JOBS),
+      runningOf(world.db, tenant, rollout_id, MOST_JOBS),
+      waitingOf(world.db, tenant, rollout_id, '', MOST_JOBS),
+      inDoubtOf(world.db, tenant, rollout_id),
       listCompensations(world.db, tenant, rollout_id, MOST_JOBS),
     ])
     const nodes = recovery === null ? [] : confirmed(await nodesOfRollback(world.db, recovery), recovery.rolled_back_at)
     const leases = { total: recovery?.leases.length ?? 0, ended_at: recovery?.leases_ended_at ?? null }
     const recovered_at = recovery?.recovered_at ?? null
-    const open = left.length
+    const open = running.length + waiting.length + doubts
     return rollbackProof({ now, rollout, decision, job, told, nodes, open, leases, compensations, recovered_at })
   },
 }

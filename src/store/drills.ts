@@ -21,6 +21,7 @@ const NEWEST = `SELECT r.* FROM unnest($3::text[]) AS wanted(drill)
     ORDER BY at DESC, drill_id DESC LIMIT 1) r`
 const RUNS = `SELECT ${DRILL_RUN_COLUMNS} FROM drill_runs WHERE tenant = $1 AND drill = $2 AND (at, drill_id) < ($3::bigint, $4::text)
   ORDER BY at DESC, drill_id DESC LIMIT $5`
+const PASSED = `SELECT at, made FROM drill_runs WHERE tenant = $1 AND drill = $2 AND outcome = 'passed' AND at > $3 ORDER BY at DESC LIMIT $4`
 const SCHEDULES = `SELECT ${DRILL_SCHEDULE_COLUMNS} FROM drill_schedules WHERE tenant = $1`
 /** Of every tenant at most seven: those whose last pass is longer ago than asked, and of which the log does not say so yet. */
 const OVERDUE = `SELECT s.tenant, s.drill, s.owner, s.every_ms, s.since, s.updated_at, s.updated_by, due.at AS due_at, p.at AS passed_at
@@ -60,6 +61,17 @@ export async function pageOfDrillRuns(
   const [at, id] = decodeCursor(cursor) ?? [Number.MAX_SAFE_INTEGER, '']
   const rows = await db.query<DrillRun>(RUNS, [tenant, drill, at, id, limit + 1])
   return page(rows, limit, (row) => [row.at, row.drill_id])
+}
+
+/** Runs that passed after an instant, newest first. */
+export function passedRuns(
+  db: Db,
+  tenant: string,
+  drill: DrillName,
+  after: number,
+  limit: number,
+): Promise<Pick<DrillRun, 'at' | 'made'>[]> {
+  return db.query<DrillRun>(PASSED, [tenant, drill, after, limit])
 }
 
 /** At most one for each drill. */

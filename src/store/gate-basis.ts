@@ -1,6 +1,7 @@
 import type { EvidenceBasis, EvidenceHead } from '../core/evidence.js'
 import type { Reading } from '../core/gates/check.js'
-import type { GateMetricName } from '../core/gates/metric.js'
+import { evaluateGate, type WholePhase } from '../core/gates/gate.js'
+import { type GateMetricName, metricOf } from '../core/gates/metric.js'
 import { signersOf, weeksOf } from '../core/gates/review.js'
 import { isStanding, type Standings, standingReadings } from '../core/gates/standing.js'
 import type { Rollout } from '../core/rollout/step.js'
@@ -11,6 +12,7 @@ import { pastLooks } from './looks.js'
 import { replayStanding } from './replays.js'
 import { reviewsOf } from './rollout-reviews.js'
 import type { RolloutRow } from './rollouts.js'
+import { MOST_SAMPLES } from './samples.js'
 import type { World } from './world.js'
 
 export interface ReadingsAsked {
@@ -65,7 +67,7 @@ export async function gateBasis(
     replay: await replayStanding(db, tenant, { rollout_id, candidate: document.subject.candidate }, to),
     reviews: weeksOf(reviews, to),
   }
-  return {
+  const basis: EvidenceBasis = {
     rollout_id,
     rollout: document.rollout,
     declaration,
@@ -84,6 +86,31 @@ export async function gateBasis(
     past,
     tree_head: head,
   }
+  // Only where it could pass: a phase is many windows long.
+  if (!evaluateGate(basis).clean) return basis
+  const whole = await wholePhase(world, readings, rollout, basis)
+  return whole === null ? basis : { ...basis, whole }
+}
+
+/** The phase is counted as far back as there is a number for at a load like that of the window, with half of it to spare. */
+const COUNTED = MOST_SAMPLES / 2
+
+async function wholePhase(
+  world: World,
+  readings: Readings,
+  rollout: RolloutRow,
+  { gate, candidate, control, to, phase_at, tree_head }: EvidenceBasis,
+): Promise<WholePhase | null> {
+  const metrics = gate.checks.map(({ metric }) => metric).filter((metric) => metricOf(metric).form === 'rate')
+  const busiest = [...candidate, ...control].reduce(
+    (most, each) => Math.max(most, each.kind === 'rate' ? each.of : 0),
+    1,
+  )
+  const from = Math.max(phase_at, to - gate.window_ms * Math.max(1, Math.floor(COUNTED / busiest)))
+  if (metrics.length === 0 || from >= to - gate.window_ms) return null
+  const { tenant } = rollout
+  const measured = await readings(world, { tenant, rollout, metrics, from, to, head_size: tree_head.size })
+  return { from, ...measured }
 }
 
 /** Of those who signed, who could still do so: whose key was not revoked since, and who was not disabled. */

@@ -1,8 +1,9 @@
 import { barredFrom } from '../core/flow.js'
 import { covering, type GrantRow, type ScopedGrant, scopedGrant, useKey, voiceNow } from '../core/grant.js'
-import type { Claim } from '../core/job.js'
+import type { Claim, Job } from '../core/job.js'
 import type { Db } from '../platform/db/seam.js'
 import { whoMadeKeys } from './approvals.js'
+import { barredFromUndoing } from './compensations.js'
 import { decodeCursor, type Page, page } from './cursor.js'
 import type { Directories } from './people.js'
 import { type Gate, loadCounters } from './standing.js'
@@ -43,8 +44,14 @@ export class Grants {
   }
 
   /** Grants that cover this job, with the uses that were taken of each. */
-  async covering(gate: Gate, claim: Claim, requested_by: string, now: number): Promise<ScopedGrant[]> {
-    const rows = await this.#unbarred(await this.#of(gate, claim.agent, now), claim, requested_by, now)
+  async covering(
+    gate: Gate,
+    claim: Claim,
+    requested_by: string,
+    now: number,
+    barred: readonly string[] = [],
+  ): Promise<ScopedGrant[]> {
+    const rows = await this.#unbarred(await this.#of(gate, claim.agent, now), claim, requested_by, barred, now)
     if (rows.length === 0) return []
     const keys = rows.map(({ grant_id }) => useKey(grant_id))
     const counters = await loadCounters(this.#db, gate.tenant, keys)
@@ -54,27 +61,31 @@ export class Grants {
   /** The grant whose use a job took, if it still covers it. */
   async held(
     gate: Gate,
-    job: { granted_by: string | null; requested_by: string },
+    job: Pick<Job, 'tenant' | 'job_id' | 'granted_by' | 'requested_by' | 'replayed_by'>,
     claim: Claim,
     now: number,
   ): Promise<ScopedGrant[]> {
     if (job.granted_by === null) return []
     const rows = (await this.#of(gate, claim.agent, now)).filter(({ grant_id }) => grant_id === job.granted_by)
-    return (await this.#unbarred(rows, claim, job.requested_by, now)).map((row) => scopedGrant(row, 0))
+    if (rows.length === 0) return []
+    const wanted = job.replayed_by === null ? [] : [job.replayed_by]
+    const barred = [...wanted, ...(await barredFromUndoing(this.#db, job))]
+    return (await this.#unbarred(rows, claim, job.requested_by, barred, now)).map((row) => scopedGrant(row, 0))
   }
 
-  /** Those that cover the job, less those of whoever asked for it or could have: a key that was made after the grant counts too. */
+  /** Those that cover the job, less those of whoever asked for it, wanted it or could have asked: a key that was made after the grant counts too. */
   async #unbarred(
     rows: readonly GrantRow[],
     claim: Claim,
     requested_by: string,
+    others: readonly string[],
     now: number,
   ): Promise<readonly GrantRow[]> {
     const found = covering(rows, claim, now)
     if (found.length === 0) return found
     const { tenant, agent } = claim
     const makers = await whoMadeKeys(this.#db, tenant, [requested_by, agent])
-    const barred = barredFrom({ requested_by, raised_by: requested_by, agent }, makers)
+    const barred = barredFrom({ requested_by, raised_by: requested_by, agent }, [...makers, ...others])
     return found.filter(({ granted_by }) => !barred.includes(granted_by))
   }
 

@@ -1,6 +1,7 @@
 import type { Caller, Permission, Role } from '../core/access.js'
 import { type Fact, joined } from '../core/audit.js'
 import { type DueStage, type KnownNow, LAPSED, type Lapse, lapseOf, NOTICE_MS, ROTATE_MS } from '../core/key.js'
+import { isReserved } from '../core/principal.js'
 import type { SignOnWay } from '../core/sign-on.js'
 import { Problem } from '../errors.js'
 import type { Clock } from '../platform/clock.js'
@@ -63,6 +64,10 @@ const DUE = `SELECT ${COLUMNS}, (SELECT coalesce(json_agg(r.stage), '[]'::json) 
 const PAGE = `SELECT ${COLUMNS} FROM ${FROM} WHERE k.tenant = $4 AND (k.created_at, k.key_id) > ($5::bigint, $6::text)
   AND (NOT $7::boolean OR (${IS_DUE}))
   AND (k.session IS NOT NULL) = $9::boolean ORDER BY k.created_at, k.key_id LIMIT $8::int`
+/** Those that open nothing any more count where there are no others: a key that was revoked in an incident keeps nothing from being undone. */
+const TOPICS = `SELECT topics FROM (
+    SELECT topics, rank() OVER (ORDER BY revoked_at IS NULL AND coalesce(expires_at > $3, true) DESC) AS nth FROM keys WHERE principal = $2 AND tenant = $1) k
+  WHERE nth = 1`
 const REMINDED = `INSERT INTO key_reminders (tenant, key_id, stage, at)
   SELECT $1, x.key_id, x.stage, $2::bigint FROM json_to_recordset($3::json) AS x(key_id text, stage text) ON CONFLICT (tenant, key_id, stage) DO NOTHING`
 const USED = `UPDATE keys k SET last_used_at = x.at FROM json_to_recordset($1::json) AS x(key_id text, at bigint)
@@ -96,8 +101,10 @@ export type Presented = Pick<Caller, 'tenant' | 'key_id' | 'checked'> &
  */
 export async function lapsedOf<Who extends Presented>(
   { db, clock }: { db: Db; clock: Clock },
-  callers: readonly Who[],
+  presented: readonly Who[],
 ): Promise<Map<Who, Lapse>> {
+  // The plane has no key, and nothing that somebody declares under its name ends what it does.
+  const callers = presented.filter(({ key_id }) => !isReserved(key_id))
   if (callers.length === 0) return new Map()
   const asked = callers.map(({ tenant, principal, key_id }, n) => ({ n, tenant, principal, key_id }))
   const known = await db.query<KnownNow & Pick<Caller, 'team' | 'leads'>>(KNOWN, [JSON.stringify(asked)])
@@ -188,6 +195,13 @@ export function dueKeys(db: Db, now: number): Promise<(ListedKey & { reminded: D
 }
 
 const dueAt = (now: number): number[] => [now, now - (ROTATE_MS - NOTICE_MS), now + NOTICE_MS]
+
+/** What the keys of this principal reach, as topic patterns; null where one of them is bound to none, or none is known. */
+export async function topicsOfKeys(db: Db, tenant: string, principal: string, now: number): Promise<string[] | null> {
+  const rows = await db.query<{ topics: string[] | null }>(TOPICS, [tenant, principal, now])
+  if (rows.length === 0 || rows.some(({ topics }) => topics === null)) return null
+  return [...new Set(rows.flatMap(({ topics }) => topics ?? []))]
+}
 
 /** What the log says now of these keys. */
 export async function keepReminders(

@@ -1,5 +1,7 @@
 import type { PastLook } from '../core/gates/gate.js'
 import type { Sample, TriggerName } from '../core/gates/trigger.js'
+import { holdsWhileBlind } from '../core/gates/vigil.js'
+import type { Rollout } from '../core/rollout/step.js'
 import type { Db } from '../platform/db/seam.js'
 
 /** The newest look that was not clean: whatever is older counts no more. */
@@ -9,13 +11,15 @@ const UNCLEAN = `SELECT from_at AS "from", to_at AS "to", clean FROM gate_looks
 const ENDING = `SELECT from_at AS "from", to_at AS "to", clean FROM gate_looks
   WHERE tenant = $1 AND rollout_id = $2 AND to_at <= $3 AND at < $4 AND from_at >= $5 ORDER BY to_at DESC LIMIT 1`
 /**
- * Only after all the others, and not behind evidence that was worked out meanwhile: that did not see it, and would come out otherwise when
- * it is worked out again. The next look is 10 s away.
+ * Not before evidence that was kept meanwhile: that did not see it, and would come out otherwise when it is worked out again. One that was not
+ * clean always stays; a clean one only after all the others.
  */
-const LOOKED = `INSERT INTO gate_looks (tenant, rollout_id, to_at, from_at, clean, at) SELECT $1, $2, $3, $4, $5, $6
-  WHERE NOT EXISTS (SELECT 1 FROM gate_looks WHERE tenant = $1 AND rollout_id = $2 AND to_at >= $3)
-    AND NOT EXISTS (SELECT 1 FROM gate_evidence WHERE tenant = $1 AND rollout_id = $2 AND evaluated_at > $6)
-  ON CONFLICT (tenant, rollout_id, to_at) DO NOTHING`
+const LOOKED = `INSERT INTO gate_looks (tenant, rollout_id, to_at, from_at, clean, at) SELECT $1, $2, $3, $4, $5::boolean,
+    greatest($6::bigint, (SELECT max(evaluated_at) FROM gate_evidence WHERE tenant = $1 AND rollout_id = $2))
+  WHERE NOT $5::boolean OR NOT EXISTS (SELECT 1 FROM gate_looks WHERE tenant = $1 AND rollout_id = $2 AND to_at >= $3)
+  ON CONFLICT (tenant, rollout_id, to_at, clean) DO NOTHING`
+const UNCLEAN_SINCE = `SELECT at FROM gate_looks WHERE tenant = $1 AND rollout_id = $2 AND NOT clean AND at >= $3 AND from_at >= $4
+  ORDER BY at LIMIT 1`
 
 const SEEN = `INSERT INTO trigger_looks (tenant, rollout_id, trigger, at, value, samples, baseline, baseline_samples)
   SELECT $1, $2, trigger, at, value, samples, baseline, baseline_samples
@@ -27,9 +31,10 @@ const SERIES = `SELECT trigger, at, value, samples, baseline, baseline_samples F
 const CLEAR = `DELETE FROM trigger_looks t USING json_to_recordset($3::json) AS x(trigger text, at bigint)
   WHERE t.tenant = $1 AND t.rollout_id = $2 AND t.trigger = x.trigger AND t.at < x.at`
 
-const WATCH = 'SELECT watched_at, blind, gate_at FROM rollout_watches WHERE tenant = $1 AND rollout_id = $2'
-const WATCHED = `INSERT INTO rollout_watches (tenant, rollout_id, watched_at, blind) VALUES ($1, $2, $3, $4::jsonb)
-  ON CONFLICT (tenant, rollout_id) DO UPDATE SET watched_at = excluded.watched_at, blind = excluded.blind`
+const WATCH = 'SELECT watched_at, blind, breaching, gate_at FROM rollout_watches WHERE tenant = $1 AND rollout_id = $2'
+const WATCHED = `INSERT INTO rollout_watches (tenant, rollout_id, watched_at, blind, breaching) VALUES ($1, $2, $3, $4::jsonb, $5::jsonb)
+  ON CONFLICT (tenant, rollout_id) DO UPDATE
+  SET watched_at = excluded.watched_at, blind = excluded.blind, breaching = excluded.breaching`
 const ASK_AT = `INSERT INTO rollout_watches (tenant, rollout_id, gate_at) VALUES ($1, $2, $3)
   ON CONFLICT (tenant, rollout_id) DO UPDATE SET gate_at = excluded.gate_at`
 
@@ -69,6 +74,7 @@ export async function pastLooks(db: Db, [tenant, rollout_id]: Of, span: LookSpan
   return looks
 }
 
+/** @param at when it is written down */
 export async function keepLook(
   db: Db,
   [tenant, rollout_id]: Of,
@@ -76,6 +82,21 @@ export async function keepLook(
   at: number,
 ): Promise<void> {
   await db.query(LOOKED, [tenant, rollout_id, to, from, clean, at])
+}
+
+/**
+ * Whether some look at this phase, at that instant or later, was not clean. Evidence that says pass and is older promotes nothing then: the
+ * gate has said something else since. Whoever asks a gate looks too.
+ * @param at when the evidence was made
+ */
+export async function wasUncleanSince(
+  db: Db,
+  tenant: string,
+  rollout_id: string,
+  phase_at: number,
+  at: number,
+): Promise<boolean> {
+  return (await db.query(UNCLEAN_SINCE, [tenant, rollout_id, at, phase_at])).length > 0
 }
 
 export type TriggerSeries = Partial<Record<TriggerName, Sample[]>>
@@ -124,20 +145,48 @@ export interface WatchRow {
   /** Null before the first time. */
   watched_at: number | null
   blind: Partial<Record<TriggerName, Blindness>>
+  /** Of which the newest look said too much. */
+  breaching: TriggerName[]
   /** The gate is not asked before. */
   gate_at: number
 }
 
 export async function watchOf(db: Db, [tenant, rollout_id]: Of): Promise<WatchRow> {
-  return (await db.query<WatchRow>(WATCH, [tenant, rollout_id]))[0] ?? { watched_at: null, blind: {}, gate_at: 0 }
+  const [row] = await db.query<WatchRow>(WATCH, [tenant, rollout_id])
+  return row ?? { watched_at: null, blind: {}, breaching: [], gate_at: 0 }
 }
 
 export async function keepWatch(
   db: Db,
   [tenant, rollout_id]: Of,
-  { watched_at, blind }: Pick<WatchRow, 'watched_at' | 'blind'>,
+  { watched_at, blind, breaching }: Omit<WatchRow, 'gate_at'>,
 ): Promise<void> {
-  await db.query(WATCHED, [tenant, rollout_id, watched_at, JSON.stringify(blind)])
+  await db.query(WATCHED, [tenant, rollout_id, watched_at, JSON.stringify(blind), JSON.stringify(breaching)])
+}
+
+/** The triggers were looked at so lately that nothing goes on unwatched. */
+const WATCHED_MS = 60_000
+
+/**
+ * Why its triggers hold a promotion back, in words; null where they do not.
+ * @param isOwn it goes on by itself: then what no trigger sees holds it too, while people have the evidence before them
+ */
+export async function promotionHold(
+  db: Db,
+  { tenant, rollout_id, document, phase }: Pick<Rollout, 'tenant' | 'rollout_id' | 'document' | 'phase'>,
+  now: number,
+  isOwn: boolean,
+): Promise<string | null> {
+  const { watched_at, blind, breaching } = await watchOf(db, [tenant, rollout_id])
+  if (watched_at === null) return 'Its triggers were not looked at, or one of them takes it back'
+  if (now - watched_at > WATCHED_MS)
+    return `Its triggers were last looked at ${Math.floor((now - watched_at) / 1000)} s ago`
+  if (breaching.length > 0) return `Too much, though not for long enough yet to take it back: ${breaching.join(', ')}`
+  if (!isOwn) return null
+  const unseen = document.triggers.filter(
+    (terms) => blind[terms.trigger] !== undefined && holdsWhileBlind(document, phase, terms),
+  )
+  return unseen.length === 0 ? null : `Nothing is seen by ${unseen.map(({ trigger }) => trigger).join(', ')}`
 }
 
 export async function askNotBefore(db: Db, [tenant, rollout_id]: Of, gate_at: number): Promise<void> {

@@ -19,10 +19,12 @@ const JOBS = `SELECT job_id, agent, requested_by, topic, created_at, claim -> 'f
 /** LATERAL with a LIMIT, as in store/metrics.ts: a plain join walked the tenant's jobs for each lease. */
 const LEASES = `SELECT l.lease_id, l.granted_at, l.made ->> 'topic' AS topic, l.made -> 'decided' ->> 'decision' AS decision,
     l.made -> 'decided' ->> 'snapshot' AS snapshot, l.made -> 'decided' -> 'constraints' -> 'allowed_hosts' IS NOT NULL AS hosts,
-    l.ended ->> 'outcome' AS outcome, l.ended ->> 'error_class' AS error_class, j.rollout_id, coalesce(j.risk_tags, '[]'::json) AS risk_tags
+    l.ended ->> 'outcome' AS outcome, l.ended ->> 'error_class' AS error_class, j.rollout_id, r.candidate, coalesce(j.risk_tags, '[]'::json) AS risk_tags
   FROM (SELECT * FROM leases WHERE tenant = $1 AND lease_id < $2 ORDER BY lease_id DESC LIMIT $3) l
   LEFT JOIN LATERAL (SELECT claim ->> 'rollout_id' AS rollout_id, state -> 'effective' -> 'risk_tags' AS risk_tags FROM jobs
-    WHERE tenant = $1 AND job_id = l.job_id LIMIT 1) j ON true ORDER BY l.lease_id DESC`
+    WHERE tenant = $1 AND job_id = l.job_id LIMIT 1) j ON true
+  LEFT JOIN LATERAL (SELECT candidate FROM rollouts WHERE tenant = $1 AND rollout_id = j.rollout_id AND kind = 'policy' LIMIT 1) r ON true
+  ORDER BY l.lease_id DESC`
 const APPROVALS = `SELECT a.*, j.state ->> 'approval_id' AS current, CASE WHEN j.status <> 'denied' THEN j.state -> 'effective' END AS effective,
     coalesce(j.state -> 'edits' -> -1 ->> 'job_hash', j.claim ->> 'job_hash') AS own_hash
   FROM (SELECT * FROM approvals

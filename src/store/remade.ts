@@ -28,8 +28,9 @@ export async function reproduce(world: { db: Db; policies: Policies }, row: Deci
 }
 
 async function remake(world: { db: Db; policies: Policies }, row: DecisionRow): Promise<Remade> {
-  const { decision_id, door, decision, job_id, at } = row
-  const shown = { decision_id, door, decision, job_id, at }
+  const { decision_id, door, decision, job_id, at, run_id: of } = row
+  const rollout_id = row.standing.drawn?.rollout_id ?? null
+  const shown = { decision_id, door, decision, job_id, at, run_id: of, rollout_id }
   const reproduced = await reproduce(world, row)
   if (reproduced === null) return { ...shown, same: null, code: null, stop_id: null }
   const { claim, decision: again } = reproduced

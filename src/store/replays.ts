@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
-import { countsOf, type Replay, type ReplayLog, type ReplayProgress } from '../core/replay.js'
+import type { Replay, ReplayLog, ReplayProgress } from '../core/replay.js'
+import { type ReplayFound, type ReplayStanding, standingOfReplays } from '../core/replay-standing.js'
 import type { Db } from '../platform/db/seam.js'
 import { decodeCursor, type Page, page } from './cursor.js'
+import { textArray } from './text-array.js'
 
 export const REPLAY_COLUMNS = `tenant, replay_id, status, digest, active, rollout_id, candidate, asked, asked_by, asked_at, tries, progress,
     finished_at, valid_until, voided_at, outcome, log_hash, log_parts, log_entries, reason`
@@ -12,7 +14,9 @@ export const REPLAY_MUTABLE =
 const GET = `SELECT ${REPLAY_COLUMNS} FROM replays WHERE tenant = $1 AND replay_id = $2`
 const LIST = `SELECT ${REPLAY_COLUMNS} FROM replays WHERE tenant = $1 AND replay_id < $2 ORDER BY replay_id DESC LIMIT $3`
 const RUNNING_OF = `SELECT count(*)::int AS n FROM replays WHERE tenant = $1 AND status = 'running'`
-const NEXT = `SELECT tenant, replay_id FROM replays WHERE status = 'running' ORDER BY asked_at, replay_id LIMIT 1`
+/** Tenants take turns, in the order of their names. Of one, each try that was cut short puts a replay back by a minute. */
+const NEXT = `SELECT tenant, replay_id FROM replays WHERE status = 'running' AND NOT (replay_id = ANY ($2::text[]))
+  ORDER BY tenant <= $1, tenant, asked_at + tries * 60000::bigint, replay_id LIMIT 1`
 const BEGIN = `UPDATE replays SET tries = tries + 1 WHERE tenant = $1 AND replay_id = $2 AND status = 'running' RETURNING ${REPLAY_COLUMNS}`
 const PROGRESS = `UPDATE replays SET progress = $4::jsonb WHERE tenant = $1 AND replay_id = $2 AND tries = $3 AND status = 'running' RETURNING replay_id`
 const LOG = `INSERT INTO replay_logs (tenant, replay_id, try, part, body) VALUES ($1, $2, $3, $4, $5)`
@@ -26,10 +30,14 @@ const OTHER_ACTIVE = `(SELECT min(s.activated_at) FROM policy_snapshots s WHERE 
     AND s.digest <> r.digest AND s.digest IS DISTINCT FROM r.active)`
 const VOID = `UPDATE replays r SET voided_at = ${OTHER_ACTIVE} WHERE r.status = 'done' AND r.voided_at IS NULL AND r.valid_until > $1
   AND ${OTHER_ACTIVE} IS NOT NULL`
-const STANDING = `SELECT r.replay_id, r.outcome, r.finished_at, r.valid_until, least(r.voided_at, ${OTHER_ACTIVE}) AS voided_at FROM replays r
-  WHERE r.tenant = $1 AND r.candidate = $2 AND r.status = 'done' AND r.finished_at <= $4
-    AND (r.rollout_id = $3 OR (r.rollout_id IS NULL AND r.digest = r.candidate))
-  ORDER BY r.finished_at DESC, r.replay_id DESC LIMIT 1`
+const OF_CANDIDATE = `r.tenant = $1 AND r.candidate = $2 AND r.status = 'done' AND r.finished_at <= $4
+    AND (r.rollout_id = $3 OR (r.rollout_id IS NULL AND r.digest = r.candidate))`
+const FOUND = `SELECT r.replay_id, r.scenarios, r.critical_bypasses, r.unsafe_duplicates, r.finished_at, r.valid_until,
+    least(r.voided_at, ${OTHER_ACTIVE}) AS voided_at FROM replays r WHERE ${OF_CANDIDATE}`
+/** The newest that decided anything, and of the last days those that found something; these are as few as people let be. */
+const STANDING = `(${FOUND} AND r.runs > 0 ORDER BY r.finished_at DESC, r.replay_id DESC LIMIT 1)
+  UNION ALL
+  (${FOUND} AND r.valid_until > $4 AND (r.critical_bypasses > 0 OR r.unsafe_duplicates > 0))`
 
 /** Sorts after every id. */
 const LAST = '~'
@@ -52,9 +60,13 @@ export async function runningReplays(db: Db, tenant: string): Promise<number> {
   return (await db.query<{ n: number }>(RUNNING_OF, [tenant]))[0]?.n ?? 0
 }
 
-/** The one that has waited longest, of all tenants; null where none is under way. */
-export async function nextReplay(db: Db): Promise<Pick<Replay, 'tenant' | 'replay_id'> | null> {
-  return (await db.query<Replay>(NEXT))[0] ?? null
+/** Whose turn it is after a tenant, of all tenants; null where none is under way but those that are left out. */
+export async function nextReplay(
+  db: Db,
+  after: string,
+  except: readonly string[],
+): Promise<Pick<Replay, 'tenant' | 'replay_id'> | null> {
+  return (await db.query<Replay>(NEXT, [after, textArray(except)]))[0] ?? null
 }
 
 /** Another try at it; null where it is over. */
@@ -125,19 +137,9 @@ export async function voidReplays(db: Db, now: number): Promise<void> {
   await db.query(VOID, [now])
 }
 
-export interface ReplayStanding {
-  scenarios: number
-  critical_bypasses: number
-  unsafe_duplicates: number
-  at: number
-  /** It expires, or another snapshot became active before that. */
-  valid_until: number
-  replay_id: string
-}
-
 /**
- * What the newest replay of a candidate found that was done at that instant; null where there is none. One that was asked for a rollout counts for that
- * one; one of a snapshot alone, for any that has the snapshot as its candidate.
+ * What replays of a candidate that were done by that instant come to; null where none decided anything. One that was asked for a rollout
+ * counts for that one; one of a snapshot alone, for any that has the snapshot as its candidate.
  */
 export async function replayStanding(
   db: Db,
@@ -145,12 +147,5 @@ export async function replayStanding(
   { rollout_id = null, candidate }: { rollout_id?: string | null; candidate: string },
   at: number,
 ): Promise<ReplayStanding | null> {
-  const row = (await db.query<Replay>(STANDING, [tenant, candidate, rollout_id, at]))[0]
-  if (row === undefined || row.outcome === null) return null
-  const { replay_id, outcome, finished_at, valid_until, voided_at } = row
-  const { scenarios, critical_bypasses, unsafe_duplicates } = countsOf(outcome)
-  const found = { scenarios, critical_bypasses, unsafe_duplicates, at: finished_at as number, replay_id }
-  // Voided later than asked about, it counted then: the same whenever it is asked.
-  const voided = voided_at === null || voided_at > at ? Number.POSITIVE_INFINITY : voided_at
-  return { ...found, valid_until: Math.min(valid_until as number, voided) }
+  return standingOfReplays(await db.query<ReplayFound>(STANDING, [tenant, candidate, rollout_id, at]), at)
 }

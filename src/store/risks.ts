@@ -8,6 +8,7 @@ import type { CompiledPolicy } from '../core/policy/compile.js'
 import { Problem } from '../errors.js'
 import { approvalsOfJobs, type GrantedRow, grantedLeases, type LeaseShape } from './metrics.js'
 import { jobsWithin, loadTexts } from './payloads.js'
+import { eachSampleRef, type SampleRef, type SampleScope } from './samples.js'
 import type { World } from './world.js'
 
 /** Leases read together. */
@@ -154,6 +155,61 @@ export async function judgeLeases(world: World, tenant: string, lease_ids: reado
   }
   return judged
 }
+
+const nothingJudged = (): Judgement => ({ seen: 0, unapproved: 0, bypasses: 0, lost: 0 })
+
+function addTo(total: Judgement, { seen, unapproved, bypasses, lost }: Judgement): void {
+  total.seen += seen
+  total.unapproved += unapproved
+  total.bypasses += bypasses
+  total.lost += lost
+}
+
+/** Every lease of these samples, page by page. `complete`: there were not more than may be judged; what was found is true all the same. */
+export async function judgeGranted(
+  world: World,
+  scope: SampleScope,
+  most: number,
+): Promise<Judgement & { complete: boolean }> {
+  const total = nothingJudged()
+  const take = async (refs: SampleRef[]) => addTo(total, await judgeLeases(world, scope.tenant, idsOf(refs)))
+  const read = await eachSampleRef(world.db, scope, take, most)
+  return { ...total, complete: read !== null }
+}
+
+const idsOf = (refs: readonly SampleRef[]): string[] => refs.map(({ ref }) => ref)
+
+/** A sample is committed seconds after its event at most, and clocks of nodes are not a minute apart. */
+const LATE_MS = 60_000
+/** Of each rollout until when everything was found clean. */
+const THROUGH = new WeakMap<World, Map<string, number>>()
+
+/**
+ * The same for who looks every few seconds, however many there are: this process begins where it found everything clean before. From the first
+ * lease that was not, it looks at all of them again, as long as they are in the window. `seen` are those that it had to look at.
+ */
+export async function judgeSince(world: World, scope: SampleScope): Promise<Judgement> {
+  const { tenant, rollout_id, variant, from, to } = scope
+  const known = THROUGH.get(world) ?? new Map<string, number>()
+  THROUGH.set(world, known)
+  const key = `${tenant}/${rollout_id}/${variant}`
+  let through = Math.min(known.get(key) ?? from, to)
+  const total = nothingJudged()
+  const take = async (refs: SampleRef[]) => {
+    addTo(total, await judgeNew(world, tenant, idsOf(refs)))
+    if (total.unapproved + total.bypasses + total.lost === 0) through = Math.max(through, refs.at(-1)?.at ?? through)
+  }
+  await eachSampleRef(world.db, { ...scope, from: Math.max(from, through - LATE_MS) }, take, Number.POSITIVE_INFINITY)
+  known.delete(key)
+  known.set(key, through)
+  // Those of rollouts that are over are the oldest.
+  for (const oldest of known.keys()) {
+    if (known.size <= ROLLOUTS) break
+    known.delete(oldest)
+  }
+  return total
+}
+const ROLLOUTS = 10_000
 
 /** Of the last ten minutes of a busy node. */
 const REMEMBERED = 200_000

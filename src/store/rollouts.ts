@@ -69,10 +69,18 @@ const LIST = `SELECT ${C} FROM rollouts WHERE tenant = $1 AND rollout_id < $2 AN
   ORDER BY rollout_id DESC LIMIT $4`
 /** Live ones of a subject: there is one at most. */
 const OF_SUBJECT = `SELECT rollout_id FROM rollouts WHERE tenant = $1 AND kind = $2 AND coalesce(subject, '') = $3 AND status IN ('running', 'paused')`
-const LIVE = `SELECT ${C} FROM rollouts WHERE status IN ('running', 'paused') ORDER BY rollout_id`
+const LIVE = `SELECT ${C} FROM rollouts WHERE status IN ('running', 'paused') AND rollout_id > '' ORDER BY rollout_id`
 const ENDED = `SELECT ${C} FROM rollouts WHERE ended_at >= $1 ORDER BY ended_at, rollout_id`
-/** Past a thousand of a tenant, what an old one said of its subject is over. */
-const SLICES = `SELECT ${S}, started_at FROM rollouts WHERE tenant = $1 AND rollout_id < $2 ORDER BY rollout_id DESC LIMIT 1000`
+/** All that were begun: what an old one said of its subject holds until a newer one says otherwise. Of drafts, which bind nothing yet, the newest. */
+const SLICES = `SELECT ${S}, started_at FROM rollouts WHERE tenant = $1 AND rollout_id > '' AND status <> 'draft'
+  UNION ALL (SELECT ${S}, started_at FROM rollouts WHERE tenant = $1 AND rollout_id < $2 AND status = 'draft' ORDER BY rollout_id DESC LIMIT 100)`
+const DRAFTS = `SELECT count(*)::int AS n FROM (SELECT 1 FROM rollouts WHERE tenant = $1 AND rollout_id > '' AND status = 'draft' LIMIT $2) d`
+/** What ended last of those that were begun about a subject. */
+const LAST_ENDED = `SELECT status, candidate, stable FROM rollouts WHERE tenant = $1 AND kind = $2 AND subject = $3 AND started_at IS NOT NULL
+  AND ended_at IS NOT NULL ORDER BY started_at DESC LIMIT 1`
+/** Noted for workers of a version that is current now: any that do ordinary work may have it. */
+const FOR_ALL = `UPDATE jobs SET needs = CASE WHEN split_part(needs, ' ', 2) = '' THEN '' ELSE split_part(needs, ' ', 1) || ' ' || split_part(needs, ' ', 2) END
+  WHERE tenant = $1 AND status IN ('queued', 'retrying') AND right(needs, length($2)) = $2`
 
 /** Sorts after every id. */
 const LAST = '~'
@@ -154,6 +162,31 @@ export async function liveAbout(db: Db, tenant: string, { kind, name }: Subject)
   return (await db.query<{ rollout_id: string }>(OF_SUBJECT, [tenant, kind, name ?? '']))[0]?.rollout_id ?? null
 }
 
+/** Drafts of a tenant, counted up to `most`. */
+export async function countDrafts(db: Db, tenant: string, most: number): Promise<number> {
+  return (await db.query<{ n: number }>(DRAFTS, [tenant, most]))[0]?.n ?? 0
+}
+
+/** The version that the newest ended rollout of this subject left as the current one; undefined where there was none. */
+export async function currentVersion(
+  db: Db,
+  tenant: string,
+  { kind, name }: Subject,
+): Promise<string | null | undefined> {
+  const [last] = await db.query<Pick<RolloutStored, 'status' | 'candidate' | 'stable'>>(LAST_ENDED, [
+    tenant,
+    kind,
+    name,
+  ])
+  if (last === undefined) return undefined
+  return last.status === 'promoted' ? last.candidate : last.stable
+}
+
+/** Jobs that wait for workers of this version wait for nobody in particular from now on. */
+export async function freeForAll(db: Db, tenant: string, { kind, name, candidate }: Subject): Promise<void> {
+  if (kind !== 'policy' && name !== null) await db.query(FOR_ALL, [tenant, ` ${servesText(kind, name, candidate)}`])
+}
+
 /** Running or paused, of all tenants. */
 export async function liveRollouts(db: Db): Promise<RolloutRow[]> {
   return (await db.query<RolloutStored>(LIVE)).map(rolloutOf)
@@ -168,13 +201,20 @@ export async function endedRollouts(db: Db, since: number): Promise<RolloutRow[]
 export interface Drawing {
   drawn: Drawn
   slice: RolloutSlice
+  /** Of the agent that does it; undefined where no rollout was about that. */
+  version: string | null | undefined
+}
+interface DrawAsked {
+  run_id: string | null
+  said: string | null
+  now: number
 }
 
 interface Known {
   epoch: number
-  /** By what it is about: the newest that was started. */
-  agents: ReadonlyMap<string, RolloutSlice>
-  workflows: ReadonlyMap<string, RolloutSlice>
+  /** By what they are about: those that run or are paused, and the newest of those that are over. */
+  live: ReadonlyMap<string, RolloutSlice>
+  over: ReadonlyMap<string, RolloutSlice>
   policy: RolloutSlice | null
   byId: ReadonlyMap<string, RolloutSlice>
   /** Of the policy rollout that runs. */
@@ -233,8 +273,8 @@ export class Rollouts {
     const policy = begun.find((slice) => slice.kind === 'policy' && isLive(slice)) ?? null
     return {
       epoch,
-      agents: newest(begun, 'agent'),
-      workflows: newest(begun, 'workflow'),
+      live: newest(begun.filter(isLive)),
+      over: newest(begun.filter((slice) => !isLive(slice))),
       policy,
       byId: new Map(begun.map((slice) => [slice.rollout_id, slice])),
       compiled: policy === null ? null : await this.#policies.compiled(tenant, policy.candidate),
@@ -245,10 +285,16 @@ export class Rollouts {
 
 const isLive = ({ status }: RolloutSlice) => status === 'running' || status === 'paused'
 
-function newest(slices: readonly RolloutSlice[], kind: Subject['kind']): Map<string, RolloutSlice> {
+/** An agent and a workflow may have the same name. */
+const subjectKey = (kind: 'agent' | 'workflow', name: string) => `${kind} ${name}`
+
+function newest(slices: readonly RolloutSlice[]): Map<string, RolloutSlice> {
   const found = new Map<string, RolloutSlice>()
-  for (const slice of slices)
-    if (slice.kind === kind && slice.name !== null && !found.has(slice.name)) found.set(slice.name, slice)
+  for (const slice of slices) {
+    if (slice.kind === 'policy' || slice.name === null) continue
+    const key = subjectKey(slice.kind, slice.name)
+    if (!found.has(key)) found.set(key, slice)
+  }
   return found
 }
 
@@ -262,11 +308,35 @@ export class Drawings {
     this.#active = active
   }
 
-  /** Of new work; null where no rollout is about it. A job is in one at most, so that one thing changes at a time. */
-  of(claim: Claim, asked: { run_id: string | null; said: string | null; now: number }): Drawing | null {
-    const { agents, workflows, policy } = this.#known
-    const slice = agents.get(claim.agent) ?? workflows.get(claim.workflow ?? '') ?? policy
-    return slice === null ? null : { slice, drawn: draw(this.#active, claim, slice, asked) }
+  /**
+   * Of new work; null where no rollout is about it. A job is in one at most, so that one thing changes at a time: its agent's, else its
+   * workflow's, else the policy's. What is over only says which version is current, or that there is none any more.
+   */
+  of(claim: Claim, asked: DrawAsked): Drawing | null {
+    const { live, over } = this.#known
+    const [agent, workflow] = [subjectKey('agent', claim.agent), subjectKey('workflow', claim.workflow ?? '')]
+    const own = live.get(agent)
+    if (own !== undefined) return this.#drawn(claim, own, asked)
+    const past = [over.get(agent), over.get(workflow)].flatMap((slice) =>
+      slice === undefined ? [] : [this.#drawn(claim, slice, asked)],
+    )
+    const barred = past.find(({ drawn }) => drawn.variant !== 'stable')
+    if (barred !== undefined) return barred
+    const slice = live.get(workflow) ?? this.#policyRollout()
+    const current = past.find((each) => each.slice.kind === 'agent') ?? null
+    if (slice === null) return current ?? past[0] ?? null
+    return { ...this.#drawn(claim, slice, asked), version: current?.drawn.version }
+  }
+
+  #drawn(claim: Claim, slice: RolloutSlice, asked: DrawAsked): Drawing {
+    const drawn = draw(this.#active, claim, slice, asked)
+    return { slice, drawn, version: slice.kind === 'agent' ? drawn.version : undefined }
+  }
+
+  /** The one that is held against what is active now: was another activated meanwhile, nothing is drawn for it. */
+  #policyRollout(): RolloutSlice | null {
+    const { policy } = this.#known
+    return policy?.stable === this.#active.digest ? policy : null
   }
 
   /** Of a job that was drawn before; null where it is in no rollout. */
@@ -286,8 +356,8 @@ export class Drawings {
    * meanwhile, the candidate was never held against it, and decides nothing.
    */
   policyFor(drawn: Drawn | null): CompiledPolicy {
-    const { policy, compiled } = this.#known
-    if (policy === null || compiled === null || policy.stable !== this.#active.digest) return this.#active
+    const [policy, { compiled }] = [this.#policyRollout(), this.#known]
+    if (policy === null || compiled === null) return this.#active
     return drawn?.rollout_id === policy.rollout_id && isUnderCandidate(policy, drawn) ? compiled : this.#active
   }
 
@@ -297,11 +367,20 @@ export class Drawings {
   }
 
   #isCurrent(text: string): boolean {
-    const { agents, workflows, drafts } = this.#known
-    const cut = text.lastIndexOf('@')
-    const [name, version] = [text.slice(0, cut), text.slice(cut + 1)]
-    const slice = agents.get(name) ?? workflows.get(name)
+    const { live, over, drafts } = this.#known
+    const { key, version } = servedBy(text)
+    const slice = live.get(key) ?? over.get(key)
     if (slice !== undefined) return isCurrent(version, slice)
-    return !drafts.some((draft) => draft.name !== null && servesText(draft.name, draft.candidate) === text)
+    return !drafts.some(
+      ({ kind, name, candidate }) => name !== null && kind !== 'policy' && servesText(kind, name, candidate) === text,
+    )
   }
+}
+
+/** `workflow:refunds@7` is of the workflow refunds, all else of an agent. */
+function servedBy(text: string): { key: string; version: string } {
+  const cut = text.lastIndexOf('@')
+  const [name, version] = [text.slice(0, cut), text.slice(cut + 1)]
+  const workflow = name.startsWith('workflow:') ? name.slice('workflow:'.length) : null
+  return { key: workflow === null ? subjectKey('agent', name) : subjectKey('workflow', workflow), version }
 }

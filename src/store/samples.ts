@@ -146,6 +146,32 @@ export async function sampleRefs(db: Db, scope: SampleScope, most: number): Prom
   return read === null ? null : refs
 }
 
+/** Every sample by name, page after page; how many were read, null past `most`: then what came before was handed over all the same. */
+export function eachSampleRef(
+  db: Db,
+  scope: SampleScope,
+  take: (refs: SampleRef[]) => Promise<void>,
+  most: number,
+): Promise<number | null> {
+  return pages<SampleRef>(db, REFS, scope, take, { most })
+}
+
+/** The one that makes so many; of outcomes with a verdict or with a latency alone where that is asked. */
+const BACK_TO = `SELECT at FROM rollout_samples WHERE tenant = $1 AND rollout_id = $2 AND kind = $3 AND variant = $4 AND at >= $5 AND at < $6
+  AND ($7 <> 'verdict' OR verdict IS NOT NULL) AND ($7 <> 'ms' OR ms IS NOT NULL) ORDER BY at DESC, writer DESC, seq DESC, n DESC
+  OFFSET $8 LIMIT 1`
+
+/** Since when there have been so many samples, signed or not; null where there are fewer in all of the scope. */
+export async function samplesBackTo(
+  db: Db,
+  { tenant, rollout_id, kind, variant, from, to }: SampleScope,
+  samples: number,
+  having: 'verdict' | 'ms' | '',
+): Promise<number | null> {
+  const params: Param[] = [tenant, rollout_id, kind, variant, from, to, having, samples - 1]
+  return (await db.query<{ at: number }>(BACK_TO, params))[0]?.at ?? null
+}
+
 const OLD = `SELECT count(*)::int AS n, min(at) AS oldest_at, max(at) AS newest_at
   FROM (SELECT at FROM rollout_samples WHERE tenant = $1 AND at < $2 ORDER BY at LIMIT $3) o`
 const REMOVE = `DELETE FROM rollout_samples WHERE ctid = ANY(ARRAY(

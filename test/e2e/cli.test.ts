@@ -292,7 +292,7 @@ describe(`${proves('W5')} keys`, () => {
 })
 
 describe(`${proves('O2')} runs`, () => {
-  test('shows everything of a run in order, each entry proven here, and drafts its postmortem', async () => {
+  test(`${proves('C3')} shows everything of a run in order, each entry proven here, and drafts its postmortem`, async () => {
     const one = [
       'jobs',
       'submit',

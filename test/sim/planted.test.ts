@@ -186,6 +186,7 @@ describe('a planted violation is found:', () => {
     const lie: Trial = {
       scene,
       point: 0,
+      reads: false,
       fault: 'the store says yes and does nothing',
       async act(run, call) {
         if (call.what === 'hint') return
@@ -195,7 +196,7 @@ describe('a planted violation is found:', () => {
     }
     const found: string[] = []
     // The commit is behind what is read first, by a node that has read nothing yet.
-    for (let point = 0; point < 10; point++) found.push(...(await runTrial(plane, { ...lie, point })))
+    for (let point = 0; point < 14; point++) found.push(...(await runTrial(plane, { ...lie, point })))
     expect(found.some((wrong) => wrong.startsWith('lost: job'))).toBe(true)
   })
 })

@@ -15,7 +15,7 @@ test('there is a scene for every use case', () => {
 })
 
 /**
- * Left out: `measure`, `impact`, `ready` and `stop-status` only read, `publish` has seams of its own (test/conformance), `backlog` moves no job
+ * Left out: `measure`, `readings`, `impact`, `ready` and `stop-status` only read, `publish` has seams of its own (test/conformance), `backlog` moves no job
  * and has one gap, tried in src/journey/backlog.test.ts, and `prune` and `archive` remove the very rows that these runs compare with
  * what was acknowledged (src/journey/prune.test.ts, archive.test.ts). `notify` and `deliver` answer nobody: what they make of the log
  * they note in one statement, and couriers are a seam of their own; each is broken off in src/journey/deliver.test.ts. `rollback-report`
@@ -25,6 +25,7 @@ test('there is a scene for every use case', () => {
  */
 const ELSEWHERE = new Set([
   'measure',
+  'readings',
   'impact',
   'stop-status',
   'ready',

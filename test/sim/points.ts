@@ -10,6 +10,8 @@ export interface Trial {
   scene: Scene
   /** Which seam call of the acting node, counted from the start of the request. */
   point: number
+  /** The call is one that reads: what befalls it leaves nothing behind. */
+  reads: boolean
   fault: string
   /** What is done to the call; it may return `again` with what comes after it. */
   act(run: PointRun, call: Call): Promise<unknown>
@@ -74,12 +76,14 @@ export async function trialsOf(plane: TestPlane, scene: Scene): Promise<{ trials
   for (const [point, call] of counted.calls.entries()) {
     // A death before a read leaves what a death before the next write leaves: nothing. It is tried there.
     const faults = call.what === 'hint' ? HINT : isWrite(call) ? [...BEFORE, ...AFTER] : [BEFORE[1]]
-    for (const [fault, act] of faults as typeof BEFORE) trials.push({ scene, point, fault, act })
+    const reads = call.what !== 'hint' && !isWrite(call)
+    for (const [fault, act] of faults as typeof BEFORE) trials.push({ scene, point, reads, fault, act })
     if (call.what === 'hint') continue
     for (const step of steps)
       trials.push({
         scene,
         point,
+        reads,
         fault: `somebody ${step}`,
         act: (run, held) => run.meanwhile(held, () => (STEPS[step] as Step).act(run.stage)),
       })
@@ -97,6 +101,7 @@ function doubts(scene: Scene, point: number): Trial[] {
         ([fault, act]): Trial => ({
           scene,
           point,
+          reads: false,
           fault: `its answer is lost (${applied ? '' : 'not '}applied), and of statement ${behind + 1} after it: ${fault}`,
           async act(run, call) {
             run.then(point + 1 + behind, act)

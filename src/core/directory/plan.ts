@@ -5,7 +5,7 @@ import type { Channel } from '../channel.js'
 import type { Json, JsonObject } from '../json.js'
 import { fieldChanges } from '../policy/diff.js'
 import type { Rule } from '../policy/document.js'
-import type { Principal, Source, Team } from '../principal.js'
+import { isReserved, type Principal, RESERVED, type Source, type Team } from '../principal.js'
 import type { GroupRule } from '../sign-on.js'
 import { type DeclaredPrincipal, type DeclaredTeam, type DirectoryDocument, NAME } from './document.js'
 import { notesOn } from './notes.js'
@@ -120,6 +120,7 @@ function planPrincipal(
   { caller, now, source }: Asking,
 ): void {
   const path = `principals.${declared.principal}`
+  if (isReserved(declared.principal)) fault(plan, path, RESERVED)
   const { disabled, ...wanted } = declared
   const was = found?.disabled_at ?? null
   // Whom a file left out is back when a file names them. Whoever was disabled by a call was so for a reason that no file knows of.

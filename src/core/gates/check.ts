@@ -27,7 +27,17 @@ export interface Check {
  * `to`, epoch ms. `valid_until`: from when on what a replay, a review or a drill found counts no more.
  */
 export type Reading =
-  | { kind: 'rate'; metric: GateMetricName; query: string; from: number; to: number; hits: number; of: number }
+  | {
+      kind: 'rate'
+      metric: GateMetricName
+      query: string
+      from: number
+      to: number
+      hits: number
+      of: number
+      /** Tries that have not ended, for longer than one that does well takes: nobody knows how they end. */
+      open?: number
+    }
   | {
       kind: 'amount'
       metric: GateMetricName
@@ -137,6 +147,7 @@ function doubtAbout({ metric }: Check, reading: Reading | undefined, moment: Mom
   if (reading.kind === 'rate') {
     if (!isCount(reading.hits) || !isCount(reading.of) || reading.hits > reading.of)
       return error('is no count of hits and tries')
+    if (reading.open !== undefined && !isCount(reading.open)) return error('is no count of tries that are open')
   } else if (!isNumber(reading.value) || !isCount(reading.samples)) return error('is no number of samples')
   return windowDoubt(reading, moment)
 }
@@ -167,7 +178,7 @@ function standingDoubt(
  */
 function judgeRate(
   check: Check,
-  { hits, of }: Extract<Reading, { kind: 'rate' }>,
+  { hits, of, open = 0 }: Extract<Reading, { kind: 'rate' }>,
   baseline: Measured | null,
 ): CheckResult {
   const metric = metricOf(check.metric)
@@ -188,11 +199,29 @@ function judgeRate(
   Object.assign(more, { target: needs.pass, baseline: needs.baseline })
   if (!(of >= check.min_samples)) return told(check, tooFew(of, check), more)
   const text = `${side} bound ${bound} (${hits} of ${of}, confidence ${confidence})`
-  if (meets(op, bound, needs.pass)) return told(check, { outcome: 'pass', reason: text }, more)
+  if (meets(op, bound, needs.pass)) {
+    const worst = boundWith(op, { hits, of, open }, confidence, metric)
+    if (meets(op, worst, needs.pass)) return told(check, { outcome: 'pass', reason: text }, more)
+    return told(check, inconclusive(`${text}: ${open} more have not ended; as failures they make it ${worst}`), more)
+  }
   const opposite = cut(far * metric.whole, metric.steps, op === 'gte' ? 'up' : 'down')
   if (!meets(op, opposite, needs.fail))
     return told(check, { outcome: 'fail', reason: `${text}: even ${opposite} would not do` }, more)
   return told(check, inconclusive(`${text}: too few samples to tell`), more)
+}
+
+/** The bound where everything that is open ends badly. */
+function boundWith(
+  op: Op,
+  { hits, of, open }: { hits: number; of: number; open: number },
+  confidence: Confidence,
+  metric: GateMetric,
+): number {
+  const bounds = wilson(op === 'gte' ? hits : hits + open, of + open, confidence)
+  if (bounds === null) return Number.NaN
+  return op === 'gte'
+    ? cut(bounds.lower * metric.whole, metric.steps, 'down')
+    : cut(bounds.upper * metric.whole, metric.steps, 'up')
 }
 
 type RateTargets = { pass: number; fail: number; baseline: CheckResult['baseline'] }

@@ -56,6 +56,33 @@ describe('a gate', () => {
   })
 })
 
+test('no lucky window passes of a phase that is proven to miss', () => {
+  const from = to - 900 * MINUTE
+  const since = (hits: number, of: number) => ({ ...success(hits, of), from }) as Reading
+  const held = (...candidate: Reading[]) => gate({ whole: { from, candidate, control: [] } })
+  expect(held(since(99_500, 100_000))).toMatchObject({ outcome: 'pass', clean: true })
+  // Between the bounds nothing is proven of the phase, and the window decides.
+  expect(held(since(9_895, 10_000)).outcome).toBe('pass')
+  expect(held(since(98_000, 100_000))).toMatchObject({ outcome: 'fail', clean: false })
+  expect(held(since(98_000, 100_000)).reason).toContain('in the phase')
+  expect(held().outcome).toBe('inconclusive')
+  expect(held(success(9990)).outcome).toBe('error')
+  const unknown: Reading = { kind: 'unknown', metric: 'success_rate_pct', query: 'q', why: 'too many' }
+  expect(held(unknown).outcome).toBe('inconclusive')
+})
+
+test('what has not ended lets nothing pass that it could make fail', () => {
+  const open = (n: number) => gate({ candidate: [{ ...success(9990), open: n } as Reading, backlog(0)] })
+  expect(open(0).outcome).toBe('pass')
+  expect(open(50).outcome).toBe('pass')
+  expect(open(200)).toMatchObject({ outcome: 'inconclusive', clean: false })
+  expect(open(-1).outcome).toBe('error')
+  const errors: Check = { metric: 'error_rate', target: { op: 'lte', value: 0.01 }, min_samples: 200, confidence: 0.95 }
+  const of = { ...success(10), metric: 'error_rate' } as Reading
+  expect(gate({ candidate: [of] }, 1, [errors]).outcome).toBe('pass')
+  expect(gate({ candidate: [{ ...of, open: 200 } as Reading] }, 1, [errors]).outcome).toBe('inconclusive')
+})
+
 describe('clean windows in a row', () => {
   const look = (end: number, clean = true): PastLook => ({ from: (end - 10) * MINUTE, to: end * MINUTE, clean })
   const row = (past: PastLook[], phase_at = 0) => gate({ past, phase_at }, 3)

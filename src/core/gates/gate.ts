@@ -1,5 +1,5 @@
 import { type Check, type CheckResult, evaluateCheck, type Moment, type Outcome, type Reading } from './check.js'
-import { isGateMetric } from './metric.js'
+import { isGateMetric, metricOf } from './metric.js'
 
 /** What has to hold before a phase is left upward (G2). */
 export interface Gate {
@@ -25,6 +25,15 @@ export interface GateInput extends Pick<Moment, 'now' | 'to' | 'phase_at'> {
   control: readonly Reading[]
   /** In any order; of other phases too. */
   past: readonly PastLook[]
+  /** Rates since longer than the window; left out where it reaches back to the beginning of the phase. */
+  whole?: WholePhase | null
+}
+
+/** What was measured from `from` until the end of the window: since the phase began, or as far back as that can be counted. */
+export interface WholePhase {
+  from: number
+  candidate: readonly Reading[]
+  control: readonly Reading[]
 }
 
 export interface GateResult {
@@ -52,7 +61,11 @@ export function evaluateGate(input: GateInput): GateResult {
   const moment: Moment = { now, from, to, phase_at }
   const own = byMetric(candidate)
   const others = byMetric(control)
-  const checks = gate.checks.map((check) => evaluateOne(check, own.get(check.metric), others.get(check.metric), moment))
+  const held = input.whole == null ? null : heldAgainst(input.whole, moment)
+  const checks = gate.checks.map((check) => {
+    const result = evaluateOne(check, own.get(check.metric), others.get(check.metric), moment)
+    return result.pass && held !== null && isRate(check.metric) ? held(check, result) : result
+  })
   const worst = WORST.find((outcome) => checks.some((check) => check.outcome === outcome)) ?? 'error'
   const clean = worst === 'pass'
   const in_a_row = clean ? cleanInARow(input) : 0
@@ -64,6 +77,23 @@ export function evaluateGate(input: GateInput): GateResult {
   if (!(in_a_row >= gate.consecutive))
     return { outcome: 'inconclusive', reason: `${in_a_row} of ${gate.consecutive} clean windows in a row`, ...known }
   return { outcome: 'pass', reason: `${checks.length} of ${checks.length} checks pass`, ...known }
+}
+
+const isRate = (metric: string): boolean => isGateMetric(metric) && metricOf(metric).form === 'rate'
+
+/**
+ * A gate is asked every few seconds for days, and one of hundreds of windows comes out well by chance. So a window that passes is held against
+ * the phase: what all of it proves to miss its target does not pass, however its luckiest window was.
+ */
+function heldAgainst({ from, candidate, control }: WholePhase, moment: Moment) {
+  const [own, others] = [byMetric(candidate), byMetric(control)]
+  return (check: Check, result: CheckResult): CheckResult => {
+    const readings = [own.get(check.metric), others.get(check.metric)] as const
+    const { outcome, reason } = evaluateOne(check, ...readings, { ...moment, from })
+    const told = { ...result, pass: false, reason: `${result.reason}; in the phase: ${reason}` }
+    if (outcome === 'fail' || outcome === 'error') return { ...told, outcome }
+    return readings[0]?.[0]?.kind === 'rate' ? result : { ...told, outcome: 'inconclusive' }
+  }
 }
 
 /** In one pass: evidence from outside may hold as many as fit into it. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { MAX_GAP_MS, type Sample, TRIGGER_NAMES, termsOf, watch } from './trigger.js'
+import { MAX_GAP_MS, type Sample, TRIGGER_NAMES, termsOf, UNSEEN_MS, watch } from './trigger.js'
 
 const SECOND = 1000
 const errors = termsOf('error_rate')
@@ -29,7 +29,7 @@ describe('the error rate over twice the baseline', () => {
   })
 
   test('a gap never clears and never proves', () => {
-    for (const gap of ['?', '??', '   ', ' ? ', ' '.repeat(500)]) {
+    for (const gap of ['?', '??', ' '.repeat(6), ' ? ', ' '.repeat(500)]) {
       expect(seen(`${'b'.repeat(31)}${gap}${'b'.repeat(30)}`)).toMatchObject({ held_ms: 590_000, tripped_at: null })
       expect(seen(`${'b'.repeat(31)}${gap}${'b'.repeat(31)}`).state).toBe('tripped')
     }
@@ -55,8 +55,8 @@ describe('the error rate over twice the baseline', () => {
     expect(seen('???').state).toBe('blind')
     expect(seen('.  ').state).toBe('blind')
     expect(seen('.?').state).toBe('clear')
-    expect(watch(errors, series('.'), MAX_GAP_MS).state).toBe('clear')
-    expect(watch(errors, series('.'), MAX_GAP_MS + 1).state).toBe('blind')
+    expect(watch(errors, series('.'), UNSEEN_MS).state).toBe('clear')
+    expect(watch(errors, series('.'), UNSEEN_MS + 1).state).toBe('blind')
   })
 
   test('what is no number, of too few, or later than now says nothing', () => {
@@ -85,6 +85,24 @@ describe('the error rate over twice the baseline', () => {
     // Of too few it excuses nothing.
     expect(at({ value: 0.5, baseline: 0.4, baseline_samples: 19 })).toBe('tripped')
   })
+})
+
+test('looks of slow rounds, up to a minute apart, add up', () => {
+  const looks = (every: number) => Array.from({ length: 100 }, (_, n) => ({ at: n * every, value: 0.05, ...base }))
+  expect(watch(errors, looks(16 * SECOND), 99 * 16 * SECOND)).toMatchObject({ tripped_at: 608 * SECOND })
+  expect(watch(errors, looks(60 * SECOND), 99 * 60 * SECOND)).toMatchObject({ tripped_at: 600 * SECOND })
+  expect(watch(errors, looks(61 * SECOND), 99 * 61 * SECOND)).toMatchObject({ held_ms: 0, tripped_at: null })
+})
+
+test('a stable version that is bad itself excuses no rate of over a half', () => {
+  const at = (trigger: 'error_rate' | 'quarantine', value: number, baseline: number) =>
+    watch({ ...termsOf(trigger), for_ms: 0 }, [{ at: 0, value, ...base, baseline }], 0).state
+  expect([at('error_rate', 0.51, 0.5), at('error_rate', 0.5, 0.5), at('error_rate', 0.45, 0.24)]).toEqual([
+    ...['tripped', 'clear', 'clear'],
+  ])
+  expect([at('quarantine', 0.51, 0.9), at('quarantine', 0.5, 0.9)]).toEqual(['tripped', 'clear'])
+  const slow = { ...termsOf('p95_latency'), for_ms: 0 }
+  expect(watch(slow, [{ at: 0, value: 900, ...base, baseline: 450 }], 0).state).toBe('clear')
 })
 
 test('a latency without a baseline is not known, there being no floor to hold it against', () => {
@@ -118,9 +136,14 @@ describe('in general', () => {
     fc.assert(
       fc.property(marks, (text) => {
         const run = text.slice(text.lastIndexOf('.') + 1)
-        let pairs = 0
-        for (let i = 1; i < run.length; i++) if (run[i] === 'b' && run[i - 1] === 'b') pairs++
-        expect(seen(text).held_ms).toBe(pairs * 10 * SECOND)
+        let steps = 0
+        let last: number | null = null
+        for (let i = 0; i < run.length; i++) {
+          if (run[i] === ' ') continue
+          if (run[i] === 'b' && last !== null && (i - last) * 10 * SECOND <= MAX_GAP_MS) steps += i - last
+          last = run[i] === 'b' ? i : null
+        }
+        expect(seen(text).held_ms).toBe(steps * 10 * SECOND)
       }),
     )
   })

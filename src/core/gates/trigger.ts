@@ -64,6 +64,8 @@ export interface Sample {
   /** Of the stable version in the same window, and of how many samples. */
   baseline?: number | null
   baseline_samples?: number
+  /** Why it could not be seen, where something broke. */
+  fault?: unknown
 }
 
 export interface Watched {
@@ -77,20 +79,22 @@ export interface Watched {
   since: number | null
 }
 
-/** Looks are 10 s apart; one that came late still belongs, one that is missing does not. */
-export const MAX_GAP_MS = 15_000
+/** Looks are 10 s apart. Each looks back over ten minutes, so two that are a minute apart, as where rounds are slow, speak of one time. */
+export const MAX_GAP_MS = 60_000
+/** Looks are 10 s apart; one that came late still belongs. What was seen before says nothing of now. */
+export const UNSEEN_MS = 15_000
+/**
+ * Of rates, whatever the stable version does: beside one that fails half of the time, twice as often would be everything, and over everything
+ * there is nothing. Not part of the terms, so no declaration changes it.
+ */
+const CEILINGS: Partial<Record<TriggerName, number>> = { error_rate: 0.5, quarantine: 0.5 }
 
 /**
- * Whether it was too much for long enough. Time counts between two samples that both say so and are at most `max_gap_ms` apart. A gap
+ * Whether it was too much for long enough. Time counts between two samples that both say so and are at most MAX_GAP_MS apart. A longer gap
  * adds nothing, however long it is, and takes nothing away: only a sample that says it is over does.
  * @param series in any order; what is later than `now` is not looked at
  */
-export function watch(
-  terms: TriggerTerms,
-  series: readonly Sample[],
-  now: number,
-  max_gap_ms: number = MAX_GAP_MS,
-): Watched {
+export function watch(terms: TriggerTerms, series: readonly Sample[], now: number): Watched {
   let held_ms = 0
   let since: number | null = null
   let tripped_at: number | null = null
@@ -100,7 +104,7 @@ export function watch(
   for (const { at, breach } of looksIn(terms, series, now)) {
     if (breach !== null) seen_at = at
     if (breach === true) {
-      if (before !== null && at - before <= max_gap_ms) held_ms += at - before
+      if (before !== null && at - before <= MAX_GAP_MS) held_ms += at - before
       since ??= at
       if (held_ms >= terms.for_ms) tripped_at ??= at
     } else if (breach === false) {
@@ -110,7 +114,7 @@ export function watch(
     before = breach === true ? at : null
   }
   const state =
-    tripped_at !== null ? 'tripped' : now - seen_at > max_gap_ms ? 'blind' : since !== null ? 'breaching' : 'clear'
+    tripped_at !== null ? 'tripped' : now - seen_at > UNSEEN_MS ? 'blind' : since !== null ? 'breaching' : 'clear'
   return { state, tripped_at, held_ms, since }
 }
 
@@ -138,16 +142,25 @@ function worse(a: boolean | null, b: boolean | null): boolean | null {
 }
 
 /** Whether this sample says too much; null where it says nothing. */
-function breachOf({ rule, times, limit, floor, min_samples }: TriggerTerms, sample: Sample): boolean | null {
-  const { value, samples = 0, baseline, baseline_samples = 0 } = sample
+function breachOf(terms: TriggerTerms, sample: Sample): boolean | null {
+  const { rule, limit, min_samples } = terms
+  const { value, samples = 0 } = sample
   if (!isSound(value)) return null
   if (rule === 'expired') return value <= sample.at
   if (!(samples >= min_samples)) return null
   if (rule === 'over') return value > limit
+  const most = mostOf(terms, sample)
+  return most === null ? null : value > most
+}
+
+/** What a value may be beside this baseline; null where nobody knows. */
+export function mostOf({ trigger, times, floor, min_samples }: TriggerTerms, sample: Sample): number | null {
+  const { baseline, baseline_samples = 0 } = sample
   // At 100 % nothing of the stable version runs, and a new agent has none: a floor keeps the trigger from being asleep then.
   const isKnown = isSound(baseline) && baseline_samples >= min_samples
   if (!isKnown && floor === 0) return null
-  return value > Math.max(isKnown ? baseline : 0, floor) * times
+  const most = Math.max(isKnown ? baseline : 0, floor) * times
+  return Math.min(most, CEILINGS[trigger] ?? Number.POSITIVE_INFINITY)
 }
 
 const isSound = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value) && value >= 0

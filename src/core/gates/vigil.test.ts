@@ -30,7 +30,12 @@ test('says since when nothing is seen, and of what all is well', () => {
   const series = { approval_backlog: every(0, MINUTE, 3), policy_bypass: every(0, 20 * MINUTE, 0) }
   const vigil = keepVigil(triggers, series, 5000, 20 * MINUTE)
   expect(vigil).toEqual({
-    ...{ tripped: null, blind: { error_rate: 5000, approval_backlog: MINUTE }, clear: ['policy_bypass'] },
+    ...{
+      tripped: null,
+      blind: { error_rate: 5000, approval_backlog: MINUTE },
+      breaching: [],
+      clear: ['policy_bypass'],
+    },
   })
 })
 

@@ -1,5 +1,5 @@
 import type { RolloutDocument } from '../rollout/document.js'
-import { type Sample, type TriggerName, type TriggerTerms, type Watched, watch } from './trigger.js'
+import { mostOf, type Sample, type TriggerName, type TriggerTerms, type Watched, watch } from './trigger.js'
 
 /** What was seen of a rollout's triggers, as it stands. */
 export interface Vigil {
@@ -7,6 +7,8 @@ export interface Vigil {
   tripped: { trigger: TriggerName; reason: string; tripped_at: number } | null
   /** Triggers of which nothing is seen, each with since when. */
   blind: Partial<Record<TriggerName, number>>
+  /** Of which the newest look says too much, though not for long enough yet. */
+  breaching: TriggerName[]
   /** Of which the newest look says that all is well: what was before it counts no more. */
   clear: TriggerName[]
 }
@@ -21,12 +23,13 @@ export function keepVigil(
   since: number,
   now: number,
 ): Vigil {
-  const vigil: Vigil = { tripped: null, blind: {}, clear: [] }
+  const vigil: Vigil = { tripped: null, blind: {}, breaching: [], clear: [] }
   for (const terms of triggers) {
     const { trigger } = terms
     const seen = series[trigger] ?? []
     const watched = watch(terms, seen, now)
     if (watched.state === 'clear') vigil.clear.push(trigger)
+    if (watched.state === 'breaching') vigil.breaching.push(trigger)
     if (watched.state === 'blind')
       vigil.blind[trigger] = seen.reduce((last, { at }) => Math.max(last, Math.min(at, now)), since)
     const { tripped_at } = watched
@@ -37,17 +40,17 @@ export function keepVigil(
 }
 
 /** The look that tripped it, in figures. */
-function reasonOf(
-  { trigger, rule, times, limit, floor, for_ms }: TriggerTerms,
-  seen: readonly Sample[],
-  found: Watched,
-) {
+function reasonOf(terms: TriggerTerms, seen: readonly Sample[], found: Watched): string {
+  const { trigger, rule, times, limit, floor, for_ms } = terms
   const look = seen.find(({ at, value }) => at === found.tripped_at && value !== null)
   const value = round(look?.value ?? 0)
   const lasted = for_ms === 0 ? '' : ` for ${for_ms / 60_000} min`
   if (rule === 'expired') return `${trigger}: expired at ${new Date(value).toISOString()}`
   if (rule === 'over') return `${trigger}: ${value} is over ${limit}${lasted}`
   const baseline = Math.max(look?.baseline ?? 0, floor)
+  const most = look === undefined ? null : mostOf(terms, look)
+  if (most !== null && most < baseline * times)
+    return `${trigger}: ${value} is over ${most}, whatever the baseline${lasted}`
   return `${trigger}: ${value} is over ${times} × ${round(baseline)}${lasted}`
 }
 

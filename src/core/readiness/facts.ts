@@ -75,6 +75,8 @@ export interface Wrong {
 export interface Doors {
   sampled: number
   newest_at: number | null
+  /** Of the oldest that was looked at: what lies before it was not. */
+  oldest_at?: number | null
   wrong: readonly Wrong[]
 }
 
@@ -222,7 +224,7 @@ export interface PeopleFacts {
   on_call: readonly string[]
 }
 
-/** A person's word for what no row shows. The newest for each subject counts, while it lasts. */
+/** A person's word for what no row shows. The newest of each for a subject counts, while it lasts and they stand. */
 export interface Attestation {
   tenant: string
   attestation_id: string

@@ -111,7 +111,10 @@ interface DoorWords {
 }
 
 /** A sample of rows of which each was asked the same. */
-export function doorsFinding({ sampled, newest_at, wrong }: Doors, { one, holds, link }: DoorWords): Finding {
+export function doorsFinding(
+  { sampled, newest_at, oldest_at, wrong }: Doors,
+  { one, holds, link }: DoorWords,
+): Finding {
   if (wrong.length > 0)
     return block(
       `${wrong.length} of the ${count(sampled, `newest ${one}`)} are not in order: ${wrongText(wrong)}`,
@@ -121,5 +124,6 @@ export function doorsFinding({ sampled, newest_at, wrong }: Doors, { one, holds,
       },
     )
   if (sampled === 0) return unknown(`there is no ${one} yet that would show it`, link)
-  return pass(`all of the ${count(sampled, `newest ${one}`)} ${holds}`, link, { at: newest_at })
+  const span = newest_at !== null && oldest_at != null ? `, of ${spanText(newest_at - oldest_at)},` : ''
+  return pass(`all of the ${count(sampled, `newest ${one}`)}${span} ${holds}`, link, { at: newest_at })
 }

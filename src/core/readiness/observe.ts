@@ -25,9 +25,12 @@ import type {
 
 /** Wrong rows that are kept; the count of what was looked at stands beside them. */
 const MOST_WRONG = 20
-const DRILL_TOPIC = /^job\.drill\./
+/** What drills work on unless somebody names a topic; another below `job.drill.` is somebody's real work. */
+const DRILL_TOPIC = 'job.drill.effect'
+/** What the plane asks for in its own name, as whichever agent: no credential of anybody's is behind it. */
+const PLANE = /^system:/
 /** What the plane does itself, and what drills play. */
-export const isPlayed = (topic: string) => isOwn(topic) || DRILL_TOPIC.test(topic)
+export const isPlayed = (topic: string) => isOwn(topic) || topic === DRILL_TOPIC
 
 export interface DoorJob {
   job_id: string
@@ -50,7 +53,8 @@ export function submitDoor(jobs: readonly DoorJob[]): Doors {
       ? [{ id: job_id, why: 'was decided after it was stored' }]
       : []
   })
-  return { sampled: jobs.length, newest_at: jobs[0]?.created_at ?? null, wrong: wrong.slice(0, MOST_WRONG) }
+  const [newest_at, oldest_at] = [jobs[0]?.created_at ?? null, jobs.at(-1)?.created_at ?? null]
+  return { sampled: jobs.length, newest_at, oldest_at, wrong: wrong.slice(0, MOST_WRONG) }
 }
 
 export interface DoorLease {
@@ -63,8 +67,10 @@ export interface DoorLease {
   hosts: boolean
   outcome: string | null
   error_class: string | null
-  /** Of its job: then another snapshot than the active one may have decided. */
+  /** Of its job. */
   rollout_id: string | null
+  /** Of a policy rollout, the snapshot that may decide beside the active one; null of any other, and of none. */
+  candidate: string | null
   risk_tags: string[]
 }
 
@@ -78,17 +84,18 @@ export function dispatchDoor(leases: readonly DoorLease[], activated: ReadonlyMa
     const why = leaseFault(lease, activated, instants)
     return why === null ? [] : [{ id: lease.lease_id, why }]
   })
-  return { sampled: leases.length, newest_at: leases[0]?.granted_at ?? null, wrong: wrong.slice(0, MOST_WRONG) }
+  const [newest_at, oldest_at] = [leases[0]?.granted_at ?? null, leases.at(-1)?.granted_at ?? null]
+  return { sampled: leases.length, newest_at, oldest_at, wrong: wrong.slice(0, MOST_WRONG) }
 }
 
 function leaseFault(
-  { decision, snapshot, granted_at, rollout_id }: DoorLease,
+  { decision, snapshot, granted_at, candidate }: DoorLease,
   activated: ReadonlyMap<string, number>,
   instants: readonly number[],
 ): string | null {
   if (decision === null || snapshot === null) return 'no decision'
   if (!LETS_IN.includes(decision)) return `was decided ${decision}`
-  if (rollout_id !== null) return null
+  if (snapshot === candidate) return null
   const since = activated.get(snapshot)
   if (since === undefined) return `decided under ${snapshot.slice(0, 7)}, which was never active`
   const next = instants.find((at) => at > since)
@@ -276,7 +283,8 @@ export function credentialsOf(
   for (const key of keys) byPrincipal.set(key.principal, [...(byPrincipal.get(key.principal) ?? []), key])
   const asked = new Map<string, Set<string>>()
   for (const { requested_by, agent, topic } of jobs)
-    if (!isPlayed(topic)) asked.set(requested_by, (asked.get(requested_by) ?? new Set()).add(agent))
+    if (!isPlayed(topic) && !PLANE.test(requested_by))
+      asked.set(requested_by, (asked.get(requested_by) ?? new Set()).add(agent))
   const submitting = [...new Set([...byPrincipal.keys(), ...asked.keys()])]
     .sort()
     .flatMap((principal): SubmitterFact[] => {

@@ -45,6 +45,8 @@ export interface Compensation {
   next_at: number | null
   tries: number
   raised_by: string | null
+  /** Who does not approve it: who registered it, who took the rollout back, and everybody who ever asked for it again. */
+  barred: string[]
   comp_job_id: string | null
   decision_id: string | null
   asked_at: number | null
@@ -128,6 +130,13 @@ const AGAIN = { least: 15_000, most: 300_000 } as const
 export const againIn = (tries: number, retry_after_ms: number): number =>
   Math.max(retry_after_ms, Math.min(AGAIN.most, AGAIN.least * 2 ** Math.min(5, tries)))
 
+/** Labels or tags that a job has at most. */
+const MOST_WORDS = 64
+
+/** More than a job can say: what would be cut off might be what a rule reads. */
+export const isOverfull = ({ labels, risk_tags }: { labels: object; risk_tags: readonly string[] }): boolean =>
+  risk_tags.length > MOST_WORDS || Object.keys(labels).length > MOST_WORDS
+
 /** The job as the doors are asked about it: whatever was held true of what it undoes is held true of it too. */
 export function bodyOf(
   undoing: Undoing,
@@ -141,14 +150,15 @@ export function bodyOf(
   },
   about: { rollout_id: string; job_id: string; effect_key: string },
 ) {
-  const { labels = {}, risk_tags = [], environment = undone.environment, ...rest } = undoing
+  const { labels = {}, risk_tags = [], environment: said, ...rest } = undoing
+  const environment = undone.environment ?? said ?? null
   return {
     ...rest,
     agent: undone.agent,
     run_id: undone.run_id,
     // Left out they would be the way round every rule that reads them.
     labels: { ...labels, ...undone.labels },
-    risk_tags: [...new Set([...risk_tags, ...undone.risk_tags])].sort().slice(0, 64),
+    risk_tags: [...new Set([...risk_tags, ...undone.risk_tags])].sort(),
     ...(environment === null ? {} : { environment }),
     ...(undone.workflow === null ? {} : { workflow: undone.workflow }),
     context: { compensates: about },

@@ -2,7 +2,7 @@ import type { Claim, Job, JobVariant } from '../job.js'
 import type { CompiledPolicy } from '../policy/compile.js'
 import { evaluate, heldAction } from '../policy/evaluate.js'
 import { assign, routingKey, type Slice, workOf } from './assign.js'
-import type { OnRollback, RolloutDocument, Subject } from './document.js'
+import type { OnRollback, RiskFilter, RolloutDocument, Subject } from './document.js'
 
 /** What the doors know of a rollout: what is assigned by, and what the variants are called. */
 export interface RolloutSlice extends Slice {
@@ -26,12 +26,15 @@ export interface Drawn {
   reason: string
   /** Of the agent or workflow that does it; null where it has none. */
   version: string | null
+  /** At later doors, what the phase admits: work that has become more than that since is the candidate's no longer. */
+  risk?: RiskFilter
   /** What a worker has to declare to be given it: `agent:support-bot@2.0`; null where any that is current may. */
   serves: string | null
 }
 
-/** What tells a worker of the candidate from others. */
-export const servesText = (name: string, version: string): string => `${name}@${version}`
+/** What tells a worker of the candidate from others: `agent:support-bot@2.0`, `workflow:refunds@7`. */
+export const servesText = (kind: 'agent' | 'workflow', name: string, version: string): string =>
+  `${kind === 'workflow' ? 'workflow:' : ''}${name}@${version}`
 
 /**
  * Draws who does a new piece of work. Once, at the first door: what it says is kept with the job, because a worker of the other version
@@ -54,7 +57,7 @@ export function draw(
   else if (variant === 'candidate') {
     drawn.variant = 'candidate'
     drawn.version = candidate
-    if (kind !== 'policy' && name !== null) drawn.serves = servesText(name, candidate)
+    if (kind !== 'policy' && name !== null) drawn.serves = servesText(kind, name, candidate)
   } else if (variant === 'stable') drawn.variant = bucket === null ? 'stable' : 'control'
   else drawn.variant = variant
   if (kind !== 'agent' || said === null || said === drawn.version) return drawn
@@ -84,7 +87,8 @@ export function drawnOf(
     version: agent_version,
     serves: job.serves,
   }
-  if (variant === 'control' || slice?.status === 'running' || slice?.status === 'paused') return drawn
+  if (variant === 'control') return drawn
+  if (slice?.status === 'running' || slice?.status === 'paused') return { ...drawn, risk: slice.risk }
   if (slice?.status === 'promoted') return { ...drawn, serves: null }
   if (slice?.kind === 'policy') return { ...drawn, variant: 'stable', reason: 'rolled_back', serves: null }
   return { ...drawn, variant: 'withdrawn', reason: slice?.status ?? 'unknown', serves: null }

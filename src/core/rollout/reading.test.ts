@@ -66,11 +66,11 @@ describe('readings of samples', () => {
   })
 
   test('questions: those closed in the window and those open at its end', () => {
-    const at = (at: number, ms: number | null = null, counts = true) => ({ at, ms, counts })
-    const asked = [at(100), at(100), at(500), at(700), at(900)]
-    const answered = [at(300, 200), at(1500, 1000), at(1600, 900, false)]
+    const at = (ref: string, at: number, ms: number | null = null, counts = true) => ({ ref, at, ms, counts })
+    const asked = [at('a', 100), at('b', 100), at('c', 500), at('d', 700), at('e', 900)]
+    // That of 700 was closed by a node whose clock is behind.
+    const answered = [at('a', 300, 200), at('c', 1500, 1000), at('d', 699, 0, false)]
     const queue = queueAt(asked, answered, { from: 1000, to: 2000 })
-    // One of the two of 100 is open, whichever; that of 700 was void before anybody answered.
     expect(queue).toEqual({ open: [100, 900], waits: [1000] })
     expect(ofQueue('approval_backlog', queue, 2000)).toEqual({ kind: 'amount', value: 2, samples: 2 })
     expect(ofQueue('approval_backlog_oldest_sec', queue, 2000)).toMatchObject({ value: 1.9 })

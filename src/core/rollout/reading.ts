@@ -24,8 +24,9 @@ interface Run {
   cost: number | null
 }
 
-/** A question that was put to people, or closed; `at` is when. */
+/** A question that was put to people, or closed; `ref` says which, `at` is when. */
 interface Question {
+  ref: string
   at: number
   counts: boolean
   ms: number | null
@@ -33,7 +34,7 @@ interface Question {
 
 /** What was measured, without how it was asked. */
 export type Found =
-  | { kind: 'rate'; hits: number; of: number }
+  | { kind: 'rate'; hits: number; of: number; open?: number }
   | { kind: 'amount'; value: number; samples: number }
   | { kind: 'unknown'; why: string }
 
@@ -54,7 +55,7 @@ const SUCCESS: Share = {
   kind: 'outcome',
   of: ({ counts }) => counts,
   hit: ({ word }) => word === 'succeeded',
-  says: 'of those that count, succeeded',
+  says: 'of those that count, succeeded; open: leased, not ended, for over a tenth of the window',
 }
 
 /** Metrics that are so many of so many. */
@@ -64,7 +65,7 @@ export const SHARES: Partial<Record<GateMetricName, Share>> = {
     kind: 'attempt',
     of: () => true,
     hit: ({ word }) => word !== 'succeeded',
-    says: 'of those that ended, not succeeded',
+    says: 'of those that ended, not succeeded; open: leased, not ended, for over a tenth of the window',
   },
   quarantine_ratio: {
     kind: 'outcome',
@@ -147,27 +148,21 @@ export interface Queue {
 }
 
 /**
- * Questions at the end of a window. A closed one says when it was asked, so that what is open is what was asked and not closed; by the
- * instant, as of two asked at once it does not matter which is open.
+ * Questions at the end of a window: what is open is what was asked and not closed. By name, not by the instant: a node whose clock is behind
+ * closes one before it was asked.
  */
 export function queueAt(
   asked: readonly Question[],
   answered: readonly Question[],
   { from, to }: { from: number; to: number },
 ): Queue {
-  const closed = new Map<number, number>()
+  const closed = new Set<string>()
   const waits: number[] = []
-  for (const { at, ms, counts } of answered) {
-    const since = at - (ms ?? 0)
-    closed.set(since, (closed.get(since) ?? 0) + 1)
+  for (const { ref, at, ms, counts } of answered) {
+    closed.add(ref)
     if (counts && at >= from && at < to) waits.push(ms ?? 0)
   }
-  const open: number[] = []
-  for (const { at } of asked) {
-    const left = closed.get(at) ?? 0
-    if (left > 0) closed.set(at, left - 1)
-    else open.push(at)
-  }
+  const open = asked.filter(({ ref }) => !closed.has(ref)).map(({ at }) => at)
   return { open: open.sort((a, b) => a - b), waits }
 }
 

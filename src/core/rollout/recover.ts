@@ -101,6 +101,7 @@ export function retried(row: Compensation, by: string, at: number): Undone {
     next_at: null,
     tries: 0,
     raised_by: by,
+    barred: [...new Set([...row.barred, by])],
     ended_at: null,
   })
   return { row: next, facts: [fact('rollout.compensation_retried', next, at, by, { was: row.reason })] }

@@ -42,7 +42,7 @@ describe('samples of a step', () => {
       expect(samplesOf({}, [{ kind: 'job.shadowed', ...asked, variant }])).toEqual([])
   })
 
-  test('of an attempt stand at its lease, with how long the job was due', () => {
+  test('of a lease say how long the job was due; of an attempt stand where it ended', () => {
     const due = { ...running, due_at: 900 }
     const lease = aLease({ granted_at: 1500 })
     const leased = jobFact('job.leased', due, 1500, 'x', { version: 2, status: 'running' })
@@ -52,7 +52,7 @@ describe('samples of a step', () => {
     const moved = move(due, 'retry', 9000)
     const rows = { updateJobs: [moved.job], updateLeases: [{ ...lease, ended_at: 9000, outcome: 'lost' }] }
     expect(samplesOf(rows, [said(moved, 9000)])).toMatchObject([
-      { kind: 'attempt', at: 1500, ref: 'lease_1', word: 'lost', ms: 7500 },
+      { kind: 'attempt', at: 9000, ref: 'lease_1', word: 'lost', ms: 7500 },
     ])
   })
 

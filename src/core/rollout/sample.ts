@@ -20,7 +20,7 @@ export interface WorkSample {
   rollout_id: string
   variant: JobVariant
   kind: SampleKind
-  /** When it happened, epoch ms; of an attempt when it began, as its window is that of its lease. */
+  /** When it happened, epoch ms; of an attempt when it ended, so that one which takes longer than a window is in one too. */
   at: number
   /** Job, lease, approval or decision. */
   ref: string
@@ -63,8 +63,8 @@ export function samplesOf(rows: SampledRows, facts: readonly Fact[]): readonly W
   for (const lease of rows.updateLeases ?? []) {
     const fact = byJob.get(lease.job_id)
     if (fact === undefined || lease.ended_at === null || lease.outcome === null) continue
-    const { lease_id: ref, granted_at: at, outcome: word } = lease
-    samples.push(sample('attempt', fact, { at, ref, word, ms: Math.max(0, lease.ended_at - at) }))
+    const { lease_id: ref, granted_at, ended_at: at, outcome: word } = lease
+    samples.push(sample('attempt', fact, { at, ref, word, ms: Math.max(0, at - granted_at) }))
   }
   for (const approval of rows.updateApprovals ?? []) {
     const fact = byJob.get(approval.job_id)

@@ -74,9 +74,9 @@ export type RolloutEvent =
   | { event: 'override'; by: string; key_id: string | null; reason: string; evidence_hash: string | null }
   | { event: 'roll_back'; by: string; reason: string; trigger: string | null }
 
-/** Total over status × event: what is not listed is illegal. A draft has nothing to take back; what is over stays over. */
+/** Total over status × event: what is not listed is illegal. A draft that is rolled back was withdrawn; what is over stays over. */
 export const ROLLOUT_TAKES: Record<RolloutStatus, readonly RolloutEvent['event'][]> = {
-  draft: ['start'],
+  draft: ['start', 'roll_back'],
   running: ['pause', 'promote', 'override', 'roll_back'],
   paused: ['resume', 'roll_back'],
   promoted: [],

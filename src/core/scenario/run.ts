@@ -1,6 +1,7 @@
 import { shortForm } from '../binding.js'
+import { canonical } from '../canonical.js'
 import { type Decision, decide, standingAt } from '../door.js'
-import type { JsonObject } from '../json.js'
+import type { Json, JsonObject } from '../json.js'
 import type { CompiledPolicy } from '../policy/compile.js'
 import { DECISIONS, type DecisionWord } from '../policy/document.js'
 import { fixtureClaim } from '../policy/fixtures.js'
@@ -41,6 +42,7 @@ export interface ReplayEntry {
 export interface Replayed {
   policy_snapshot: string
   digest: string
+  /** Of different jobs: the same under another name tries nothing more. */
   scenarios: number
   /** Scenarios and their variants. */
   runs: number
@@ -90,7 +92,7 @@ export function* replaying(
   const done: Replayed = {
     policy_snapshot: shortForm(policy.digest),
     digest: policy.digest,
-    scenarios: scenarios.length,
+    scenarios: new Set(scenarios.map(({ job }) => canonical(job as Json))).size,
     runs: 0,
     decided: { DENY: 0, REQUIRE_APPROVAL: 0, ALLOW_WITH_CONSTRAINTS: 0, ALLOW: 0 },
     logged: 0,
