@@ -206,6 +206,7 @@ export const NOT_YET: Partial<Record<PromiseId, string>> = {
   R8: 'circuit breakers toward outside systems',
   A6: 'the console',
   G5: 'a rollout whose first phase asks for it',
+  G5: 'a rollout, from end to end, whose first phase asks for it',
   S3: 'credentials of outside systems brokered to a worker',
   O5: 'baselines and drift budgets',
   O1: 'dashboards, alert rules, traces',
