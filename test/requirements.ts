@@ -205,7 +205,6 @@ export const NOT_YET: Partial<Record<PromiseId, string>> = {
   L2: 'the embedded store survives a crash, not a power cut',
   R8: 'circuit breakers toward outside systems',
   A6: 'the console',
-  G5: 'a rollout whose first phase asks for it',
   G5: 'a rollout, from end to end, whose first phase asks for it',
   S3: 'credentials of outside systems brokered to a worker',
   O5: 'baselines and drift budgets',
