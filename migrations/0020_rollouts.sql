@@ -31,4 +31,3 @@ CREATE TABLE rollouts (
 CREATE UNIQUE INDEX rollouts_one_live ON rollouts (tenant, kind, coalesce(subject, '')) WHERE status IN ('running', 'paused');
 CREATE INDEX rollouts_live ON rollouts (rollout_id) WHERE status IN ('running', 'paused');
 CREATE INDEX rollouts_over ON rollouts (kind, subject, tenant, started_at) WHERE ended_at IS NOT NULL AND started_at IS NOT NULL;
-CREATE INDEX rollouts_ended ON rollouts (ended_at) WHERE ended_at IS NOT NULL;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { DrillMade, DrillName, DrillRun } from '../contract/drills.js'
-import { DRILLS, type Figure, MOST_CHECKS, MOST_DETAIL, MOST_NAME } from '../core/drill.js'
+import { type Figure, MOST_CHECKS, MOST_DETAIL, MOST_NAME } from '../core/drill.js'
 import { type Client, createClient } from '../sdk/client.js'
 import { SallyportError } from '../sdk/errors.js'
 import type { ServerContext } from './command.js'
@@ -134,8 +134,6 @@ function endText({ drill, ok, figures, recorded }: Ended, { color }: Terminal): 
   const end = ok ? color.green(`drill ${drill} passed`) : color.red(`drill ${drill} failed`)
   return `${end}  ${color.dim([told, ...times].join(', '))}`
 }
-
-export const titleOf = (drill: DrillName): string => DRILLS[drill].title
 
 /** A client of the same server with the key of another part. */
 export async function clientAs({ url, keyOf }: ServerContext, part: Part): Promise<Client> {

@@ -267,6 +267,16 @@ describe('what is declared or over', () => {
     expect((await declareRollout(t.world, t.admin, other(100))).status).toBe('draft')
   })
 
+  test('and never ran binds nothing: a draft that was withdrawn says nothing of its agent', async () => {
+    const t = await plane.tenant(POLICY)
+    const subject = { kind: 'agent', name: NAME, candidate: '2', stable: null }
+    const { rollout_id } = await declareRollout(t.world, t.admin, declaration({ subject, rest: 'shadow' }))
+    await stepRollout(t.world, t.operator, rollout_id, { event: 'roll_back', reason: 'not now' })
+    const { job_id } = await submit(t, 'run-1')
+    expect(await stored(t, job_id)).toEqual({ variant: null, version: null, serves: null })
+    expect(await claimed(t, ['agent:bot@2'])).toEqual(['run-1'])
+  })
+
   test('of an agent leaves room for one of its workflow', async () => {
     const { t, id } = await started()
     await stepRollout(t.world, t.operator, id, { event: 'roll_back', reason: 'no' })

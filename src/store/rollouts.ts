@@ -70,9 +70,8 @@ const LIST = `SELECT ${C} FROM rollouts WHERE tenant = $1 AND rollout_id < $2 AN
 /** Live ones of a subject: there is one at most. */
 const OF_SUBJECT = `SELECT rollout_id FROM rollouts WHERE tenant = $1 AND kind = $2 AND coalesce(subject, '') = $3 AND status IN ('running', 'paused')`
 const LIVE = `SELECT ${C} FROM rollouts WHERE status IN ('running', 'paused') AND rollout_id > '' ORDER BY rollout_id`
-const ENDED = `SELECT ${C} FROM rollouts WHERE ended_at >= $1 ORDER BY ended_at, rollout_id`
-/** All that were begun: what an old one said of its subject holds until a newer one says otherwise. Of drafts, which bind nothing yet, the newest. */
-const SLICES = `SELECT ${S}, started_at FROM rollouts WHERE tenant = $1 AND rollout_id > '' AND status <> 'draft'
+/** All that were begun, so no draft that was withdrawn: what an old one said of its subject holds until a newer one says otherwise. Of drafts, which bind nothing yet, the newest. */
+const SLICES = `SELECT ${S}, started_at FROM rollouts WHERE tenant = $1 AND rollout_id > '' AND started_at IS NOT NULL
   UNION ALL (SELECT ${S}, started_at FROM rollouts WHERE tenant = $1 AND rollout_id < $2 AND status = 'draft' ORDER BY rollout_id DESC LIMIT 100)`
 const DRAFTS = `SELECT count(*)::int AS n FROM (SELECT 1 FROM rollouts WHERE tenant = $1 AND rollout_id > '' AND status = 'draft' LIMIT $2) d`
 /** What ended last of those that were begun about a subject. */
@@ -192,11 +191,6 @@ export async function liveRollouts(db: Db): Promise<RolloutRow[]> {
   return (await db.query<RolloutStored>(LIVE)).map(rolloutOf)
 }
 
-/** Promoted or rolled back since then, of all tenants. */
-export async function endedRollouts(db: Db, since: number): Promise<RolloutRow[]> {
-  return (await db.query<RolloutStored>(ENDED, [since])).map(rolloutOf)
-}
-
 /** What a door reads of a rollout for a piece of work. */
 export interface Drawing {
   drawn: Drawn
@@ -219,7 +213,7 @@ interface Known {
   byId: ReadonlyMap<string, RolloutSlice>
   /** Of the policy rollout that runs. */
   compiled: CompiledPolicy | null
-  /** By `NAME@VERSION`, what workers of it are given; also of drafts. */
+  /** Whose candidates do no ordinary work yet. */
   drafts: readonly RolloutSlice[]
 }
 
